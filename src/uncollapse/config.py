@@ -1,0 +1,288 @@
+"""The settings of a whole run: five flat dataclasses, and the merging of recipe, remedies and flags.
+
+A default is written once, in its dataclass. A recipe and a remedy are YAML files whose `settings` are merged as
+nested dictionaries, in this order: defaults, recipe, remedies, flags. Nothing here imports torch.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from uncollapse.errors import UserError, nearest
+
+Settings = dict[str, dict[str, Any]]
+
+
+def setting(default: Any, help: str, low: float = -math.inf, high: float = math.inf) -> Any:
+    """Declare one setting: its default, its one-line help and the range it must lie in (both ends allowed)."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is learned from."""
+
+    name: Literal["", "grammar", "synthetic"] = setting("", "an embedded corpus, in place of a path")
+    path: str = setting("", "a file, or a folder with train, valid and test files")
+    valid: str = setting("", "an explicit validation file")
+    test: str = setting("", "an explicit test file")
+    format: Literal["auto", "txt", "tsv", "jsonl"] = setting("auto", "auto: by the file's suffix")
+    level: Literal["word", "char"] = setting("word", "what a token is")
+    lowercase: bool = setting(False, "lower the case of the text")
+    max_vocab: int = setting(20000, "keep the most frequent tokens of the training split", 1)
+    min_count: int = setting(1, "tokens seen less often are unknown", 1)
+    max_length: int = setting(256, "longer sentences (in tokens) are left out, counted and reported", 1)
+    sentences: int = setting(0, "sentences of an embedded corpus's training split; 0: its own default", 0)
+    seed: int = setting(0, "seed of an embedded corpus and of the split of missing parts", 0)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    latent: int = setting(32, "dimensions of z; 0 is a language model", 0)
+    encoder: Literal["lstm", "gru"] = setting("lstm", "recurrent cell of the encoder")
+    decoder: Literal["lstm", "gru"] = setting("lstm", "recurrent cell of the decoder")
+    emb: int = setting(256, "width of the token embeddings", 1)
+    hidden: int = setting(256, "width of the hidden states", 1)
+    dropout_in: float = setting(0.5, "dropout on the decoder's inputs", 0, 0.99)
+    dropout_out: float = setting(0.5, "dropout on the decoder's outputs", 0, 0.99)
+    init: Literal["lagging", "torch"] = setting(
+        "lagging", "lagging: U(-0.01, 0.01), embeddings U(-0.1, 0.1), as He et al.; torch: the library's own"
+    )
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is minimised: mean(distortion) + penalty(divergence(q, p))."""
+
+    divergence: Literal["kl"] = setting("kl", "divergence of the posterior from the prior")
+    weight: str = setting("1", "weight of the divergence: a number or a schedule")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How it is minimised."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = setting("sgd", "of encoder and decoder, one each")
+    lr: float = setting(1.0, "learning rate", 0)
+    momentum: float = setting(0.0, "momentum of sgd", 0, 0.9999)
+    weight_decay: float = setting(0.0, "weight decay", 0)
+    clip: float = setting(5.0, "largest norm of the gradient; 0: no clipping", 0)
+    decay: float = setting(0.5, "factor on lr when validation stops improving; the best weights are reloaded", 0, 1)
+    patience: int = setting(2, "epochs without improvement before a decay", 1)
+    decay_after: int = setting(15, "no decay before this epoch", 0)
+    max_decays: int = setting(5, "training stops at this many decays; 0: at the first lack of patience", 0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, in what order and where."""
+
+    epochs: int = setting(0, "passes over the training split; 0: as many as fit train.minutes, at most 40", 0)
+    minutes: float = setting(8.0, "time that epochs 0 may fill, by a measurement before training", 0.01)
+    batch_size: int = setting(32, "sentences in a batch", 1)
+    seed: int = setting(1, "seed of initialisation, order and noise", 0)
+    precision: Literal["fp32", "bf16"] = setting("fp32", "of the training arithmetic; evaluation is in fp32")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
+    checkpoint_minutes: float = setting(5.0, "time between saves of the state within an epoch", 0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, complete."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    @staticmethod
+    def from_settings(settings: Mapping[str, Mapping[str, Any]]) -> "Config":
+        """Build the complete configuration from nested settings, checked by name, type and range.
+
+        Raises:
+            UserError: an unknown section or setting, or a value of the wrong type or range.
+        """
+        checked = {section: {} for section in SECTIONS}
+        for key, value in flatten(settings):
+            section, name = split_key(key)
+            checked[section][name] = check(key, value)
+        return Config(**{section: SECTIONS[section](**values) for section, values in checked.items()})
+
+    def settings(self) -> Settings:
+        """Return the complete configuration as nested dictionaries."""
+        return dataclasses.asdict(self)
+
+
+SECTIONS = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "objective": ObjectiveConfig,
+    "optim": OptimConfig,
+    "train": TrainConfig,
+}
+
+
+@cache
+def catalogue() -> dict[str, tuple[Any, dataclasses.Field]]:
+    """Return every setting as `section.name -> (type, field)`."""
+    return {
+        f"{section}.{f.name}": (get_type_hints(cls)[f.name], f)
+        for section, cls in SECTIONS.items()
+        for f in dataclasses.fields(cls)
+    }
+
+
+def flatten(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield `("section.name", value)` for every value of nested settings."""
+    for section, values in settings.items():
+        if not isinstance(values, Mapping):
+            raise UserError(f"settings of {section!r}: expected names and values, got {values!r}")
+        for name, value in values.items():
+            yield f"{section}.{name}", value
+
+
+def nest(flat: Mapping[str, Any]) -> Settings:
+    """Turn `{"section.name": value}` into nested settings."""
+    nested: Settings = {}
+    for key, value in flat.items():
+        section, name = split_key(key)
+        nested.setdefault(section, {})[name] = value
+    return nested
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Split `section.name`; raise UserError, naming the nearest, if there is no such setting."""
+    if key not in catalogue():
+        raise UserError(f"unknown setting {key!r}: {nearest(key, catalogue()) if '.' in key else nearest(key, SECTIONS)}")
+    section, name = key.split(".")
+    return section, name
+
+
+def describe(key: str) -> str:
+    """Return what a setting accepts, in words."""
+    kind, spec = catalogue()[key]
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(repr(choice) if choice == "" else choice for choice in get_args(kind))
+    words = {bool: "true or false", int: "an integer", float: "a number", str: "text"}[kind]
+    low, high = spec.metadata["low"], spec.metadata["high"]
+    if low > -math.inf and high < math.inf:
+        return f"{words} from {low} to {high}"
+    return f"{words} of at least {low}" if low > -math.inf else words
+
+
+def check(key: str, value: Any) -> Any:
+    """Return `value` as the setting `key` holds it (an int for a float setting, a number for a text one, are taken).
+
+    Raises:
+        UserError: a value of the wrong type or outside the range.
+    """
+    kind, spec = catalogue()[key]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number:
+        value = float(value)
+    elif kind is str and number:
+        value = str(value)
+    right = value in get_args(kind) if get_origin(kind) is Literal else type(value) is kind
+    if not right or (kind in (int, float) and not spec.metadata["low"] <= value <= spec.metadata["high"]):
+        raise UserError(f"{key}: expected {describe(key)}, got {value!r}")
+    return value
+
+
+def merge(*parts: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Merge nested settings; what comes later wins."""
+    merged: Settings = {}
+    for part in parts:
+        for section, values in part.items():
+            merged[section] = {**merged.get(section, {}), **values}
+    return merged
+
+
+@dataclass(frozen=True)
+class Named:
+    """A recipe or a remedy: settings with a name, a purpose and a source."""
+
+    name: str
+    title: str
+    paper: str
+    settings: Settings
+    published: str = ""
+
+
+def available(kind: Literal["recipes", "remedies"]) -> list[str]:
+    """Return the names of the recipes or remedies that come with the package."""
+    return sorted(path.stem for path in (Path(__file__).parent / kind).glob("*.yaml"))
+
+
+def load_named(kind: Literal["recipes", "remedies"], name: str) -> Named:
+    """Read a recipe or remedy by its name, or from a YAML file of one's own.
+
+    Raises:
+        UserError: no such name or file, or a file without `settings`.
+    """
+    own = name.endswith((".yaml", ".yml"))
+    if not own and name not in available(kind):
+        raise UserError(f"unknown {'recipe' if kind == 'recipes' else 'remedy'} {name!r}: {nearest(name, available(kind))}")
+    path = Path(name) if own else Path(__file__).parent / kind / f"{name}.yaml"
+    content = read_yaml(path)
+    unknown = set(content) - {"title", "paper", "published", "settings"}
+    if unknown or not isinstance(content.get("settings"), dict):
+        raise UserError(f"{path}: expected title, paper, published and settings, got {', '.join(content) or 'nothing'}")
+    settings = content["settings"]
+    for key, value in flatten(settings):
+        split_key(key)
+        check(key, value)
+    return Named(path.stem, content.get("title", path.stem), content.get("paper", ""), settings, content.get("published", ""))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping; raise UserError if the file is absent, broken or no mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = f" (line {error.problem_mark.line + 1})" if getattr(error, "problem_mark", None) else ""
+        raise UserError(f"{path}: expected YAML, got something else{line}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected names and values, got {type(content).__name__}")
+    return content
+
+
+def combine_remedies(names: Iterable[str]) -> Settings:
+    """Merge the settings of several remedies.
+
+    Raises:
+        UserError: two of them set one key to different values.
+    """
+    seen: dict[str, tuple[str, Any]] = {}
+    for name in names:
+        for key, value in flatten(load_named("remedies", name).settings):
+            other, before = seen.get(key, (name, value))
+            if before != value:
+                raise UserError(f"remedies {other} and {name} contradict each other: {key} is {before!r} and {value!r}")
+            seen[key] = (name, value)
+    return nest({key: value for key, (_, value) in seen.items()})
+
+
+def compose(recipe: str, remedies: Iterable[str] = (), flags: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
+    """Merge a recipe, remedies and flags into one complete configuration.
+
+    Raises:
+        UserError: an unknown name, a wrong value, contradicting remedies.
+    """
+    return Config.from_settings(merge(load_named("recipes", recipe).settings, combine_remedies(remedies), flags or {}))
+
+
+def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the settings in which two configurations differ, as `key -> (one, other)`."""
+    theirs = dict(flatten(other.settings()))
+    return {key: (value, theirs[key]) for key, value in flatten(one.settings()) if value != theirs[key]}

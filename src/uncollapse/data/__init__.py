@@ -1,0 +1,1 @@
+"""Data: from files or embedded generators to three splits of one corpus."""

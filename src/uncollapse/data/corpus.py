@@ -1,0 +1,161 @@
+"""The corpus: sentences as flat arrays, and the batches made of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncollapse.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+
+Labels = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentences side by side, padded on the right.
+
+    Attributes:
+        tokens: ids from BOS to EOS, then pads, `[B, T]`.
+        lengths: predicted tokens of each sentence (EOS counted, BOS not), `[B]`.
+        index: position of each sentence in its corpus, `[B]`.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    index: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of sentences B."""
+        return len(self.tokens)
+
+    @property
+    def inputs(self) -> Tensor:
+        """Return what the decoder is given: BOS and all tokens but EOS, `[B, T - 1]`."""
+        return self.tokens[:, :-1]
+
+    @property
+    def targets(self) -> Tensor:
+        """Return what the decoder predicts: all tokens and EOS, `[B, T - 1]`."""
+        return self.tokens[:, 1:]
+
+    @property
+    def mask(self) -> Tensor:
+        """Return 1 where there is a target and 0 where there is a pad, `[B, T - 1]`."""
+        return self.targets != PAD
+
+    @property
+    def predicted(self) -> int:
+        """Return how many tokens are predicted in all."""
+        return int(self.lengths.sum())
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch on another device."""
+        return Batch(self.tokens.to(device), self.lengths.to(device), self.index)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One split of a data set.
+
+    Attributes:
+        flat: all token ids, sentence after sentence, without BOS and EOS, `[tokens]`.
+        offsets: where each sentence begins, and the end, `[sentences + 1]`.
+        vocabulary: what the ids mean.
+        labels: for each label field, the class of every sentence `[sentences]`.
+        label_names: for each label field, the names of its classes.
+        left_out: sentences not here because they were longer than the limit.
+    """
+
+    flat: np.ndarray
+    offsets: np.ndarray
+    vocabulary: Vocabulary
+    labels: Labels = field(default_factory=dict)
+    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: int = 0
+
+    @staticmethod
+    def from_texts(texts: Iterable[str], vocabulary: Vocabulary, max_length: int | None = None) -> "Corpus":
+        """Encode texts; those of more than `max_length` tokens are left out and counted."""
+        chunks, lengths, left_out = [], [], 0
+        for text in texts:
+            ids = vocabulary.encode(text)
+            if max_length is not None and len(ids) > max_length:
+                left_out += 1
+                continue
+            chunks.append(np.asarray(ids, dtype=np.int32))
+            lengths.append(len(ids))
+        flat = np.concatenate(chunks) if chunks else np.zeros(0, np.int32)
+        return Corpus(flat, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), vocabulary, left_out=left_out)
+
+    def __len__(self) -> int:
+        """Return the number of sentences."""
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Return the predicted tokens of every sentence (EOS counted), `[sentences]`."""
+        return np.diff(self.offsets) + 1
+
+    @property
+    def predicted(self) -> int:
+        """Return the predicted tokens of the corpus: every token and an EOS a sentence."""
+        return len(self.flat) + len(self)
+
+    @property
+    def unknown(self) -> int:
+        """Return how many tokens are unknown."""
+        return int((self.flat == UNK).sum())
+
+    def ids(self, i: int) -> np.ndarray:
+        """Return the token ids of sentence `i`."""
+        return self.flat[self.offsets[i] : self.offsets[i + 1]]
+
+    def text(self, i: int) -> str:
+        """Return sentence `i` as its tokens read back."""
+        return self.vocabulary.decode(self.ids(i))
+
+    def texts(self, indices: Iterable[int] | None = None) -> list[str]:
+        """Return sentences as text, all by default."""
+        return [self.text(i) for i in (range(len(self)) if indices is None else indices)]
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """Put the sentences at `indices` side by side."""
+        index = np.asarray(indices, dtype=np.int64)
+        lengths = self.lengths[index]
+        tokens = np.full((len(index), lengths.max() + 1), PAD, dtype=np.int64)
+        tokens[:, 0] = BOS
+        column = np.arange(tokens.shape[1])
+        inside = (column >= 1) & (column < lengths[:, None])
+        source = self.offsets[index][:, None] + column - 1
+        tokens[inside] = self.flat[source[inside]]
+        tokens[np.arange(len(index)), lengths] = EOS
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), index)
+
+    def subset(self, indices: np.ndarray) -> "Corpus":
+        """Return the corpus of the sentences at `indices`, in that order."""
+        pieces = [self.ids(int(i)) for i in indices]
+        flat = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+        offsets = np.concatenate([[0], np.cumsum([len(p) for p in pieces])]).astype(np.int64)
+        labels = {name: values[indices] for name, values in self.labels.items()}
+        return Corpus(flat, offsets, self.vocabulary, labels, self.label_names)
+
+
+def shuffled_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Return the batches of one epoch: every sentence once, those of a batch of equal or nearly equal length.
+
+    A pure function of its arguments, so that an interrupted epoch can be taken up at any batch.
+    """
+    random = np.random.default_rng([seed, epoch])
+    mixed = random.permutation(len(lengths))
+    by_length = mixed[np.argsort(lengths[mixed], kind="stable")]
+    batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def ordered_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Return batches of nearly equal length in a fixed order, the longest first (so that memory peaks at once)."""
+    by_length = np.argsort(-lengths, kind="stable")
+    return [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]

@@ -1,0 +1,22 @@
+"""The two ways in which Uncollapse says no, and the search for the name that was meant."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """A mistake of the user: one line that says what was expected, what was got and what to do.
+
+    The command line prints it and exits with status 2.
+    """
+
+
+class TrainingError(RuntimeError):
+    """Training could not go on (a loss that is not finite); the last good state was kept."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return `; did you mean …?` for a close match, else the list of the valid names."""
+    valid = sorted(valid)
+    close = get_close_matches(name, valid, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(close)}?" if close else f"expected one of: {', '.join(valid)}"

@@ -1,0 +1,1 @@
+"""Evaluation: from a model and a corpus to numbers that carry their protocol. Writes nothing."""

@@ -1,0 +1,140 @@
+"""The one evaluation: a model and a corpus in, a dictionary of numbers with their protocol out."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uncollapse.data.corpus import Corpus
+from uncollapse.evaluation.bounds import (
+    ImportanceWeighted,
+    Scores,
+    Tick,
+    chosen,
+    importance_weighted,
+    score,
+    standard_error,
+)
+from uncollapse.evaluation.posterior import ACTIVE, active_units, mutual_information
+from uncollapse.latent import Gaussian
+from uncollapse.model import VAE
+
+MI_SENTENCES = 10_000
+Stage = Callable[[str, int], Tick]
+"""Is told that a stage with so many sentences begins; what it returns is told of the finished ones."""
+
+
+def silent(name: str, total: int) -> Tick:
+    """Take no notice of progress."""
+    return lambda done: None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything measured on one split.
+
+    Attributes:
+        metrics: what is reported.
+        scores: per sentence.
+        iw: the importance-weighted bound, or None where it was not asked for.
+    """
+
+    metrics: dict[str, Any]
+    scores: Scores
+    iw: ImportanceWeighted | None
+
+
+def summarise(corpus: Corpus, scores: Scores, seed: int = 0, mi_sentences: int = MI_SENTENCES) -> dict[str, Any]:
+    """Return the numbers that one pass over a corpus gives: all but the importance-weighted bound."""
+    elbo = scores.nll_elbo.double()
+    indices = torch.from_numpy(chosen(len(corpus), mi_sentences, seed))
+    posterior = Gaussian(scores.posterior.mu[indices], scores.posterior.logvar[indices])
+    mi = mutual_information(posterior, scores.z[indices])
+    return {
+        "sentences": len(corpus),
+        "tokens": corpus.predicted,
+        "distortion": _mean(scores.distortion),
+        "rate": _mean(scores.rate),
+        "nll_elbo": _mean(elbo),
+        "nll_elbo_se": standard_error(elbo),
+        "ppl_elbo": perplexity(_mean(elbo), corpus),
+        "mi": mi.value,
+        "mi_se": mi.se,
+        "mi_cap": mi.cap,
+        "au": active_units(scores.posterior.mu),
+        "latent": scores.z.shape[1],
+    }
+
+
+def evaluate(
+    model: VAE,
+    corpus: Corpus,
+    iw_samples: int = 50,
+    iw_sentences: int | None = 500,
+    seed: int = 0,
+    stage: Stage = silent,
+) -> Evaluation:
+    """Evaluate a model on a split, in fp32, with dropout off and z drawn from q.
+
+    Args:
+        model: any; its mode is restored afterwards.
+        corpus: the split.
+        iw_samples: K of the importance-weighted bound; 0 leaves it out.
+        iw_sentences: sentences to measure it on, or None for all.
+        seed: of all noise and choices.
+        stage: is told of the progress.
+    """
+    training = model.training
+    model.eval()
+    try:
+        scores = score(model, corpus, seed, stage("distortion and rate", len(corpus)))
+        metrics = summarise(corpus, scores, seed)
+        if not iw_samples:
+            return Evaluation(metrics, scores, None)
+        count = len(corpus) if iw_sentences is None else min(iw_sentences, len(corpus))
+        tick = stage("importance-weighted bound", count)
+        iw = importance_weighted(model, corpus, scores, iw_samples, iw_sentences, seed, tick)
+    finally:
+        model.train(training)
+    metrics |= {
+        "nll_iw": iw.nll,
+        "nll_iw_se": iw.se,
+        "iw_gap": iw.gap,
+        "iw_gap_se": iw.gap_se,
+        "iw_samples": iw.samples,
+        "iw_sentences": iw.sentences,
+        "ppl_iw": perplexity(iw.nll, corpus),
+        "protocol": protocol(corpus, iw, seed),
+    }
+    return Evaluation(metrics, scores, iw)
+
+
+def perplexity(nll: float, corpus: Corpus) -> float:
+    """Return exp(nll per predicted token); EOS is counted, BOS is not."""
+    exponent = nll * len(corpus) / corpus.predicted
+    return math.exp(exponent) if exponent < 700 else math.inf
+
+
+def protocol(corpus: Corpus, iw: ImportanceWeighted, seed: int) -> dict[str, Any]:
+    """Say how the numbers were made."""
+    everything = iw.sentences == len(corpus)
+    return {
+        "unit": "nats per sentence, mean over sentences; KL summed over dimensions",
+        "tokens": "EOS counted, BOS not",
+        "z": "one draw from q(z given x), dropout off, fp32",
+        "nll_iw": f"K = {iw.samples} on all {iw.sentences} sentences"
+        if everything
+        else f"nll_elbo less the mean gap on {iw.sentences} seeded sentences, K = {iw.samples}",
+        "mi": f"pooled over {min(len(corpus), MI_SENTENCES)} sentences, one z in both terms",
+        "au": f"variance of mu >= {ACTIVE}",
+        "left_out": corpus.left_out,
+        "unknown_tokens": corpus.unknown,
+        "seed": seed,
+    }
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.double().mean())

@@ -1,0 +1,35 @@
+"""The verdict: is the latent space alive?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+State = Literal["alive", "partly alive", "collapsed", "no latent"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One word, and the numbers it rests on."""
+
+    state: State
+    evidence: str
+
+
+def judge(metrics: Mapping[str, Any]) -> Verdict:
+    """Judge an evaluation.
+
+    *collapsed*: rate below 0.1 nats, or MI below 0.1 nats or within two of its standard errors of 0. *alive*: MI of at least
+    1 nat and at least half of the units active (a space of one or two dimensions: one). Between them: *partly alive*.
+
+    Args:
+        metrics: with `rate`, `mi`, `mi_se`, `au` and `latent`.
+    """
+    rate, mi, se, au, latent = (metrics[key] for key in ("rate", "mi", "mi_se", "au", "latent"))
+    if latent == 0:
+        return Verdict("no latent", "a language model has no latent space")
+    evidence = f"rate {rate:.2f} nats, MI {mi:.2f} +- {se:.2f} nats, {au} of {latent} units active"
+    if rate < 0.1 or mi < max(0.1, 2 * se):
+        return Verdict("collapsed", f"{evidence}: z says nothing about the sentence")
+    if mi >= 1 and au >= max(1, latent // 2):
+        return Verdict("alive", evidence)
+    return Verdict("partly alive", evidence)

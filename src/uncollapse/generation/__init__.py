@@ -1,0 +1,1 @@
+"""Generation: from codes to sentences."""

@@ -1,0 +1,48 @@
+"""The one decoding loop, over any decoder's `step`."""
+
+import torch
+from torch import Tensor
+
+from uncollapse.data.vocabulary import BOS, EOS
+from uncollapse.generation.choose import Choose
+from uncollapse.nn.interfaces import Decoder
+
+ROWS_AT_A_TIME = 256
+
+
+@torch.inference_mode()
+def decode(decoder: Decoder, z: Tensor, choose: Choose, max_length: int, seed: int = 0) -> list[list[int]]:
+    """Write a sentence for every code.
+
+    Args:
+        decoder: in evaluation mode.
+        z: codes, `[N, Z]`.
+        choose: how a token is taken from its logits.
+        max_length: most tokens of a sentence, EOS not counted.
+        seed: of the uniform numbers; each row has its own, whatever batch it is in.
+
+    Returns:
+        the ids of each sentence, without BOS and EOS.
+    """
+    uniform = torch.rand(len(z), max_length + 1, generator=torch.Generator().manual_seed(seed)).to(z.device)
+    sentences: list[list[int]] = []
+    for start in range(0, len(z), ROWS_AT_A_TIME):
+        rows = slice(start, start + ROWS_AT_A_TIME)
+        sentences += _decode_rows(decoder, z[rows], choose, uniform[rows])
+    return sentences
+
+
+def _decode_rows(decoder: Decoder, z: Tensor, choose: Choose, uniform: Tensor) -> list[list[int]]:
+    sentences: list[list[int]] = [[] for _ in range(len(z))]
+    rows = torch.arange(len(z), device=z.device)
+    state, token = decoder.start(z), torch.full((len(z),), BOS, device=z.device)
+    for position in range(uniform.shape[1] - 1):
+        logits, state = decoder.step(token, state)
+        token = choose(logits, uniform[rows, position])
+        going = token != EOS
+        rows, token, state = rows[going], token[going], tuple(part[going] for part in state)
+        if not len(rows):
+            break
+        for row, written in zip(rows.tolist(), token.tolist(), strict=True):
+            sentences[row].append(written)
+    return sentences

@@ -1,0 +1,298 @@
+"""The training loop. It reads from top to bottom: `fit`, an epoch, a step, a validation, a saved state."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from uncollapse.config import OptimConfig, TrainConfig
+from uncollapse.data.corpus import Batch, shuffled_batches
+from uncollapse.data.splits import Splits
+from uncollapse.errors import TrainingError
+from uncollapse.evaluation.bounds import device_of, score
+from uncollapse.evaluation.evaluate import summarise
+from uncollapse.model import VAE
+from uncollapse.objectives import Objective, Terms
+from uncollapse.run import RunFolder
+from uncollapse.training.plateau import Plateau
+
+VALIDATION_MI_SENTENCES = 2000
+LOGGED = ("distortion", "rate", "nll_elbo", "ppl_elbo", "mi", "mi_se", "au")
+
+
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
+    """Training was asked to stop; its state is saved."""
+
+
+class Listener(Protocol):
+    """Is told how training goes."""
+
+    def epoch_begins(self, epoch: int, done: int, batches: int) -> None:
+        """Say that an epoch (from 1) begins, `done` of its batches being trained already."""
+
+    def step(self, epoch: int, sums: "Sums") -> None:
+        """Say that a step is done."""
+
+    def epoch_ends(self, entry: dict[str, Any]) -> None:
+        """Say what the log holds of the epoch."""
+
+    def remark(self, text: str) -> None:
+        """Say something worth a line."""
+
+
+@dataclass
+class Sums:
+    """What an epoch adds up to so far."""
+
+    sentences: int = 0
+    distortion: float = 0.0
+    rate: float = 0.0
+    loss: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, terms: Terms, sentences: int, seconds: float) -> None:
+        """Add one step."""
+        self.sentences += sentences
+        self.distortion += float(terms.distortion.detach().sum())
+        self.rate += float(terms.rate.detach().sum())
+        self.loss += float(terms.loss.detach()) * sentences
+        self.seconds += seconds
+
+    def means(self) -> dict[str, float]:
+        """Return means over sentences."""
+        n = max(1, self.sentences)
+        return {
+            "distortion": self.distortion / n,
+            "rate": self.rate / n,
+            "nll_elbo": (self.distortion + self.rate) / n,
+            "loss": self.loss / n,
+        }
+
+
+@dataclass
+class Progress:
+    """Where training is: all of the loop's state but weights, optimizers and random numbers."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    finished: bool = False
+    sums: Sums = field(default_factory=Sums)
+
+
+def make_optimizer(parameters: Iterator[nn.Parameter], settings: OptimConfig) -> torch.optim.Optimizer | None:
+    """Return the optimizer that the settings name, or None where there is nothing to train."""
+    trained = list(parameters)
+    if not trained:
+        return None
+    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(trained, momentum=settings.momentum, **common)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer](trained, **common)
+
+
+class Trainer:
+    """One training: model, objective, data, optimizers, and the folder that everything goes to."""
+
+    def __init__(
+        self,
+        model: VAE,
+        objective: Objective,
+        splits: Splits,
+        optim: OptimConfig,
+        train: TrainConfig,
+        folder: RunFolder,
+        listener: Listener,
+    ) -> None:
+        self.model, self.objective, self.splits, self.folder, self.listener = model, objective, splits, folder, listener
+        self.optim, self.train = optim, train
+        self.device = device_of(model)
+        self.progress = Progress()
+        self.plateau = Plateau(optim.patience, optim.decay_after, optim.max_decays)
+        self._make_optimizers()
+
+    # -- the path -----------------------------------------------------------------------------------------------
+
+    def fit(self) -> None:
+        """Train until the last epoch or until the plateau rule ends it; the best weights are in the folder.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM; the state is saved.
+            TrainingError: a loss or gradient that is not finite; the last good state is kept.
+        """
+        with _stop_requests() as stop:
+            while self.progress.epoch < self.train.epochs and not self.progress.finished:
+                self._train_epoch(stop)
+                self._validate()
+                self.save()
+
+    def _train_epoch(self, stop: threading.Event) -> None:
+        progress = self.progress
+        order = shuffled_batches(self.splits.train.lengths, self.train.batch_size, self.train.seed, progress.epoch)
+        self.listener.epoch_begins(progress.epoch + 1, progress.batch, len(order))
+        self.model.train()
+        saved = time.monotonic()
+        for index in order[progress.batch :]:
+            began = time.monotonic()
+            batch = self.splits.train.batch(index).to(self.device)
+            terms = self._step(batch)
+            progress.sums.add(terms, len(batch), time.monotonic() - began)
+            progress.step += 1
+            progress.batch += 1
+            self.listener.step(progress.epoch + 1, progress.sums)
+            if stop.is_set():
+                self.save()
+                raise Interrupted
+            if time.monotonic() - saved > 60 * self.train.checkpoint_minutes > 0:
+                self.save()
+                saved = time.monotonic()
+
+    def _step(self, batch: Batch) -> Terms:
+        """Descend once along the gradient of the objective, encoder and decoder together."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
+            terms = self.objective(self.model, batch, self.progress.step)
+        terms.loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip or math.inf)
+        if not bool(torch.isfinite(terms.loss.detach() + norm)):
+            self._refuse(batch, terms)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return terms
+
+    def _validate(self) -> None:
+        """End the epoch: validate, keep the best, decay or stop, write the log."""
+        progress = self.progress
+        self.model.eval()
+        corpus = self.splits.valid
+        valid = summarise(corpus, score(self.model, corpus), mi_sentences=VALIDATION_MI_SENTENCES)
+        progress.epoch += 1
+        entry = {
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "weight": self.objective.weight(progress.step - 1),
+            "lr": self.lr,
+            "seconds": progress.sums.seconds,
+            "train": progress.sums.means(),
+            "valid": {key: valid[key] for key in LOGGED},
+        }
+        advice = self.plateau.advise(valid["nll_elbo"], progress.epoch)
+        entry["advice"] = advice
+        if advice == "improved":
+            self.folder.save_weights(self.model.state_dict())
+        elif advice == "decay":
+            self.model.load_state_dict(self.folder.load_weights())
+            self._make_optimizers()
+        progress.finished = advice == "stop"
+        progress.batch, progress.sums = 0, Sums()
+        self.folder.write_log([*self.folder.log(), entry])
+        self.listener.epoch_ends(entry)
+
+    # -- what it rests on ---------------------------------------------------------------------------------------
+
+    @property
+    def lr(self) -> float:
+        """Return the learning rate after the decays so far."""
+        return self.optim.lr * self.optim.decay**self.plateau.decays
+
+    def _make_optimizers(self) -> None:
+        """Make fresh optimizers, of encoder and decoder apart, at the present learning rate."""
+        parts = {"encoder": self.model.encoder, "decoder": self.model.decoder}
+        made = {name: make_optimizer(part.parameters(), self.optim) for name, part in parts.items()}
+        self.optimizers = {name: optimizer for name, optimizer in made.items() if optimizer is not None}
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
+
+    def _refuse(self, batch: Batch, terms: Terms) -> None:
+        progress = self.progress
+        raise TrainingError(
+            f"the loss or its gradient is not finite at step {progress.step} (epoch {progress.epoch + 1}, batch "
+            f"{progress.batch + 1}, sentences {', '.join(map(str, batch.index[:5]))}{' …' if len(batch) > 5 else ''}; "
+            f"distortion {float(terms.distortion.mean()):.4g}, rate {float(terms.rate.mean()):.4g}); the last good state is "
+            f"kept in {self.folder.path}; try a lower --optim.lr, a lower --optim.clip or --train.precision fp32"
+        )
+
+    def save(self) -> None:
+        """Save everything that an exact continuation needs."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        self.folder.save_state(
+            {
+                "model": self.model.state_dict(),
+                "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+                "progress": asdict(self.progress),
+                "plateau": asdict(self.plateau),
+                "random": random,
+            }
+        )
+
+    def resume(self) -> None:
+        """Take up the last saved state; what the log says of later epochs is dropped, for it will be written again."""
+        state = self.folder.load_state()
+        self.model.load_state_dict(state["model"])
+        self.plateau = Plateau(**state["plateau"])
+        self._make_optimizers()
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.progress = Progress(**{**state["progress"], "sums": Sums(**state["progress"]["sums"])})
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda" and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+        self.folder.write_log([entry for entry in self.folder.log() if entry["epoch"] <= self.progress.epoch])
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop after the present step; a second one acts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request(number: int, frame: Any) -> None:
+        stop.set()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def seconds_per_epoch(model: VAE, objective: Objective, splits: Splits, train: TrainConfig) -> float:
+    """Measure a few training steps, without changing the model or the random state, and extrapolate to an epoch.
+
+    Batches are taken evenly from the shortest to the longest; validation is counted as a third of training a token.
+    """
+    corpus, device = splits.train, device_of(model)
+    order = sorted(shuffled_batches(corpus.lengths, train.batch_size, train.seed, 0), key=lambda b: corpus.lengths[b].sum())
+    picked = [order[len(order) * share // 100] for share in (50, 10, 50, 90)]
+    random, tokens, seconds = torch.get_rng_state(), 0, 0.0
+    model.train()
+    for number, index in enumerate(picked):
+        batch = corpus.batch(index).to(device)
+        began = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bf16"):
+            terms = objective(model, batch, 0)
+        terms.loss.backward()
+        float(terms.loss.detach())
+        if number:  # the first step also warms up
+            tokens, seconds = tokens + batch.predicted, seconds + time.perf_counter() - began
+    model.zero_grad(set_to_none=True)
+    torch.set_rng_state(random)
+    return seconds / tokens * (corpus.predicted + splits.valid.predicted / 3)

@@ -1,0 +1,40 @@
+"""Decay of the learning rate when validation stops improving, with a reload of the best weights (He et al. 2019)."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Advice = Literal["improved", "wait", "decay", "stop"]
+
+
+@dataclass
+class Plateau:
+    """The memory of the rule, and the rule.
+
+    After `patience` epochs without a lower validation loss (counted from the last best or the last decay; not acted upon
+    before epoch `decay_after`) the learning rate decays and the best weights return. After `max_decays` decays training ends.
+
+    Attributes:
+        best: lowest validation loss so far.
+        waited: epochs since it, or since the last decay.
+        decays: how many there have been.
+    """
+
+    patience: int
+    decay_after: int
+    max_decays: int
+    best: float = math.inf
+    waited: int = 0
+    decays: int = 0
+
+    def advise(self, loss: float, epoch: int) -> Advice:
+        """Take note of the validation loss of an epoch (counted from 1) and say what follows."""
+        if loss < self.best:
+            self.best, self.waited = loss, 0
+            return "improved"
+        self.waited += 1
+        if self.waited < self.patience or epoch < self.decay_after:
+            return "wait"
+        self.waited = 0
+        self.decays += 1
+        return "stop" if self.decays >= max(1, self.max_decays) else "decay"
