@@ -161,7 +161,9 @@ class Run:
 
     def _need_latent(self) -> None:
         if not self.model.latent:
-            raise UserError(f"{self.path}: a language model (model.latent 0) has no latent space; use sample or evaluate")
+            raise UserError(
+                f"{self.path}: a language model (model.latent 0) has no latent space; use sample or evaluate"
+            )
 
     # -- the numbers --------------------------------------------------------------------------------------------
 
@@ -174,7 +176,9 @@ class Run:
         Returns:
             the splits, and remarks: what the readers said, and which splits differ from those of training.
         """
-        config = Config.from_settings({**self.config.settings(), "data": {**self.config.settings()["data"], **(data or {})}})
+        config = Config.from_settings(
+            {**self.config.settings(), "data": {**self.config.settings()["data"], **(data or {})}}
+        )
         splits = build_splits(config.data, self.vocabulary)
         before = self.folder.corpus()
         changed = [p for p in ("train", "valid", "test") if fingerprint(splits[p]) != before[p]["fingerprint"]]
@@ -219,6 +223,8 @@ class Run:
         done = evaluate(self.model, corpus, iw_samples, iw_sentences, seed, stage)
         if split in splits.floor:
             done.metrics["nll_floor"] = splits.floor[split]
+        if log := self.log:
+            done.metrics["epochs"], done.metrics["weight_final"] = log[-1]["epoch"], log[-1]["weight"]
         self.folder.write_metrics(split, done.metrics)
         return done
 
@@ -285,8 +291,10 @@ def default_folder(origin: Origin) -> Path:
 
 def with_absolute_paths(config: Config) -> Config:
     """Return the configuration with its data paths made absolute, so that the run can be used from any folder."""
-    paths = {name: str(Path(value).resolve()) for name in ("path", "valid", "test") if (value := getattr(config.data, name))}
-    return replace(config, data=replace(config.data, **paths))
+    path, valid, test = (
+        str(Path(p).resolve()) if p else "" for p in (config.data.path, config.data.valid, config.data.test)
+    )
+    return replace(config, data=replace(config.data, path=path, valid=valid, test=test))
 
 
 def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, listener: Listener) -> None:
@@ -297,7 +305,9 @@ def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, 
         raise UserError(f"{folder.path}: nothing to resume, there is no run; leave --resume out to begin")
     elif folder.config_file.exists():
         if not overwrite:
-            raise UserError(f"{folder.path}: a run is already there; add --resume to go on, --overwrite to begin anew, or --out DIR")
+            raise UserError(
+                f"{folder.path}: a run is already there; add --resume to go on, --overwrite to begin anew, or --out DIR"
+            )
         folder.clear()
     splits = build_splits(origin.config.data, folder.vocabulary() if resume else None)
     for remark in splits.remarks:
@@ -329,7 +339,10 @@ def _same_settings(folder: RunFolder, asked: Origin) -> Origin:
     """Return the origin of the run in the folder, if the settings asked for are the same (epochs 0 takes what was chosen)."""
     found = folder.origin()
     if asked.config.train.epochs == 0:
-        asked = replace(asked, config=replace(asked.config, train=replace(asked.config.train, epochs=found.config.train.epochs)))
+        asked = replace(
+            asked,
+            config=replace(asked.config, train=replace(asked.config.train, epochs=found.config.train.epochs)),
+        )
     if differ := differences(found.config, asked.config):
         said = "; ".join(f"{key} was {before!r}, now {now!r}" for key, (before, now) in differ.items())
         raise UserError(f"{folder.path}: --resume needs the settings of the run: {said}")
@@ -353,7 +366,8 @@ def _plan(origin: Origin, model: VAE, splits: Splits, batches: int, listener: Li
     epochs = settings.epochs or max(1, min(MOST_EPOCHS, int(60 * settings.minutes / epoch)))
     chosen = "" if settings.epochs else " (chosen by train.minutes; set --train.epochs for more or fewer)"
     listener.remark(
-        f"about {spell_time(epoch * epochs)} for {epochs} epochs of {batches:,} steps{chosen}; measured in {time.perf_counter() - began:.1f} s"
+        f"about {spell_time(epoch * epochs)} for {epochs} epochs of {batches:,} steps{chosen}; "
+        f"measured in {time.perf_counter() - began:.1f} s"
     )
     return replace(origin, config=replace(origin.config, train=replace(settings, epochs=epochs)))
 
@@ -363,5 +377,3 @@ def spell_time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-

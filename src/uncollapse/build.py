@@ -63,7 +63,8 @@ def build_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError):
-        raise UserError(f"train.device: expected a device of this machine (auto, cpu{', cuda' if torch.cuda.is_available() else ''}), got {name!r}") from None
+        here = "auto, cpu, cuda" if torch.cuda.is_available() else "auto, cpu"
+        raise UserError(f"train.device: expected a device of this machine ({here}), got {name!r}") from None
     return device
 
 
@@ -79,5 +80,7 @@ def load_model(folder: RunFolder, config: Config, vocabulary: Vocabulary) -> VAE
         model.load_state_dict(weights)
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(f"{folder.model_file}: does not fit config.yaml and vocab.json ({detail}); restore the folder") from None
+        raise UserError(
+            f"{folder.model_file}: does not fit config.yaml and vocab.json ({detail}); restore the folder"
+        ) from None
     return model.eval()

@@ -111,7 +111,7 @@ class Config:
         Raises:
             UserError: an unknown section or setting, or a value of the wrong type or range.
         """
-        checked = {section: {} for section in SECTIONS}
+        checked: Settings = {section: {} for section in SECTIONS}
         for key, value in flatten(settings):
             section, name = split_key(key)
             checked[section][name] = check(key, value)
@@ -162,7 +162,9 @@ def nest(flat: Mapping[str, Any]) -> Settings:
 def split_key(key: str) -> tuple[str, str]:
     """Split `section.name`; raise UserError, naming the nearest, if there is no such setting."""
     if key not in catalogue():
-        raise UserError(f"unknown setting {key!r}: {nearest(key, catalogue()) if '.' in key else nearest(key, SECTIONS)}")
+        raise UserError(
+            f"unknown setting {key!r}: {nearest(key, catalogue()) if '.' in key else nearest(key, SECTIONS)}"
+        )
     section, name = key.split(".")
     return section, name
 
@@ -230,7 +232,9 @@ def load_named(kind: Literal["recipes", "remedies"], name: str) -> Named:
     """
     own = name.endswith((".yaml", ".yml"))
     if not own and name not in available(kind):
-        raise UserError(f"unknown {'recipe' if kind == 'recipes' else 'remedy'} {name!r}: {nearest(name, available(kind))}")
+        raise UserError(
+            f"unknown {'recipe' if kind == 'recipes' else 'remedy'} {name!r}: {nearest(name, available(kind))}"
+        )
     path = Path(name) if own else Path(__file__).parent / kind / f"{name}.yaml"
     content = read_yaml(path)
     unknown = set(content) - {"title", "paper", "published", "settings"}
@@ -240,7 +244,13 @@ def load_named(kind: Literal["recipes", "remedies"], name: str) -> Named:
     for key, value in flatten(settings):
         split_key(key)
         check(key, value)
-    return Named(path.stem, content.get("title", path.stem), content.get("paper", ""), settings, content.get("published", ""))
+    return Named(
+        path.stem,
+        content.get("title", path.stem),
+        content.get("paper", ""),
+        settings,
+        content.get("published", ""),
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -250,7 +260,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = f" (line {error.problem_mark.line + 1})" if getattr(error, "problem_mark", None) else ""
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark else ""
         raise UserError(f"{path}: expected YAML, got something else{line}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected names and values, got {type(content).__name__}")

@@ -30,7 +30,12 @@ class Gaussian:
     def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Draw z = mu + sigma * noise, `[B, K, Z]`; gradients flow to mu and logvar."""
         noise = torch.randn(
-            len(self.mu), samples, self.mu.shape[-1], generator=generator, dtype=self.mu.dtype, device=self.mu.device
+            len(self.mu),
+            samples,
+            self.mu.shape[-1],
+            generator=generator,
+            dtype=self.mu.dtype,
+            device=self.mu.device,
         )
         return self.at(noise)
 

@@ -112,7 +112,14 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the run's own files; anything else in the folder stays."""
-        for name in ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "model.safetensors"):
+        for name in (
+            "config.yaml",
+            "vocab.json",
+            "corpus.json",
+            "metrics.json",
+            "metrics.jsonl",
+            "model.safetensors",
+        ):
             (self.path / name).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             shutil.rmtree(self.path / "state")
@@ -129,7 +136,9 @@ class RunFolder:
             except ImportError:
                 pass
             except OSError:
-                raise UserError(f"{self.path}: another process is training in this folder; wait for it, or use another --out") from None
+                raise UserError(
+                    f"{self.path}: another process is training in this folder; wait for it, or use another --out"
+                ) from None
             yield
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -185,7 +194,9 @@ class RunFolder:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"{self.path}: incomplete run folder, {name} is missing; copy the whole folder or train again") from None
+            raise UserError(
+                f"{self.path}: incomplete run folder, {name} is missing; copy the whole folder or train again"
+            ) from None
         except json.JSONDecodeError as error:
             raise UserError(f"{path}: broken JSON (line {error.lineno}); restore the file or train again") from None
 
@@ -193,7 +204,10 @@ class RunFolder:
 
     def save_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Write the best weights."""
-        write_atomically(self.model_file, safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in weights.items()}))
+        write_atomically(
+            self.model_file,
+            safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in weights.items()}),
+        )
 
     def load_weights(self) -> dict[str, Tensor]:
         """Read the best weights.
@@ -204,10 +218,16 @@ class RunFolder:
         try:
             return safetensors.torch.load_file(self.model_file)
         except FileNotFoundError:
-            hint = "training has not reached its first validation; go on with --resume" if self.state_file.exists() else "train again"
+            hint = (
+                "training has not reached its first validation; go on with --resume"
+                if self.state_file.exists()
+                else "train again"
+            )
             raise UserError(f"{self.path}: incomplete run folder, model.safetensors is missing; {hint}") from None
         except SafetensorError as error:
-            raise UserError(f"{self.model_file}: truncated or damaged ({error}); restore the file or train again") from None
+            raise UserError(
+                f"{self.model_file}: truncated or damaged ({error}); restore the file or train again"
+            ) from None
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write the last state of training."""
@@ -224,9 +244,13 @@ class RunFolder:
         try:
             return torch.load(self.state_file, map_location="cpu", weights_only=True)
         except FileNotFoundError:
-            raise UserError(f"{self.path}: nothing to resume, state/last.pt is missing; start anew with --overwrite") from None
+            raise UserError(
+                f"{self.path}: nothing to resume, state/last.pt is missing; start anew with --overwrite"
+            ) from None
         except Exception as error:
-            raise UserError(f"{self.state_file}: damaged ({type(error).__name__}); start anew with --overwrite") from None
+            raise UserError(
+                f"{self.state_file}: damaged ({type(error).__name__}); start anew with --overwrite"
+            ) from None
 
 
 def _describe(splits: Splits, part: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def constant(value: float) -> Schedule:
 
 def ramp(start: float, end: float, steps: int, shape: Shape) -> Schedule:
     """Go from `start` to `end` within `steps` along a shape: a rising function from [0, 1] onto [0, 1]."""
-    return Schedule(lambda step: start + (end - start) * shape(min(step / steps, 1.0)), steps, end)
+    return Schedule(lambda step: end if step >= steps else start + (end - start) * shape(step / steps), steps, end)
 
 
 def straight(share: float) -> float:
@@ -68,7 +68,9 @@ def sigmoid(start: float, end: float, steps: int) -> Schedule:
     return ramp(start, end, steps, logistic)
 
 
-def cyclical(start: float, end: float, steps: int, cycles: int = 4, ratio: float = 0.5, shape: str = "linear") -> Schedule:
+def cyclical(
+    start: float, end: float, steps: int, cycles: int = 4, ratio: float = 0.5, shape: str = "linear"
+) -> Schedule:
     """Rise from `start` to `end` in the first `ratio` of each of `cycles` cycles, stay, and begin again.
 
     After `steps` it stays at `end`. Source: Fu et al. 2019, section 3, equations 6 and 7.
@@ -115,7 +117,9 @@ class Clock:
         match = re.fullmatch(r"([-+.\deE]+)\s*(steps?|epochs?|%)", text.strip())
         number = _number(match[1]) if match else None
         if match is None or number is None:
-            raise UserError(f"length {text.strip()!r}: expected a number of steps or epochs, or a share of the run such as 50%")
+            raise UserError(
+                f"length {text.strip()!r}: expected a number of steps or epochs, or a share of the run such as 50%"
+            )
         unit = {"s": 1.0, "e": float(self.epoch), "%": self.run / 100}[match[2][0]]
         return round(number * unit)
 
@@ -163,7 +167,9 @@ def parse(text: str, clock: Clock) -> Schedule:
 def _parse_shape(text: str, name: str, arguments: list[str], clock: Clock) -> Schedule:
     leading = [a for a in arguments if "=" not in a]
     if len(leading) != len(_LEADING[name]):
-        raise UserError(f"schedule {text!r}: expected {name}({', '.join(_LEADING[name])}), got {len(leading)} leading values")
+        raise UserError(
+            f"schedule {text!r}: expected {name}({', '.join(_LEADING[name])}), got {len(leading)} leading values"
+        )
     numbers = [_number(a) for a in leading[:-1]]
     if None in numbers:
         raise UserError(f"schedule {text!r}: expected numbers before the length")
@@ -183,7 +189,9 @@ def _parse_options(text: str, name: str, arguments: list[str], steps: int) -> di
     if "cycles" in given:
         cycles = _number(given["cycles"])
         if cycles is None or cycles != int(cycles) or cycles < 1 or steps / cycles < 1:
-            raise UserError(f"schedule {text!r}: expected whole cycles of at least one step, got {given['cycles']} in {steps} steps")
+            raise UserError(
+                f"schedule {text!r}: expected whole cycles of at least one step, got {given['cycles']} in {steps} steps"
+            )
         options["cycles"] = int(cycles)
     if "ratio" in given:
         ratio = _number(given["ratio"])

@@ -87,7 +87,8 @@ class Grammar:
         if pair := self.ambiguity():
             raise ValueError(f"two derivations can make one sentence: {pair[0].factors} and {pair[1].factors}")
         return sum(
-            d.probability * (-math.log(d.probability) + sum(_entropy(slot) for slot in d.slots)) for d in self.derivations
+            d.probability * (-math.log(d.probability) + sum(_entropy(slot) for slot in d.slots))
+            for d in self.derivations
         )
 
     def ambiguity(self) -> tuple[Derivation, Derivation] | None:
@@ -141,7 +142,7 @@ class Topic:
     qualities: str
 
     def form(self, words: str, which: int) -> Slot:
-        """Return the slot of one form of words written as form/form/…"""
+        """Return the slot of one form of words written with their forms as form/form."""
         return ranked(" ".join(word.split("/")[which] for word in words.split()))
 
 
@@ -226,7 +227,12 @@ AUXILIARY = {
 
 def _layout(factors: dict[str, str]) -> list[Slot]:
     """Lay out a sentence: [aux] determiner [quality] subject [aux not] verb the object [at the place] [time] mark."""
-    topic, number, tense, mood = (TOPICS[factors["topic"]], factors["number"], factors["tense"], factors["mood"])
+    topic, number, tense, mood = (
+        TOPICS[factors["topic"]],
+        factors["number"],
+        factors["tense"],
+        factors["mood"],
+    )
     auxiliary = only(AUXILIARY[tense, number])
     subject = topic.form(topic.subjects, number == "plural")
     slots = [auxiliary] if mood == "question" else []

@@ -52,10 +52,14 @@ def read_texts(path: Path, format: str = "auto") -> tuple[Texts, list[str]]:
     read = {"txt": _read_txt, "tsv": _read_tsv, "jsonl": _read_jsonl}[kind]
     found = read(path)
     if not found.texts:
-        raise UserError(f"{path}: expected a sentence a line, got {'an empty file' if not path.stat().st_size else 'only blank lines'}")
+        raise UserError(
+            f"{path}: expected a sentence a line, got {'an empty file' if not path.stat().st_size else 'only blank lines'}"
+        )
     remarks = []
     if kind == "txt" and all(text.count("\t") == 1 for text in found.texts):
-        remarks.append(f"{path.name}: every line holds one tab; if it separates a label from the text, add --data.format tsv")
+        remarks.append(
+            f"{path.name}: every line holds one tab; if it separates a label from the text, add --data.format tsv"
+        )
     return found, remarks
 
 
@@ -66,7 +70,7 @@ def _suffix(path: Path) -> str:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number (from 1) and the text of every line that is not blank."""
     try:
-        with (gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -114,7 +118,9 @@ def _read_jsonl(path: Path) -> Texts:
             fields = sorted(labels)
             found.labels = {name: [] for name in fields}
         if sorted(labels) != fields:
-            raise UserError(f"{where}: expected the label fields {fields or 'none'}, as on the first line, got {sorted(labels) or 'none'}")
+            raise UserError(
+                f"{where}: expected the label fields {fields or 'none'}, as on the first line, got {sorted(labels) or 'none'}"
+            )
         if not row["text"].strip():
             continue
         found.texts.append(row["text"])
@@ -140,7 +146,7 @@ def find_parts(path: Path) -> dict[str, Path]:
     if path.is_file():
         return {"train": path}
     files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and _suffix(p) in SUFFIXES)
-    parts = {}
+    parts: dict[str, Path] = {}
     for part, words in PARTS.items():
         found = [p for p in files if any(word in p.name.lower() for word in words) and p not in parts.values()]
         if len(found) > 1:
@@ -148,11 +154,15 @@ def find_parts(path: Path) -> dict[str, Path]:
         if found:
             parts[part] = found[0]
     if "train" not in parts:
-        raise UserError(f"{path}: expected a file named *train* ({', '.join(SUFFIXES)}), got {', '.join(p.name for p in files) or 'none'}")
+        raise UserError(
+            f"{path}: expected a file named *train* ({', '.join(SUFFIXES)}), got {', '.join(p.name for p in files) or 'none'}"
+        )
     return parts
 
 
-def read_parts(path: Path, valid: str = "", test: str = "", format: str = "auto", seed: int = 0) -> tuple[dict[str, Texts], list[str]]:
+def read_parts(
+    path: Path, valid: str = "", test: str = "", format: str = "auto", seed: int = 0
+) -> tuple[dict[str, Texts], list[str]]:
     """Read the three splits of a corpus; what is missing is split off the training part, 5 % each, and said.
 
     Args:
@@ -178,10 +188,16 @@ def read_parts(path: Path, valid: str = "", test: str = "", format: str = "auto"
     for part in ("test", "valid"):
         if part not in parts:
             parts["train"], parts[part] = _split_off(parts["train"], seed, part, path)
-            remarks.append(f"no {part} file: {len(parts[part].texts):,} sentences ({HELD_OUT:.0%}) were split off the training part (seed {seed})")
+            remarks.append(
+                f"no {part} file: {len(parts[part].texts):,} sentences ({HELD_OUT:.0%}) were split off the training part "
+                f"(seed {seed})"
+            )
     for part in ("valid", "test"):
         if set(parts[part].labels) != set(parts["train"].labels):
-            raise UserError(f"{files.get(part, path)}: expected the label fields of the training split, {sorted(parts['train'].labels) or 'none'}, got {sorted(parts[part].labels) or 'none'}")
+            raise UserError(
+                f"{files.get(part, path)}: expected the label fields of the training split, "
+                f"{sorted(parts['train'].labels) or 'none'}, got {sorted(parts[part].labels) or 'none'}"
+            )
     return parts, remarks
 
 
@@ -189,6 +205,8 @@ def _split_off(texts: Texts, seed: int, part: str, path: Path) -> tuple[Texts, T
     n = len(texts.texts)
     held = round(n * HELD_OUT)
     if held < 1:
-        raise UserError(f"{path}: {n} sentences are too few to split off a {part} part; give at least 20, or a {part} file")
+        raise UserError(
+            f"{path}: {n} sentences are too few to split off a {part} part; give at least 20, or a {part} file"
+        )
     order = np.random.default_rng([seed, len(part)]).permutation(n)
     return texts.take(np.sort(order[held:])), texts.take(np.sort(order[:held]))

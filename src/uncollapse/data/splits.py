@@ -85,10 +85,9 @@ def load_splits(
     seed: int,
     vocabulary: Vocabulary | None = None,
 ) -> Splits:
-    """Read or make the data that the `data` settings of a run name (see `config.DataConfig` for each).
+    """Read or make the data that the `data` settings of a run name; see `config.DataConfig` for each.
 
-    Args:
-        vocabulary: that of a finished run; by default it is built from the training split.
+    The vocabulary is that of a finished run, or is built from the training split.
 
     Raises:
         UserError: no source or two, and whatever the readers refuse.
@@ -114,7 +113,9 @@ def load_splits(
     return Splits(corpora["train"], corpora["valid"], corpora["test"], floor, tuple(remarks))
 
 
-def _encode(texts: Texts, vocabulary: Vocabulary, max_length: int, names: Mapping[str, tuple[str, ...]], part: str) -> Corpus:
+def _encode(
+    texts: Texts, vocabulary: Vocabulary, max_length: int, names: Mapping[str, tuple[str, ...]], part: str
+) -> Corpus:
     """Encode one split, its labels too; sentences over the limit are left out of both."""
     every = Corpus.from_texts(texts.texts, vocabulary)
     short = np.flatnonzero(every.lengths - 1 <= max_length)

@@ -69,7 +69,11 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
     """
     device = device_of(model)
     noise = torch.randn(len(corpus), model.latent, generator=seeded(seed))
-    z, distortion, rate = torch.empty(len(corpus), model.latent), torch.empty(len(corpus)), torch.empty(len(corpus))
+    z, distortion, rate = (
+        torch.empty(len(corpus), model.latent),
+        torch.empty(len(corpus)),
+        torch.empty(len(corpus)),
+    )
     order, posteriors = [], []
     for index in ordered_batches(corpus.lengths, _rows(corpus)):
         batch = corpus.batch(index).to(device)
@@ -92,7 +96,12 @@ def _rows(corpus: Corpus) -> int:
 
 @torch.inference_mode()
 def log_weights(
-    model: VAE, corpus: Corpus, indices: np.ndarray, samples: int, seed: int = 0, tick: Tick = lambda done: None
+    model: VAE,
+    corpus: Corpus,
+    indices: np.ndarray,
+    samples: int,
+    seed: int = 0,
+    tick: Tick = lambda done: None,
 ) -> Tensor:
     """Return log p(x, z) - log q(z given x) for K draws of z ~ q(z given x), `[len(indices), K]`, nats.
 

@@ -1,10 +1,12 @@
 """The one evaluation: a model and a corpus in, a dictionary of numbers with their protocol out."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from uncollapse.evaluation.bounds import (
     Tick,
     chosen,
     importance_weighted,
+    log_weights,
     score,
     standard_error,
 )
@@ -110,6 +113,27 @@ def evaluate(
         "protocol": protocol(corpus, iw, seed),
     }
     return Evaluation(metrics, scores, iw)
+
+
+def expected_seconds(model: VAE, corpus: Corpus, iw_samples: int = 50, iw_sentences: int | None = 500) -> float:
+    """Estimate how long `evaluate` will take, by doing a little of it on sentences spread over the lengths."""
+    by_length = np.argsort(corpus.lengths, kind="stable")
+    few = corpus.subset(by_length[np.linspace(0, len(corpus) - 1, min(32, len(corpus))).astype(int)])
+    few_samples = min(iw_samples if model.latent else 1, 8)
+    count = min(iw_sentences or len(corpus), len(corpus))
+
+    def pass_over() -> float:
+        began = time.perf_counter()
+        score(model, few)
+        middle = time.perf_counter()
+        if iw_samples:
+            log_weights(model, few, np.arange(len(few)), few_samples)
+        passed = middle - began, time.perf_counter() - middle
+        scale = (iw_samples if model.latent else 1) / max(1, few_samples) * count / len(few)
+        return passed[0] * len(corpus) / len(few) + passed[1] * scale
+
+    pass_over()  # warms up
+    return pass_over()
 
 
 def perplexity(nll: float, corpus: Corpus) -> float:

@@ -58,4 +58,4 @@ def active_units(mu: Tensor, threshold: float = ACTIVE) -> int:
         mu: `[n, Z]`.
         threshold: 0.01 in He et al. 2019.
     """
-    return int((mu.double().var(0) >= threshold).sum()) if len(mu) > 1 else 0
+    return int((mu.double().var(0) >= threshold).sum()) if len(mu) > 1 and mu.shape[1] else 0

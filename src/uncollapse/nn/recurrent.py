@@ -79,7 +79,7 @@ class RecurrentDecoder(Decoder):
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token a row; return the logits of the next, `[N, V]`, and the new state."""
-        *memory, z = state
+        z = state[-1]
         states, memory = self._run(self.embedding(token)[:, None], z, state)
         return self.output(states[:, 0]), (*memory, z)
 

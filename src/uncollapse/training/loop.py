@@ -27,7 +27,7 @@ VALIDATION_MI_SENTENCES = 2000
 LOGGED = ("distortion", "rate", "nll_elbo", "ppl_elbo", "mi", "mi_se", "au")
 
 
-class Interrupted(Exception):  # noqa: N818 - a request, not an error
+class Interrupted(Exception):
     """Training was asked to stop; its state is saved."""
 
 
@@ -111,7 +111,13 @@ class Trainer:
         folder: RunFolder,
         listener: Listener,
     ) -> None:
-        self.model, self.objective, self.splits, self.folder, self.listener = model, objective, splits, folder, listener
+        self.model, self.objective, self.splits, self.folder, self.listener = (
+            model,
+            objective,
+            splits,
+            folder,
+            listener,
+        )
         self.optim, self.train = optim, train
         self.device = device_of(model)
         self.progress = Progress()
@@ -214,6 +220,7 @@ class Trainer:
 
     def _refuse(self, batch: Batch, terms: Terms) -> None:
         progress = self.progress
+        self.save()  # the weights are still those before this step
         raise TrainingError(
             f"the loss or its gradient is not finite at step {progress.step} (epoch {progress.epoch + 1}, batch "
             f"{progress.batch + 1}, sentences {', '.join(map(str, batch.index[:5]))}{' …' if len(batch) > 5 else ''}; "
@@ -280,7 +287,10 @@ def seconds_per_epoch(model: VAE, objective: Objective, splits: Splits, train: T
     Batches are taken evenly from the shortest to the longest; validation is counted as a third of training a token.
     """
     corpus, device = splits.train, device_of(model)
-    order = sorted(shuffled_batches(corpus.lengths, train.batch_size, train.seed, 0), key=lambda b: corpus.lengths[b].sum())
+    order = sorted(
+        shuffled_batches(corpus.lengths, train.batch_size, train.seed, 0),
+        key=lambda b: corpus.lengths[b].sum(),
+    )
     picked = [order[len(order) * share // 100] for share in (50, 10, 50, 90)]
     random, tokens, seconds = torch.get_rng_state(), 0, 0.0
     model.train()

@@ -1,0 +1,58 @@
+"""The command line: one thin verb a function, over the Python face."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import uncollapse
+from uncollapse.errors import TrainingError, UserError, nearest
+
+VERBS = {
+    "train": "train a model",
+    "evaluate": "measure a run: bounds, mutual information, active units",
+    "sample": "draw sentences from the prior",
+    "reconstruct": "encode sentences and decode them again",
+    "encode": "write the codes of sentences",
+    "compare": "show several runs in one table",
+    "recipes": "list the recipes",
+    "remedies": "list the remedies",
+    "data": "write an embedded corpus to files",
+}
+
+USAGE = """usage: uncollapse VERB [options]
+
+Train variational autoencoders whose latent space stays alive, and use that space.
+
+{verbs}
+
+Begin:     uncollapse train --data.path my_sentences.txt
+One verb:  uncollapse VERB --help"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status: 0, 1 (training failed), 2 (a mistake of the user), 130 (interrupted)."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE.format(verbs="\n".join(f"  {verb:<12} {what}" for verb, what in VERBS.items())))
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"uncollapse {uncollapse.__version__}")
+        return 0
+    try:
+        if arguments[0] not in VERBS:
+            raise UserError(f"unknown verb {arguments[0]!r}: {nearest(arguments[0], VERBS)}")
+        verb = import_module(f"uncollapse.cli.{arguments[0]}")
+        return verb.run(arguments[1:]) or 0
+    except UserError as error:
+        return _complain(str(error), 2)
+    except TrainingError as error:
+        return _complain(str(error), 1)
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+
+
+def _complain(text: str, status: int) -> int:
+    print(f"uncollapse: {' '.join(text.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,48 @@
+"""`uncollapse encode`."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import uncollapse as uc
+from uncollapse.cli.parser import Parser
+from uncollapse.cli.progress import say
+from uncollapse.cli.reconstruct import read_sentences
+from uncollapse.errors import UserError
+from uncollapse.run import write_atomically
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Write mu and logvar of every sentence to a file, or mu as TSV to stdout."""
+    parser = Parser("encode", "Write the codes of sentences: their posterior means.")
+    parser.add("run", metavar="RUN", help="the run folder")
+    parser.add("file", nargs="?", default="-", metavar="FILE", help="a file of sentences, or - for stdin (default)")
+    parser.add(
+        "--out",
+        default="",
+        metavar="FILE",
+        help=".npz (arrays mu, logvar [N, Z] and texts) or .tsv (mu, then the text); default: TSV to stdout",
+    )
+    asked, _ = parser.parse(arguments)
+    if asked.out and Path(asked.out).suffix not in (".npz", ".tsv"):
+        raise UserError(f"--out: expected a file named *.npz or *.tsv, got {asked.out!r}")
+    done = uc.load(asked.run)
+    texts = read_sentences(asked.file, done)
+    posterior = done.posterior(texts)
+    if asked.out.endswith(".npz"):
+        content = io.BytesIO()
+        np.savez_compressed(content, mu=posterior.mu.numpy(), logvar=posterior.logvar.numpy(), texts=np.array(texts))
+        write_atomically(Path(asked.out), content.getvalue())
+    else:
+        rows = (
+            "\t".join([*(f"{value:.6g}" for value in mu), text.replace("\t", " ")])
+            for mu, text in zip(posterior.mu.tolist(), texts, strict=True)
+        )
+        table = "\n".join(rows) + "\n"
+        if not asked.out:
+            print(table, end="")
+            return
+        write_atomically(Path(asked.out), table.encode())
+    say(f"{len(texts):,} codes of {posterior.mu.shape[1]} dimensions written to {asked.out}")

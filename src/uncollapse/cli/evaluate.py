@@ -1,0 +1,80 @@
+"""`uncollapse evaluate`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import uncollapse as uc
+from uncollapse.api import choose_split, spell_time
+from uncollapse.cli.parser import Parser
+from uncollapse.cli.progress import Bars, say
+from uncollapse.errors import UserError
+from uncollapse.evaluation.evaluate import Evaluation, expected_seconds
+from uncollapse.evaluation.verdict import judge
+from uncollapse.reporting.table import evaluation_table, print_table
+from uncollapse.run import write_atomically
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Evaluate a run on a split; table or JSON to stdout, and into metrics.json."""
+    parser = Parser("evaluate", "Measure a run. The papers' protocol is --iw-samples 500 --iw-sentences all.")
+    parser.add("run", metavar="RUN", help="the run folder")
+    parser.add("--split", default="test", metavar="NAME", help="train, valid or test (default)")
+    parser.add(
+        "--iw-samples",
+        type=int,
+        default=50,
+        metavar="K",
+        help="samples of the importance-weighted bound (default 50; 0: leave it out)",
+    )
+    parser.add(
+        "--iw-sentences",
+        default="500",
+        metavar="N",
+        help="sentences that it is measured on, or all (default 500)",
+    )
+    parser.add("--seed", type=int, default=0, metavar="N", help="of all noise (default 0)")
+    parser.add("--json", action="store_true", help="print JSON instead of a table")
+    parser.add("--per-sentence", default="", metavar="FILE", help="also write one row a sentence (TSV)")
+    parser.add_settings(["data.path", "data.valid", "data.test"])
+    asked, settings = parser.parse(arguments)
+    if asked.iw_samples < 0:
+        raise UserError(f"--iw-samples: expected an integer of at least 0, got {asked.iw_samples}")
+    sentences = _count(asked.iw_sentences)
+    done = uc.load(asked.run)
+    splits, remarks = done.splits(settings.get("data"))
+    for remark in remarks:
+        say(remark)
+    corpus = choose_split(splits, asked.split)
+    say(
+        f"about {spell_time(expected_seconds(done.model, corpus, asked.iw_samples, sentences))} for {len(corpus):,} sentences"
+    )
+    with Bars() as bars:
+        result = done.evaluate_on(splits, asked.split, asked.iw_samples, sentences, asked.seed, bars.stage)
+    if asked.per_sentence:
+        write_atomically(Path(asked.per_sentence), _rows(result, corpus.texts()).encode())
+    if asked.json:
+        print(json.dumps(result.metrics, indent=2))
+    else:
+        print_table(evaluation_table(result.metrics, f"{done.path} on {asked.split}"))
+        verdict = judge(result.metrics)
+        print(f"verdict: {verdict.state} ({verdict.evidence})")
+
+
+def _count(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(f"--iw-sentences: expected a positive integer or all, got {text!r}")
+    return int(text)
+
+
+def _rows(result: Evaluation, texts: list[str]) -> str:
+    """Return a TSV: distortion, rate, nll_elbo, nll_iw (where it was measured) and the text of every sentence."""
+    iw = dict(zip(result.iw.indices.tolist(), result.iw.per_sentence.tolist(), strict=True)) if result.iw else {}
+    rows = ["distortion\trate\tnll_elbo\tnll_iw\ttext"]
+    scores = result.scores
+    for i, text in enumerate(texts):
+        bound = f"{iw[i]:.4f}" if i in iw else ""
+        rows.append(f"{scores.distortion[i]:.4f}\t{scores.rate[i]:.4f}\t{scores.nll_elbo[i]:.4f}\t{bound}\t{text}")
+    return "\n".join(rows) + "\n"

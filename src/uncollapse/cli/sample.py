@@ -1,0 +1,24 @@
+"""`uncollapse sample`."""
+
+from collections.abc import Sequence
+
+import uncollapse as uc
+from uncollapse.cli.parser import Parser
+from uncollapse.generation.choose import STRATEGIES
+
+
+def add_decoding(parser: Parser, default: str) -> None:
+    """Add the flags of decoding."""
+    parser.add("--decode", default=default, metavar="NAME", help=f"{' or '.join(STRATEGIES)} (default {default})")
+    parser.add("--seed", type=int, default=0, metavar="N", help="of the draws (default 0)")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Print sentences drawn from the model, one a line."""
+    parser = Parser("sample", "Draw sentences: z from the prior, then the sentence from z. One a line.")
+    parser.add("run", metavar="RUN", help="the run folder")
+    parser.add("-n", type=int, default=10, metavar="N", help="how many (default 10)")
+    add_decoding(parser, "sample")
+    asked, _ = parser.parse(arguments)
+    for sentence in uc.load(asked.run).sample(asked.n, asked.decode, asked.seed):
+        print(sentence)

@@ -1,0 +1,91 @@
+"""`uncollapse train`."""
+
+import shlex
+from collections.abc import Sequence
+
+import uncollapse as uc
+from uncollapse.api import Run
+from uncollapse.cli.parser import Parser
+from uncollapse.cli.progress import Bars, say
+from uncollapse.config import catalogue
+from uncollapse.evaluation.evaluate import evaluate
+from uncollapse.evaluation.verdict import judge
+
+SHOWN_SAMPLES, SHOWN_RECONSTRUCTIONS = 5, 3
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Train, then show samples, reconstructions, the verdict and what to type next."""
+    parser = Parser("train", "Train a model. Settings: defaults, then the recipe, the remedies, these flags.")
+    parser.add(
+        "--recipe",
+        default="default",
+        metavar="NAME",
+        help="see `uncollapse recipes`, or a YAML file (default: default)",
+    )
+    parser.add(
+        "--remedy",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="see `uncollapse remedies`, or a YAML file; may be repeated",
+    )
+    parser.add("--seed", type=int, default=None, metavar="N", help="short for --train.seed")
+    parser.add("--out", default=None, metavar="DIR", help="the run folder (default: runs/RECIPE-REMEDIES-SEED)")
+    parser.add("--resume", action="store_true", help="go on with an interrupted run of the same settings")
+    parser.add("--overwrite", action="store_true", help="begin anew where a run already is")
+    parser.add_settings(catalogue())
+    asked, settings = parser.parse(arguments)
+    try:
+        with Bars() as bars:
+            done = uc.train(
+                asked.recipe,
+                asked.remedy,
+                asked.seed,
+                asked.out,
+                asked.resume,
+                asked.overwrite,
+                listener=bars,
+                **settings,
+            )
+    except uc.Interrupted:
+        command = shlex.join(
+            [
+                "uncollapse",
+                "train",
+                *(a for a in arguments if a not in ("--resume", "--overwrite")),
+                "--resume",
+            ]
+        )
+        say(f"stopped; the state is saved. Go on with: {command}")
+        return 130
+    show(done)
+    return 0
+
+
+def show(done: Run) -> None:
+    """Print samples, reconstructions, the verdict and the next three commands."""
+    splits, _ = done.splits()
+    print("\nsamples from the prior")
+    for sentence in done.sample(SHOWN_SAMPLES):
+        print(f"  {sentence}")
+    if done.model.latent:
+        originals = splits.valid.texts(range(min(SHOWN_RECONSTRUCTIONS, len(splits.valid))))
+        print("\nreconstructions of validation sentences")
+        for original, back in zip(originals, done.reconstruct(originals), strict=True):
+            print(f"  {original}\n    -> {back}")
+    metrics = evaluate(done.model, splits.valid, iw_samples=0).metrics
+    verdict = judge(metrics)
+    print(
+        f"\nvalidation: nll_elbo {metrics['nll_elbo']:.2f} nats per sentence, perplexity {metrics['ppl_elbo']:.1f} (EOS counted)"
+    )
+    print(f"verdict: {verdict.state} ({verdict.evidence})")
+    here = shlex.quote(str(done.path))
+    print("\nnext:")
+    print(f"  uncollapse evaluate {here}")
+    print(f"  uncollapse sample {here} -n 20 --decode greedy")
+    print(
+        f'  echo "{splits.valid.text(0)}" | uncollapse reconstruct {here} -'
+        if done.model.latent
+        else "  uncollapse remedies"
+    )

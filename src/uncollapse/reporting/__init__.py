@@ -1,0 +1,1 @@
+"""Reporting: tables and plots of what run folders hold."""

@@ -1,0 +1,79 @@
+"""Tables of evaluations."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+# column -> (metric, its standard error or empty, digits)
+COLUMNS = {
+    "nll_iw": ("nll_iw", "nll_iw_se", 2),
+    "nll_elbo": ("nll_elbo", "", 2),
+    "distortion": ("distortion", "", 2),
+    "rate": ("rate", "", 3),
+    "mi": ("mi", "mi_se", 2),
+    "au": ("au", "", 0),
+    "ppl_iw": ("ppl_iw", "", 2),
+}
+
+
+def print_table(table: Table) -> None:
+    """Print a table to stdout, never cut to the width of a terminal that is not there."""
+    console = Console(highlight=False)
+    console.print(table) if console.is_terminal else Console(highlight=False, width=160).print(table)
+
+
+def evaluation_table(metrics: Mapping[str, Any], title: str) -> Table:
+    """Return one evaluation, a row a number, with its protocol."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    rows = [
+        (
+            "sentences, tokens",
+            f"{metrics['sentences']:,}, {metrics['tokens']:,} ({metrics['tokens'] / metrics['sentences']:.3f} a sentence)",
+            "EOS counted, BOS not",
+        ),
+        ("distortion", f"{metrics['distortion']:.3f}", "nats per sentence"),
+        ("rate", f"{metrics['rate']:.3f}", "nats per sentence"),
+        ("nll_elbo", _with_error(metrics, "nll_elbo", "nll_elbo_se", 3), "distortion + rate"),
+    ]
+    if "nll_iw" in metrics:
+        rows.append(("nll_iw", _with_error(metrics, "nll_iw", "nll_iw_se", 3), metrics["protocol"]["nll_iw"]))
+    if "nll_floor" in metrics:
+        rows.append(("nll_floor", f"{metrics['nll_floor']:.3f}", "exact: no model can honestly be below it"))
+    rows.append(
+        (
+            "perplexity",
+            f"{metrics['ppl_elbo']:.2f} (elbo)" + (f", {metrics['ppl_iw']:.2f} (iw)" if "ppl_iw" in metrics else ""),
+            "per predicted token",
+        )
+    )
+    rows.append(("mi", f"{_with_error(metrics, 'mi', 'mi_se', 3)}, cap {metrics['mi_cap']:.2f}", "nats, pooled"))
+    rows.append(("au", f"{metrics['au']} of {metrics['latent']}", "variance of mu >= 0.01"))
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def comparison_table(runs: Mapping[str, Mapping[str, Any]], split: str) -> Table:
+    """Return several evaluations, a row a run, and the floor where it is known."""
+    table = Table(
+        title=f"{split} split, nats per sentence (EOS counted, BOS not); +- one standard error",
+        title_justify="left",
+        box=None,
+    )
+    table.add_column("run")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for name, metrics in runs.items():
+        cells = (_with_error(metrics, *COLUMNS[column]) if COLUMNS[column][0] in metrics else "" for column in COLUMNS)
+        table.add_row(name, *cells)
+    floors = {metrics["nll_floor"] for metrics in runs.values() if "nll_floor" in metrics}
+    if len(floors) == 1:
+        table.add_row("floor (exact)", f"{floors.pop():.2f}", *([""] * (len(COLUMNS) - 1)), style="dim")
+    return table
+
+
+def _with_error(metrics: Mapping[str, Any], key: str, error: str, digits: int) -> str:
+    value = f"{metrics[key]:.{digits}f}"
+    return f"{value} +- {metrics[error]:.{digits}f}" if error and error in metrics else value

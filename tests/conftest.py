@@ -1,0 +1,87 @@
+"""What the tests share: small corpora, small models, one trained run."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("COLUMNS", "200")
+
+import numpy as np
+import pytest
+import torch
+
+import uncollapse as uc
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.model import VAE
+from uncollapse.nn.recurrent import RecurrentDecoder, RecurrentEncoder
+
+torch.set_num_threads(1)
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SENTENCES = [
+    "the cat sat on the mat",
+    "the dog sat",
+    "a cat ran",
+    "the dog ran on a mat today",
+    "a bird",
+    "the bird sat on a dog",
+    "a mat",
+    "today the cat ran on the mat",
+]
+TINY = {
+    "model": {"latent": 4, "emb": 8, "hidden": 12, "init": "torch"},
+    "optim": {"optimizer": "adam", "lr": 0.01},
+    "train": {"epochs": 2, "batch_size": 16, "device": "cpu"},
+    "data": {"sentences": 200},
+}
+
+
+def needs_shared(name: str) -> Path:
+    """Return a file of the shared data, or skip the test where it is absent."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    return path
+
+
+@pytest.fixture
+def corpus() -> Corpus:
+    return Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
+
+
+@pytest.fixture(params=["lstm", "gru"])
+def cell(request):
+    return request.param
+
+
+def tiny_vae(vocabulary: int, latent: int = 3, cell: str = "lstm", seed: int = 0, **dropout: float) -> VAE:
+    """Return a small network with weights large enough that everything matters."""
+    torch.manual_seed(seed)
+    model = VAE(
+        RecurrentEncoder(vocabulary, 5, 7, latent, cell),
+        RecurrentDecoder(vocabulary, 5, 7, latent, cell, **dropout),
+        latent,
+    )
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, -0.8, 0.8)
+    return model.eval()
+
+
+@pytest.fixture
+def vae(corpus, cell) -> VAE:
+    return tiny_vae(len(corpus.vocabulary), cell=cell)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> uc.Run:
+    """Return one small trained run; do not change it."""
+    return uc.train("grammar", "annealed", out=tmp_path_factory.mktemp("runs") / "trained", **TINY)
+
+
+@pytest.fixture
+def sentences_file(tmp_path) -> Path:
+    random = np.random.default_rng(0)
+    lines = [" ".join(random.choice(SENTENCES[0].split() + ["dog", "ran"], size=random.integers(3, 8))) for _ in range(100)]
+    path = tmp_path / "my_sentences.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path

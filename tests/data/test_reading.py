@@ -1,0 +1,123 @@
+import gzip
+import json
+
+import pytest
+
+from tests.conftest import needs_shared
+from uncollapse.data.reading import read_parts, read_texts
+from uncollapse.errors import UserError
+
+
+def write(path, content):
+    data = content if isinstance(content, bytes) else content.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_the_three_formats_plain_and_compressed(tmp_path, suffix):
+    txt = write(tmp_path / f"a.txt{suffix}", "one two\n\n  \nthree\r\n")
+    assert read_texts(txt)[0].texts == ["one two", "three"]
+    tsv, _ = read_texts(write(tmp_path / f"a.tsv{suffix}", "1\tgood food\n0\tbad\tfood\n"))
+    assert tsv.texts == ["good food", "bad\tfood"] and tsv.labels == {"label": ["1", "0"]}
+    rows = [{"text": "a b", "label": "x"}, {"text": "c", "label": "y"}]
+    jsonl, _ = read_texts(write(tmp_path / f"a.jsonl{suffix}", "\n".join(map(json.dumps, rows))))
+    assert jsonl.texts == ["a b", "c"] and jsonl.labels == {"label": ["x", "y"]}
+
+
+def test_several_label_fields(tmp_path):
+    rows = [{"text": "a", "label": {"tense": "past", "n": 1}}, {"text": "b", "label": {"n": 2, "tense": "past"}}]
+    found, _ = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert found.labels == {"n": ["1", "2"], "tense": ["past", "past"]}
+
+
+def test_the_format_can_be_said(tmp_path):
+    path = write(tmp_path / "a.txt", "1\tx\n0\ty\n")
+    assert read_texts(path, "tsv")[0].labels == {"label": ["1", "0"]}
+    assert read_texts(write(tmp_path / "corpus", "x\ny"))[0].texts == ["x", "y"]
+
+
+def test_a_txt_whose_every_line_holds_one_tab_draws_a_hint(tmp_path):
+    assert "--data.format tsv" in read_texts(write(tmp_path / "a.txt", "1\tx\n0\ty\n"))[1][0]
+    assert read_texts(write(tmp_path / "b.txt", "1\tx\n0 y\n"))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", b"", "an empty file"),
+        ("a.txt", b"\n  \n\n", "only blank lines"),
+        ("a.txt", b"fine\nb\xe9d\n", "line 2: expected UTF-8, got the byte 0xe9"),
+        ("a.tsv", b"1\tx\nno tab\n", "line 2: expected label<TAB>text, got 'no tab'"),
+        ("a.tsv", b"1\t \n", "line 1: expected label<TAB>text"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": \n', "line 2: expected JSON"),
+        ("a.jsonl", b'{"txt": "a"}\n', 'line 1: expected {"text": '),
+        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}\n', "line 2: expected the label fields ['label']"),
+        ("a.txt.gz", b"this is no gzip", "cannot be read"),
+    ],
+)
+def test_bad_files_get_one_line(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=".") as error:
+        read_texts(path)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    assert read_texts(write(tmp_path / "a.txt", "\ufeffword\n"))[0].texts == ["word"]
+
+
+def test_a_folder_is_read_by_the_names_of_its_files(tmp_path):
+    for name, text in (("x.train.txt", "a\n" * 40), ("x.dev.txt", "b\n"), ("x.test.txt", "c\n")):
+        write(tmp_path / name, text)
+    parts, remarks = read_parts(tmp_path)
+    assert [parts[p].texts[0] for p in ("train", "valid", "test")] == ["a", "b", "c"] and remarks == []
+
+
+def test_missing_parts_are_split_off_reproducibly_and_said(tmp_path):
+    path = write(tmp_path / "all.txt", "\n".join(f"s{i}" for i in range(200)))
+    parts, remarks = read_parts(path, seed=3)
+    assert len(parts["test"].texts) == 10 and len(parts["valid"].texts) == 10 and len(remarks) == 2
+    together = parts["train"].texts + parts["valid"].texts + parts["test"].texts
+    assert sorted(together) == sorted(f"s{i}" for i in range(200))
+    assert read_parts(path, seed=3)[0] == parts and read_parts(path, seed=4)[0] != parts
+
+
+def test_labels_follow_their_sentences_when_split_off(tmp_path):
+    path = write(tmp_path / "a.tsv", "\n".join(f"{i % 2}\ts{i}" for i in range(60)))
+    for part in read_parts(path)[0].values():
+        assert all(int(text[1:]) % 2 == int(label) for text, label in zip(part.texts, part.labels["label"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "said"),
+    [
+        ({}, {}, "expected a file named *train*"),
+        ({"a.test.txt": "x\n"}, {}, "expected a file named *train*"),
+        ({"a.train.txt": "x\n" * 30, "a.val.txt": "x\n", "a.dev.txt": "x\n"}, {}, "both look like the valid split"),
+        ({"a.train.txt": "x\n"}, {}, "too few to split off"),
+        ({"a.train.txt": "x\n" * 30}, {"test": "/no/such/test.txt"}, "no such file"),
+    ],
+)
+def test_bad_folders_get_one_line(tmp_path, files, options, said):
+    for name, text in files.items():
+        write(tmp_path / name, text)
+    with pytest.raises(UserError, match=".") as error:
+        read_parts(tmp_path, **options)
+    assert said in str(error.value)
+
+
+def test_an_absent_path_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such file or folder"):
+        read_parts(tmp_path / "nothing")
+
+
+def test_the_penn_treebank_is_counted_as_in_the_papers():
+    from uncollapse.build import build_splits
+    from uncollapse.config import compose
+
+    splits = build_splits(compose("ptb", flags={"data": {"path": str(needs_shared("ptb"))}}).data)
+    assert (len(splits.train), len(splits.valid), len(splits.test)) == (42068, 3370, 3761)
+    assert splits.test.predicted / len(splits.test) == pytest.approx(21.917, abs=5e-4)
+    assert len(splits.vocabulary) == 9998 + 4

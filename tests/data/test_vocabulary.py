@@ -1,0 +1,41 @@
+import pytest
+
+from uncollapse.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary, build_vocabulary
+
+
+@pytest.mark.parametrize("level", ["word", "char"])
+def test_known_text_round_trips(level):
+    texts = ["the cat sat", "a  dog ran" if level == "char" else "a dog ran", "naïve café 東京"]
+    vocabulary = build_vocabulary(texts, level)
+    assert [vocabulary.decode(vocabulary.encode(t)) for t in texts] == texts
+
+
+def test_frequency_order_size_and_count():
+    texts = ["b b b a a c"]
+    assert build_vocabulary(texts).tokens == (*SPECIALS, "b", "a", "c")
+    assert build_vocabulary(texts, max_size=2).tokens == (*SPECIALS, "b", "a")
+    assert build_vocabulary(texts, min_count=2).tokens == (*SPECIALS, "b", "a")
+    assert build_vocabulary(["x y", "z x"]).tokens == (*SPECIALS, "x", "y", "z")
+
+
+def test_unknown_words_and_written_unknowns_are_one():
+    vocabulary = build_vocabulary(["the <unk> sat on _UNK", "the"])
+    assert "_UNK" not in vocabulary.tokens[4:] and "<unk>" not in vocabulary.tokens[4:]
+    assert vocabulary.encode("the <unk> _UNK never")[1:] == [UNK, UNK, UNK]
+    assert vocabulary.decode([UNK]) == "<unk>"
+
+
+def test_specials_are_not_written():
+    vocabulary = build_vocabulary(["a b"])
+    a, b = vocabulary.encode("a b")
+    assert vocabulary.decode([BOS, a, PAD, b, EOS, a]) == "a b"
+
+
+def test_lowercase_belongs_to_the_vocabulary():
+    vocabulary = build_vocabulary(["The CAT"], lowercase=True)
+    assert vocabulary.encode("THE cat") == vocabulary.encode("the Cat") and UNK not in vocabulary.encode("THE cat")
+
+
+def test_characters_of_special_names_are_ordinary():
+    vocabulary = Vocabulary((*SPECIALS, "<", "u"), "char")
+    assert vocabulary.decode(vocabulary.encode("<u")) == "<u"

@@ -1,0 +1,86 @@
+import math
+
+import pytest
+import torch
+
+from tests.conftest import SENTENCES, tiny_vae
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.evaluation.evaluate import evaluate, expected_seconds
+from uncollapse.evaluation.verdict import judge
+
+PROMISED = (
+    "sentences tokens distortion rate nll_elbo nll_elbo_se nll_iw nll_iw_se iw_samples iw_sentences ppl_elbo ppl_iw "
+    "mi mi_se mi_cap au latent protocol"
+).split()
+
+
+@pytest.fixture
+def measured():
+    corpus = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
+    model = tiny_vae(len(corpus.vocabulary)).train()
+    return model, corpus, evaluate(model, corpus, 30, None)
+
+
+def test_everything_promised_is_there_and_adds_up(measured):
+    _, corpus, result = measured
+    m = result.metrics
+    assert set(PROMISED) <= set(m)
+    assert m["nll_elbo"] == pytest.approx(m["distortion"] + m["rate"], abs=1e-5)
+    assert m["tokens"] == sum(len(s.split()) + 1 for s in SENTENCES) and m["sentences"] == 8
+    assert m["ppl_elbo"] == pytest.approx(math.exp(m["nll_elbo"] * 8 / m["tokens"]))
+    assert m["ppl_iw"] == pytest.approx(math.exp(m["nll_iw"] * 8 / m["tokens"]))
+    assert m["nll_iw"] < m["nll_elbo"] + 1 and m["mi_cap"] == pytest.approx(math.log(8))
+    assert (m["iw_samples"], m["iw_sentences"], m["latent"]) == (30, 8, 3)
+    assert corpus.predicted == m["tokens"]
+
+
+def test_the_model_keeps_its_mode_and_dropout_is_off(measured):
+    model, corpus, result = measured
+    assert model.training
+    model.decoder.dropout_out.p = 0.9
+    assert evaluate(model, corpus, 30, None).metrics == result.metrics
+
+
+def test_reported_numbers_do_not_depend_on_the_objective(measured):
+    """They cannot: the evaluator is never given it. Weights alone decide."""
+    model, corpus, result = measured
+    same = tiny_vae(len(corpus.vocabulary))
+    same.load_state_dict(model.state_dict())
+    assert evaluate(same, corpus, 30, None).metrics == result.metrics
+
+
+def test_a_language_model_has_no_rate_and_its_bounds_coincide():
+    from uncollapse.model import VAE
+    from uncollapse.nn.interfaces import NoEncoder
+    from uncollapse.nn.recurrent import RecurrentDecoder
+
+    corpus = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
+    torch.manual_seed(0)
+    m = evaluate(VAE(NoEncoder(), RecurrentDecoder(len(corpus.vocabulary), 5, 7, 0), 0), corpus, 30, None).metrics
+    assert m["rate"] == m["mi"] == m["au"] == m["latent"] == 0
+    assert m["nll_iw"] == pytest.approx(m["nll_elbo"]) and m["iw_samples"] == 1
+
+
+def test_without_samples_there_is_no_iw_bound(measured):
+    model, corpus, _ = measured
+    assert "nll_iw" not in evaluate(model, corpus, 0).metrics
+    assert expected_seconds(model, corpus, 10, None) > 0
+
+
+@pytest.mark.parametrize(
+    ("rate", "mi", "se", "au", "latent", "state"),
+    [
+        (0.01, 0.0, 0.01, 0, 32, "collapsed"),
+        (3.0, 0.05, 0.01, 2, 32, "collapsed"),
+        (0.3, 0.2, 0.15, 2, 32, "collapsed"),
+        (0.8, 0.7, 0.02, 3, 32, "partly alive"),
+        (9.0, 8.0, 0.02, 3, 32, "partly alive"),
+        (9.0, 8.0, 0.02, 32, 32, "alive"),
+        (1.3, 1.2, 0.02, 1, 1, "alive"),
+        (0.0, 0.0, 0.0, 0, 0, "no latent"),
+    ],
+)
+def test_the_verdict(rate, mi, se, au, latent, state):
+    verdict = judge({"rate": rate, "mi": mi, "mi_se": se, "au": au, "latent": latent})
+    assert verdict.state == state and verdict.evidence

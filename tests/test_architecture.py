@@ -1,0 +1,90 @@
+"""The rooms of the house: who may import whom."""
+
+import ast
+import subprocess
+import sys
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+import uncollapse as uc
+
+ROOT = Path(uc.__file__).parent
+EVERYTHING = {
+    "errors", "config", "schedules", "latent", "data", "divergences", "nn", "model", "objectives", "generation",
+    "evaluation", "run", "training", "build", "reporting", "api", "cli",
+}  # fmt: skip
+MAY_IMPORT = {
+    "errors": set(),
+    "config": set(),
+    "schedules": set(),
+    "latent": set(),
+    "data": set(),
+    "divergences": {"latent"},
+    "nn": {"latent"},
+    "model": {"latent", "nn"},
+    "objectives": {"latent", "divergences", "schedules", "model", "nn"},
+    "generation": {"latent", "data", "model", "nn"},
+    "evaluation": {"latent", "data", "divergences", "model", "generation"},
+    "run": {"config", "data"},
+    "training": {"config", "data", "schedules", "model", "objectives", "evaluation", "run"},
+    "build": {"config", "data", "schedules", "latent", "nn", "model", "objectives", "run"},
+    "reporting": {"run"},
+    "api": EVERYTHING - {"cli"},
+    "cli": EVERYTHING,
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the rooms of ours that a file imports, wherever in the file it does so."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "uncollapse" else [node.module]
+        rooms |= {name.split(".")[1] for name in names if name.startswith("uncollapse.")}
+    return rooms
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_the_import_table_holds(room):
+    files = sorted((ROOT / room).rglob("*.py")) or [ROOT / f"{room}.py"]
+    allowed = MAY_IMPORT[room] | {room, "errors"}
+    for path in files:
+        assert imports_of(path) & EVERYTHING <= allowed, f"{path.name} imports {imports_of(path) - allowed}"
+
+
+def test_the_table_names_every_room():
+    rooms = {p.stem for p in ROOT.glob("*.py")} | {p.parent.name for p in ROOT.glob("*/__init__.py")}
+    assert rooms - {"__init__", "__main__"} == set(MAY_IMPORT)
+
+
+def test_config_and_help_do_without_torch():
+    code = "import sys, uncollapse.config, uncollapse.schedules, uncollapse.cli; uncollapse.cli.main(['--help']); "
+    code += "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_every_public_name_works_twice_in_any_order():
+    names = [name for name in uc.__all__ if name != "__version__"]
+    orders = list(permutations(names))[:: max(1, len(list(permutations(names))) // 8)]
+    code = (
+        "import uncollapse as uc\n"
+        "for name in {order!r} * 2:\n"
+        "    assert callable(getattr(uc, name)), name\n"
+        "for _ in range(2):\n"
+        "    for call in (lambda: uc.load('no such run'), lambda: uc.Run('no such run'), lambda: uc.train('no such recipe')):\n"
+        "        try:\n            call()\n"
+        "        except uc.UserError as error:\n            pass\n"
+        "        else:\n            raise AssertionError\n"
+    )
+    for order in orders[:3]:
+        subprocess.run([sys.executable, "-c", code.format(order=list(order))], check=True)
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        uc.nothing  # noqa: B018
+    assert set(uc.__all__) <= set(dir(uc))

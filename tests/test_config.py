@@ -1,0 +1,95 @@
+import pytest
+import yaml
+
+from uncollapse import config
+from uncollapse.config import Config, available, combine_remedies, compose, differences, load_named
+from uncollapse.errors import UserError
+from uncollapse.schedules import Clock, parse
+
+
+@pytest.mark.parametrize("name", available("recipes"))
+def test_every_recipe_fits_its_settings(name):
+    made = compose(name)
+    parse(made.objective.weight, Clock(epoch=100, run=100 * (made.train.epochs or 10)))
+    assert load_named("recipes", name).title
+
+
+@pytest.mark.parametrize("name", available("remedies"))
+def test_every_remedy_fits_every_recipe(name):
+    assert load_named("remedies", name).title and load_named("remedies", name).paper
+    for recipe in available("recipes"):
+        made = compose(recipe, [name])
+        parse(made.objective.weight, Clock(epoch=100, run=1000))
+
+
+def test_what_comes_later_wins():
+    made = compose("default", ["annealed"], {"objective": {"weight": "0.7"}, "model": {"latent": 3}})
+    assert made.objective.weight == "0.7" and made.model.latent == 3
+    assert made.optim.optimizer == "adam"
+    assert compose("default", ["annealed"]).objective.weight == "linear(0.1, 1, 10 epochs)"
+
+
+def test_contradicting_remedies_are_named_with_both_values():
+    with pytest.raises(UserError, match=r"beta and annealed .* objective.weight is '0.4' and 'linear"):
+        combine_remedies(["beta", "annealed"])
+    assert combine_remedies(["lm", "annealed"]) == {
+        "model": {"latent": 0},
+        "objective": {"weight": "linear(0.1, 1, 10 epochs)"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"objective": {"wieght": 1}}, "did you mean objective.weight"),
+        ({"objectiv": {"weight": 1}}, "did you mean objective"),
+        ({"model": {"latent": "four"}}, "model.latent: expected an integer of at least 0, got 'four'"),
+        ({"model": {"latent": -1}}, "at least 0, got -1"),
+        ({"model": {"latent": 2.5}}, "expected an integer"),
+        ({"model": {"latent": True}}, "expected an integer"),
+        ({"model": {"dropout_in": 1.5}}, "a number from 0 to 0.99"),
+        ({"model": {"encoder": "cnn"}}, "one of lstm, gru"),
+        ({"data": {"lowercase": "yes"}}, "true or false"),
+        ({"model": 3}, "expected names and values"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line(settings, said):
+    with pytest.raises(UserError, match=".") as error:
+        Config.from_settings(settings)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_numbers_are_taken_where_they_make_sense():
+    made = Config.from_settings({"objective": {"weight": 0.5}, "optim": {"lr": 1}})
+    assert made.objective.weight == "0.5" and made.optim.lr == 1.0
+
+
+def test_settings_survive_yaml_and_differences_are_named():
+    made = compose("ptb", ["annealed"])
+    assert Config.from_settings(yaml.safe_load(yaml.safe_dump(made.settings()))) == made
+    assert differences(made, compose("ptb", ["beta"])) == {"objective.weight": ("linear(0.1, 1, 10 epochs)", "0.4")}
+
+
+def test_unknown_recipes_and_remedies_are_named():
+    with pytest.raises(UserError, match="unknown recipe 'ptp': did you mean ptb"):
+        compose("ptp")
+    with pytest.raises(UserError, match="unknown remedy 'aneald'"):
+        compose("ptb", ["aneald"])
+
+
+def test_a_recipe_of_ones_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("title: mine\nsettings:\n  model: {latent: 7}\n")
+    assert compose(str(path)).model.latent == 7
+    path.write_text("settings: [1, 2\n")
+    with pytest.raises(UserError, match=r"expected YAML.*line"):
+        compose(str(path))
+    path.write_text("model: {latent: 7}\n")
+    with pytest.raises(UserError, match="expected title, paper, published and settings"):
+        compose(str(path))
+
+
+def test_every_default_lies_in_its_own_range():
+    for key, (_, spec) in config.catalogue().items():
+        assert config.check(key, spec.default) == spec.default
+        assert spec.metadata["help"]
