@@ -139,8 +139,9 @@ class Run:
         """Draw sentences: z from the prior, then the sentence from z."""
         if n < 1:
             raise UserError(f"sample: expected at least one sentence, got {n}")
-        z = torch.randn(n, self.model.latent, generator=torch.Generator().manual_seed(seed))
-        return self._write(z, decode, seed + 1)
+        # numpy fills row by row, so that the first sentences do not depend on how many are drawn
+        z = np.random.default_rng(seed).standard_normal((n, self.model.latent), dtype=np.float32)
+        return self._write(torch.from_numpy(z), decode, seed + 1)
 
     def unknown_words(self, texts: Iterable[str]) -> int:
         """Count the tokens that are not in the vocabulary."""
@@ -180,10 +181,8 @@ class Run:
             {**self.config.settings(), "data": {**self.config.settings()["data"], **(data or {})}}
         )
         splits = build_splits(config.data, self.vocabulary)
-        before = self.folder.corpus()
-        changed = [p for p in ("train", "valid", "test") if fingerprint(splits[p]) != before[p]["fingerprint"]]
         remarks = list(splits.remarks)
-        if changed:
+        if changed := changed_splits(self.folder, splits):
             remarks.append(f"the {', '.join(changed)} split differs from that of the training")
         return splits, remarks
 
@@ -227,6 +226,12 @@ class Run:
             done.metrics["epochs"], done.metrics["weight_final"] = log[-1]["epoch"], log[-1]["weight"]
         self.folder.write_metrics(split, done.metrics)
         return done
+
+
+def changed_splits(folder: RunFolder, splits: Splits) -> list[str]:
+    """Return the names of the splits that are not those of the run's training."""
+    before = folder.corpus()
+    return [part for part, entry in before.items() if fingerprint(splits[part]) != entry["fingerprint"]]
 
 
 def choose_split(splits: Splits, split: str) -> Corpus:
@@ -310,12 +315,14 @@ def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, 
             )
         folder.clear()
     splits = build_splits(origin.config.data, folder.vocabulary() if resume else None)
-    for remark in splits.remarks:
-        listener.remark(remark)
+    if resume and (changed := changed_splits(folder, splits)):
+        raise UserError(f"{folder.path}: the data have changed since the run began ({', '.join(changed)}); restore them")
     model = build_model(origin.config.model, len(splits.vocabulary), origin.config.train.seed)
     model.to(build_device(origin.config.train.device))
     batches = math.ceil(len(splits.train) / origin.config.train.batch_size)
-    listener.remark(_size(splits, model))
+    build_objective(_with_epochs(origin.config), batches)  # a wrong schedule is said before anything else
+    for remark in (*splits.remarks, _size(splits, model)):
+        listener.remark(remark)
     if not resume:
         origin = _plan(origin, model, splits, batches, listener)
     objective = build_objective(origin.config, batches)
@@ -349,6 +356,11 @@ def _same_settings(folder: RunFolder, asked: Origin) -> Origin:
     return found
 
 
+def _with_epochs(config: Config) -> Config:
+    """Return the configuration with a number of epochs, where that is still to be chosen."""
+    return replace(config, train=replace(config.train, epochs=config.train.epochs or MOST_EPOCHS))
+
+
 def _size(splits: Splits, model: VAE) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     return (
@@ -360,9 +372,8 @@ def _size(splits: Splits, model: VAE) -> str:
 def _plan(origin: Origin, model: VAE, splits: Splits, batches: int, listener: Listener) -> Origin:
     """Measure the speed, choose the epochs where that was left open, and say how long training will take."""
     settings = origin.config.train
-    trial = replace(origin.config, train=replace(settings, epochs=settings.epochs or 1))
     began = time.perf_counter()
-    epoch = seconds_per_epoch(model, build_objective(trial, batches), splits, settings)
+    epoch = seconds_per_epoch(model, build_objective(_with_epochs(origin.config), batches), splits, settings)
     epochs = settings.epochs or max(1, min(MOST_EPOCHS, int(60 * settings.minutes / epoch)))
     chosen = "" if settings.epochs else " (chosen by train.minutes; set --train.epochs for more or fewer)"
     listener.remark(

@@ -1,5 +1,6 @@
 """The one decoding loop, over any decoder's `step`."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,8 @@ def decode(decoder: Decoder, z: Tensor, choose: Choose, max_length: int, seed: i
     Returns:
         the ids of each sentence, without BOS and EOS.
     """
-    uniform = torch.rand(len(z), max_length + 1, generator=torch.Generator().manual_seed(seed)).to(z.device)
+    # numpy fills row by row, so that a sentence does not depend on how many are written
+    uniform = torch.from_numpy(np.random.default_rng(seed).random((len(z), max_length + 1), dtype=np.float32)).to(z.device)
     sentences: list[list[int]] = []
     for start in range(0, len(z), ROWS_AT_A_TIME):
         rows = slice(start, start + ROWS_AT_A_TIME)

@@ -224,7 +224,7 @@ class Trainer:
         raise TrainingError(
             f"the loss or its gradient is not finite at step {progress.step} (epoch {progress.epoch + 1}, batch "
             f"{progress.batch + 1}, sentences {', '.join(map(str, batch.index[:5]))}{' …' if len(batch) > 5 else ''}; "
-            f"distortion {float(terms.distortion.mean()):.4g}, rate {float(terms.rate.mean()):.4g}); the last good state is "
+            f"distortion {terms.distortion.detach().mean():.4g}, rate {terms.rate.detach().mean():.4g}); the last good state is "
             f"kept in {self.folder.path}; try a lower --optim.lr, a lower --optim.clip or --train.precision fp32"
         )
 

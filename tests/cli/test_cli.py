@@ -1,0 +1,187 @@
+"""The command line, as a user meets it."""
+
+import io
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from uncollapse.cli import VERBS, main
+
+QUICK = "--data.sentences 200 --model.hidden 12 --model.emb 8 --model.latent 4 --train.epochs 1 --train.device cpu".split()
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return str(shutil.copytree(trained.path, tmp_path / "trained"))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code == 0 and f"uncollapse {verb}" in capsys.readouterr().out
+
+
+def test_help_and_version(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(verb in out for verb in VERBS)
+    assert main(["--version"]) == 0 and capsys.readouterr().out.startswith("uncollapse 0.")
+    assert main([]) == 2
+
+
+def test_train_ends_with_samples_reconstructions_a_verdict_and_the_next_commands(tmp_path, capsys):
+    assert main(["train", "--recipe", "grammar", "--out", str(tmp_path / "run"), *QUICK]) == 0
+    out, err = capsys.readouterr()
+    assert "samples from the prior" in out and out.count("->") == 3 and "verdict: " in out
+    assert f"uncollapse evaluate {tmp_path / 'run'}" in out and len(out.split("next:")[1].strip().splitlines()) == 3
+    assert "epoch   1" in err and "about " in err and "vocabulary" in err
+
+
+def test_a_file_of_sentences_is_enough(sentences_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data.path", str(sentences_file), "--train.epochs", "1", "--model.hidden", "12", "--model.emb", "8"]
+    assert main(["train", *flags]) == 0
+    out, err = capsys.readouterr()
+    assert "split off the training part" in err and "verdict" in out and (tmp_path / "runs" / "default-1").is_dir()
+    assert main(["evaluate", "runs/default-1", "--iw-samples", "3"]) == 0
+
+
+def test_evaluate_prints_a_table_or_json_and_rows(run, tmp_path, capsys):
+    rows = tmp_path / "rows.tsv"
+    assert main(["evaluate", run, "--iw-samples", "3", "--iw-sentences", "20", "--per-sentence", str(rows)]) == 0
+    out, err = capsys.readouterr()
+    assert "nll_iw" in out and "nll_floor" in out and "verdict" in out and "about" in err
+    table = [line.split("\t") for line in rows.read_text().splitlines()]
+    assert len(table) == 1001 and table[0] == ["distortion", "rate", "nll_elbo", "nll_iw", "text"]
+    assert sum(row[3] != "" for row in table[1:]) == 20
+    assert main(["evaluate", run, "--iw-samples", "3", "--iw-sentences", "20", "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["nll_elbo"] == pytest.approx(np.mean([float(r[2]) for r in table[1:]]), abs=1e-3)
+    assert main(["compare", run, run]) == 0
+    assert "floor (exact)" in capsys.readouterr().out
+
+
+def test_sample_reconstruct_and_encode(run, tmp_path, capsys, monkeypatch, trained):
+    assert main(["sample", run, "-n", "4", "--decode", "greedy", "--seed", "3"]) == 0
+    assert capsys.readouterr().out.splitlines() == trained.sample(4, "greedy", 3)
+    texts = ["the trader sold the shares .", "some singers sing the songs ."]
+    file = tmp_path / "in.txt"
+    file.write_text("\n".join(texts) + "\n")
+    assert main(["reconstruct", run, str(file)]) == 0
+    assert capsys.readouterr().out.splitlines() == trained.reconstruct(texts)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(texts)))
+    assert main(["encode", run, "-"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_allclose(np.array([r[:-1] for r in rows], float), trained.encode(texts), rtol=1e-4, atol=1e-5)
+    assert main(["encode", run, str(file), "--out", str(tmp_path / "codes.npz")]) == 0
+    saved = np.load(tmp_path / "codes.npz")
+    np.testing.assert_array_equal(saved["mu"], trained.encode(texts))
+    assert saved["texts"].tolist() == texts and saved["logvar"].shape == (2, 4)
+    assert main(["encode", run, str(file), "--out", str(tmp_path / "codes.tsv")]) == 0
+
+
+def test_unknown_words_are_said(run, tmp_path, capsys):
+    (tmp_path / "in.txt").write_text("the zebra sold the shares .\n")
+    assert main(["reconstruct", run, str(tmp_path / "in.txt")]) == 0
+    assert "1 tokens are not in the vocabulary" in capsys.readouterr().err
+
+
+def test_lists(capsys):
+    assert main(["recipes"]) == 0 and "ptb:" in capsys.readouterr().out
+    assert main(["remedies"]) == 0 and "annealed:" in capsys.readouterr().out
+
+
+def test_data_writes_a_corpus_that_train_takes(tmp_path, capsys):
+    assert main(["data", "grammar", "--out", str(tmp_path / "g"), "--sentences", "200"]) == 0
+    floor = json.loads((tmp_path / "g" / "floor.json").read_text())
+    assert floor["entropy"] == pytest.approx(16.5, abs=1)
+    flags = ["--data.path", str(tmp_path / "g"), "--train.epochs", "1", "--model.hidden", "12", "--model.emb", "8"]
+    assert main(["train", *flags, "--out", str(tmp_path / "run")]) == 0
+
+
+BAD = [
+    (["trian"], "did you mean train"),
+    (["train"], "expected --data.path FILE or --data.name"),
+    (["train", "--data.path", "nothing.txt"], "no such file or folder"),
+    (["train", "--data.path", "empty.txt"], "an empty file"),
+    (["train", "--data.path", "blank.txt"], "only blank lines"),
+    (["train", "--data.path", "bytes.txt"], "line 2: expected UTF-8"),
+    (["train", "--data.path", "bad.tsv"], "line 2: expected label<TAB>text"),
+    (["train", "--data.path", "bad.jsonl"], "line 2: expected JSON"),
+    (["train", "--data.path", "few.txt"], "too few to split off"),
+    (["train", "--data.path", "fine.txt", "--data.test", "absent.txt"], "absent.txt: no such file"),
+    (["train", "--recipe", "gramar"], "did you mean grammar"),
+    (["train", "--recipe", "grammar", "--remedy", "aneal"], "unknown remedy 'aneal'"),
+    (["train", "--recipe", "grammar", "--remedy", "beta", "--remedy", "annealed"], "contradict each other"),
+    (["train", "--recipe", "grammar", "--objective.wieght", "1"], "did you mean --objective.weight"),
+    (["train", "--recipe", "grammar", "--wieght", "1"], "unknown argument '--wieght'"),
+    (["train", "--recipe", "grammar", "--objective.weight", "lin(0, 1, 2 epochs)"], "unknown shape 'lin'"),
+    (["train", "--recipe", "grammar", "--objective.weight", "cyclical(0,1,2 steps,cycles=3)"], "at least one step"),
+    (["train", "--recipe", "grammar", "--model.latent", "many"], "--model.latent: expected an integer of at least 0"),
+    (["train", "--recipe", "grammar", "--model.latent", "-3"], "at least 0, got -3"),
+    (["train", "--recipe", "grammar", "--model.encoder", "cnn"], "expected one of lstm, gru"),
+    (["train", "--recipe", "grammar", "--train.device", "abacus"], "expected a device of this machine"),
+    (["train", "--recipe", "grammar", "--rec", "ptb"], "unknown argument '--rec'"),
+    (["train", "--recipe", "grammar", "--seed"], "expected one argument"),
+    (["train", "--recipe", "grammar", "--seed", "one"], "expected an integer"),
+    (["train", "--recipe", "grammar", "--resume", "--out", "nowhere"], "nothing to resume"),
+    (["train", "--recipe", "grammar", "--out", "RUN"], "a run is already there"),
+    (["train", "--recipe", "grammar", "--out", "RUN", "--resume"], "--resume needs the settings of the run"),
+    (["evaluate"], "see --help"),
+    (["evaluate", "nothing"], "no such run folder"),
+    (["evaluate", "RUN", "--split", "tets"], "did you mean test"),
+    (["evaluate", "RUN", "--iw-sentences", "most"], "a positive integer or all"),
+    (["evaluate", "RUN", "--iw-samples", "-2"], "at least 0"),
+    (["evaluate", "RUN", "--iw-samples", "x"], "--iw-samples: expected an integer"),
+    (["sample", "RUN", "-n", "0"], "at least one sentence"),
+    (["sample", "RUN", "--decode", "beam me up"], "unknown decoding"),
+    (["reconstruct", "RUN", "absent.txt"], "no such file"),
+    (["encode", "RUN", "fine.txt", "--out", "codes.csv"], "*.npz or *.tsv"),
+    (["compare", "RUN"], "not evaluated on test"),
+    (["compare", "nothing"], "no such run folder"),
+    (["data", "gramar", "--out", "x"], "did you mean grammar"),
+    (["data", "grammar"], "expected --out DIR"),
+    (["data", "grammar", "--out", "x", "--sentences", "-1"], "at least 1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(a)[:60] for a, _ in BAD])
+def test_bad_input_gets_one_line_and_status_2(run, tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "empty.txt": b"", "blank.txt": b"\n \n", "bytes.txt": b"a\n\xff\xfe\n", "bad.tsv": b"1\ta\nb\n", "few.txt": b"a\nb\n",
+        "bad.jsonl": b'{"text": "a"}\n{nope\n', "fine.txt": b"a b\n" * 40,
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert main([run if a == "RUN" else a for a in arguments]) == 2
+    out, err = capsys.readouterr()
+    last = err.strip().splitlines()[-1]
+    assert out == "" and last.startswith("uncollapse: ") and said in last
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_training_that_fails_has_status_1(tmp_path, capsys):
+    flags = [*QUICK, "--optim.optimizer", "sgd", "--optim.lr", "1e30", "--optim.clip", "0"]
+    assert main(["train", "--recipe", "grammar", "--out", str(tmp_path / "run"), *flags]) == 1
+    assert "try a lower --optim.lr" in capsys.readouterr().err
+
+
+def test_interrupted_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    import os
+    import signal
+
+    from uncollapse.cli.progress import Bars
+
+    real = Bars.step
+    monkeypatch.setattr(Bars, "step", lambda self, *a: (real(self, *a), os.kill(os.getpid(), signal.SIGINT)))
+    command = ["train", "--recipe", "grammar", "--out", str(tmp_path / "run"), *QUICK]
+    assert main(command) == 130
+    said = capsys.readouterr().err
+    assert "the state is saved" in said and "--resume" in said
+    monkeypatch.setattr(Bars, "step", real)
+    assert main([*command, "--resume"]) == 0

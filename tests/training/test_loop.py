@@ -1,0 +1,218 @@
+"""The loop: what it learns, what it saves, and that an interrupted run goes on bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import uncollapse as uc
+from tests.conftest import TINY
+from uncollapse.api import Quiet
+from uncollapse.build import build_model, build_objective, build_splits
+from uncollapse.config import Config, available, compose, merge
+from uncollapse.run import RunFolder
+from uncollapse.training.loop import seconds_per_epoch
+
+
+class StopAt(Quiet):
+    """Presses Ctrl-C after some steps."""
+
+    def __init__(self, step):
+        self.left = step
+
+    def step(self, epoch, sums):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+class Remember(Quiet):
+    def __init__(self):
+        self.remarks, self.entries = [], []
+
+    def remark(self, text):
+        self.remarks.append(text)
+
+    def epoch_ends(self, entry):
+        self.entries.append(entry)
+
+
+def settings(**changes):
+    return merge(TINY, changes)
+
+
+def content(folder):
+    folder = RunFolder(folder)
+    log = [{k: v for k, v in entry.items() if k != "seconds"} for entry in folder.log()]
+    return folder.load_weights(), folder.load_state(), log
+
+
+def assert_same(one, other):
+    for a, b in zip(content(one)[:1], content(other)[:1], strict=True):
+        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    states = content(one)[1], content(other)[1]
+    assert all(torch.equal(states[0]["model"][k], states[1]["model"][k]) for k in states[0]["model"])
+    assert torch.equal(states[0]["random"]["cpu"], states[1]["random"]["cpu"])
+    for name in states[0]["optimizers"]:
+        for i, moments in states[0]["optimizers"][name]["state"].items():
+            assert all(torch.equal(v, states[1]["optimizers"][name]["state"][i][k]) for k, v in moments.items())
+    progress = [{k: v for k, v in s["progress"].items() if k != "sums"} for s in states]
+    assert progress[0] == progress[1] and states[0]["plateau"] == states[1]["plateau"]
+    assert content(one)[2] == content(other)[2]
+
+
+@pytest.mark.parametrize("optimizer", [{"optimizer": "adam", "lr": 0.01}, {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9}])
+@pytest.mark.parametrize("stop", [5, 13, 20])
+def test_n_steps_resume_and_n_steps_are_two_n_steps(tmp_path, stop, optimizer):
+    """Thirteen steps are an epoch: the stops lie within the first, at its end and within the second."""
+    changes = settings(optim=optimizer, model={"dropout_in": 0.3, "dropout_out": 0.3})
+    uc.train("grammar", "annealed", out=tmp_path / "whole", **changes)
+    with pytest.raises(uc.Interrupted):
+        uc.train("grammar", "annealed", out=tmp_path / "parts", listener=StopAt(stop), **changes)
+    uc.train("grammar", "annealed", out=tmp_path / "parts", resume=True, **changes)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_decay_survives_an_interruption(tmp_path):
+    changes = settings(optim={"lr": 0.3, "patience": 1, "decay_after": 0, "max_decays": 50}, train={"epochs": 6})
+    uc.train("grammar", out=tmp_path / "whole", **changes)
+    assert "decay" in [entry["advice"] for entry in RunFolder(tmp_path / "whole").log()]
+    for stop in (20, 20, 20):
+        with pytest.raises(uc.Interrupted):
+            uc.train("grammar", out=tmp_path / "parts", listener=StopAt(stop), resume=(tmp_path / "parts").exists(), **changes)
+    uc.train("grammar", out=tmp_path / "parts", resume=True, **changes)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+    flags = "--recipe grammar --data.sentences 300 --model.hidden 12 --model.emb 8 --train.epochs 6 --train.device cpu "
+    flags += "--train.checkpoint_minutes 0.002"
+    command = [sys.executable, "-m", "uncollapse", "train", *flags.split(), "--out"]
+    killed = subprocess.Popen([*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    log = tmp_path / "killed" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and len(log.read_text().splitlines()) >= 2):
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert RunFolder(tmp_path / "killed").load_state()["progress"]["epoch"] < 6
+    for name, more in (("killed", ["--resume"]), ("whole", [])):
+        subprocess.run([*command, str(tmp_path / name), *more], check=True, capture_output=True)
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("remedy", available("remedies"))
+def test_every_remedy_learns_saves_and_loads(tmp_path, remedy):
+    listener = Remember()
+    changes = settings(train={"epochs": 4}, optim={"lr": 0.02})
+    run = uc.train("grammar", remedy, out=tmp_path / "run", listener=listener, **changes)
+    distortions = [entry["train"]["distortion"] for entry in listener.entries]
+    assert distortions[-1] < 0.8 * distortions[0]
+    again = uc.load(tmp_path / "run", "cpu")
+    assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), again.model.parameters(), strict=True))
+    assert again.sample(3, seed=1) == run.sample(3, seed=1)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_cell_learns_in_every_precision(tmp_path, cell, precision):
+    listener = Remember()
+    changes = settings(model={"encoder": cell, "decoder": cell}, train={"epochs": 3, "precision": precision}, optim={"lr": 0.02})
+    uc.train("grammar", out=tmp_path / "run", listener=listener, **changes)
+    assert listener.entries[-1]["train"]["distortion"] < 0.85 * listener.entries[0]["train"]["distortion"]
+
+
+def test_the_loss_of_the_objective_is_its_formula():
+    config = Config.from_settings(settings(data={"name": "grammar"}, objective={"weight": "linear(0, 1, 10 steps)"}))
+    splits = build_splits(config.data)
+    model = build_model(config.model, len(splits.vocabulary), 0)
+    objective = build_objective(config, 13)
+    for step, weight in ((0, 0.0), (5, 0.5), (100, 1.0)):
+        terms = objective(model, splits.train.batch(range(16)), step)
+        assert terms.weight == weight
+        torch.testing.assert_close(terms.loss, (terms.distortion + weight * terms.rate).mean())
+
+
+def test_the_gradient_of_the_penalty_reaches_the_encoder_by_finite_differences():
+    config = Config.from_settings(settings(data={"name": "grammar"}, model={"dropout_in": 0, "dropout_out": 0}))
+    splits = build_splits(config.data)
+    model = build_model(config.model, len(splits.vocabulary), 0).double()
+    objective, batch = build_objective(config, 13), splits.train.batch(range(4))
+    weight = model.encoder.posterior.weight
+
+    def loss():
+        torch.manual_seed(0)
+        return objective(model, batch, 0).loss
+
+    loss().backward()
+    for index in ((0, 0), (3, 5), (6, 2)):
+        numeric = []
+        for delta in (1e-5, -1e-5):
+            with torch.no_grad():
+                weight[index] += delta
+                numeric.append(loss().item())
+                weight[index] -= delta
+        assert weight.grad[index].item() == pytest.approx((numeric[0] - numeric[1]) / 2e-5, rel=1e-4, abs=1e-8)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
+    with pytest.raises(uc.TrainingError, match=r"not finite at step \d+ \(epoch .*batch .*try a lower --optim.lr"):
+        uc.train("grammar", out=tmp_path / "run", **settings(optim={"optimizer": "sgd", "lr": 1e30, "clip": 0}))
+    state = RunFolder(tmp_path / "run").load_state()
+    assert state["model"].keys() and state["progress"]["step"] >= 0
+
+
+def test_a_schedule_longer_than_the_run_is_said_once_and_its_last_weight_recorded(tmp_path):
+    listener = Remember()
+    run = uc.train("grammar", "annealed", out=tmp_path / "run", listener=listener, **TINY)
+    said = [r for r in listener.remarks if "weight ends at" in r]
+    assert said == ["the schedule linear(0.1, 1, 10 epochs) is longer than the run: weight ends at 0.27, not 1"]
+    assert run.log[-1]["weight"] == pytest.approx(0.1 + 0.9 * 25 / 130)
+    assert run.evaluate("valid", 2, 10)["weight_final"] == run.log[-1]["weight"]
+
+
+def test_the_measurement_before_training_changes_nothing(tmp_path):
+    config = compose("grammar", flags=TINY)
+    splits = build_splits(config.data)
+    model = build_model(config.model, len(splits.vocabulary), 0)
+    weights, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+    assert seconds_per_epoch(model, build_objective(config, 13), splits, config.train) > 0
+    assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
+    assert torch.equal(random, torch.get_rng_state()) and all(p.grad is None for p in model.parameters())
+
+
+def test_open_epochs_are_chosen_before_training_and_kept_on_resume(tmp_path):
+    changes = settings(train={"epochs": 0, "minutes": 0.01})
+    listener = Remember()
+    with pytest.raises(uc.Interrupted):
+        uc.train("default", out=tmp_path / "run", listener=StopAt(3), **merge(changes, {"data": {"name": "grammar"}}))
+    chosen = RunFolder(tmp_path / "run").origin().config.train.epochs
+    assert 1 <= chosen <= 40
+    uc.train("default", out=tmp_path / "run", resume=True, listener=listener, **merge(changes, {"data": {"name": "grammar"}}))
+    assert listener.entries[-1]["epoch"] == chosen
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        uc.train("grammar", out=tmp_path / name, seed=seed, **TINY)
+    assert_same(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(AssertionError):
+        assert_same(tmp_path / "a", tmp_path / "c")
+
+
+def test_gradients_are_clipped_to_the_norm(tmp_path, monkeypatch):
+    norms = []
+    original = torch.optim.SGD.step
+
+    def step(self, *a, **k):
+        norms.append(torch.stack([p.grad.norm() for g in self.param_groups for p in g["params"]]).norm().item())
+        return original(self, *a, **k)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    uc.train("grammar", out=tmp_path / "run", **settings(optim={"optimizer": "sgd", "lr": 0.1, "clip": 0.01}))
+    together = [(a**2 + b**2) ** 0.5 for a, b in zip(norms[::2], norms[1::2], strict=True)]
+    assert max(together) == pytest.approx(0.01, rel=1e-3)
