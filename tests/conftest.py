@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("COLUMNS", "200")
+os.environ["OMP_NUM_THREADS"] = "1"  # for child processes too: tests run side by side
 
 import numpy as np
 import pytest
@@ -81,7 +82,9 @@ def trained(tmp_path_factory) -> uc.Run:
 @pytest.fixture
 def sentences_file(tmp_path) -> Path:
     random = np.random.default_rng(0)
-    lines = [" ".join(random.choice(SENTENCES[0].split() + ["dog", "ran"], size=random.integers(3, 8))) for _ in range(100)]
+    lines = [
+        " ".join(random.choice(SENTENCES[0].split() + ["dog", "ran"], size=random.integers(3, 8))) for _ in range(100)
+    ]
     path = tmp_path / "my_sentences.txt"
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -72,7 +72,9 @@ def test_misuse_is_said_in_one_line(trained, call, said):
 
 
 def test_a_language_model_has_no_codes(tmp_path):
-    run = uc.train("grammar", "lm", out=tmp_path / "lm", data={"sentences": 60}, train={"epochs": 1}, model={"hidden": 8, "emb": 8})
+    run = uc.train(
+        "grammar", "lm", out=tmp_path / "lm", data={"sentences": 60}, train={"epochs": 1}, model={"hidden": 8, "emb": 8}
+    )
     assert len(run.sample(2)) == 2
     with pytest.raises(uc.UserError, match="has no latent space"):
         run.encode(TEXTS)
@@ -90,7 +92,10 @@ def test_empty_and_unknown_sentences_have_codes_too(trained):
         (lambda p: (p / "vocab.json").unlink(), "vocab.json is missing"),
         (lambda p: (p / "vocab.json").write_text("{"), "broken JSON"),
         (lambda p: (p / "model.safetensors").unlink(), "model.safetensors is missing"),
-        (lambda p: (p / "model.safetensors").write_bytes((p / "model.safetensors").read_bytes()[:999]), "truncated or damaged"),
+        (
+            lambda p: (p / "model.safetensors").write_bytes((p / "model.safetensors").read_bytes()[:999]),
+            "truncated or damaged",
+        ),
         (lambda p: (p / "model.safetensors").write_bytes(b""), "truncated or damaged"),
         (lambda p: rewrite(p, "version: 1", "version: 99"), "expected version 1, got 99"),
         (lambda p: rewrite(p, "latent: 4", "latent: 5"), "does not fit config.yaml"),

@@ -316,7 +316,9 @@ def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, 
         folder.clear()
     splits = build_splits(origin.config.data, folder.vocabulary() if resume else None)
     if resume and (changed := changed_splits(folder, splits)):
-        raise UserError(f"{folder.path}: the data have changed since the run began ({', '.join(changed)}); restore them")
+        raise UserError(
+            f"{folder.path}: the data have changed since the run began ({', '.join(changed)}); restore them"
+        )
     model = build_model(origin.config.model, len(splits.vocabulary), origin.config.train.seed)
     model.to(build_device(origin.config.train.device))
     batches = math.ceil(len(splits.train) / origin.config.train.batch_size)

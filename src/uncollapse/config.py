@@ -91,6 +91,7 @@ class TrainConfig:
     seed: int = setting(1, "seed of initialisation, order and noise", 0)
     precision: Literal["fp32", "bf16"] = setting("fp32", "of the training arithmetic; evaluation is in fp32")
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
+    eval_test_every: int = setting(0, "epochs between evaluations of the test split, for the log alone; 0: never", 0)
     checkpoint_minutes: float = setting(5.0, "time between saves of the state within an epoch", 0)
 
 

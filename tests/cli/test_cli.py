@@ -10,7 +10,9 @@ import pytest
 
 from uncollapse.cli import VERBS, main
 
-QUICK = "--data.sentences 200 --model.hidden 12 --model.emb 8 --model.latent 4 --train.epochs 1 --train.device cpu".split()
+QUICK = (
+    "--data.sentences 200 --model.hidden 12 --model.emb 8 --model.latent 4 --train.epochs 1 --train.device cpu".split()
+)
 
 
 @pytest.fixture

@@ -14,7 +14,11 @@ def small_layout(factors):
 
 
 SMALL = Grammar(
-    {"number": {"plural": 0.3, "singular": 0.7}, "tense": {"present": 0.4, "past": 0.6}, "place": {"yes": 0.2, "no": 0.8}},
+    {
+        "number": {"plural": 0.3, "singular": 0.7},
+        "tense": {"present": 0.4, "past": 0.6},
+        "place": {"yes": 0.2, "no": 0.8},
+    },
     small_layout,
 )
 
@@ -30,7 +34,9 @@ def test_the_likelihood_of_an_enumerable_grammar_sums_to_one_and_gives_its_entro
 
 
 def test_ambiguous_grammars_still_have_a_likelihood_but_refuse_an_entropy():
-    ambiguous = Grammar({"coin": {"a": 0.5, "b": 0.5}}, lambda f: [ranked("x y") if f["coin"] == "a" else ranked("y z")])
+    ambiguous = Grammar(
+        {"coin": {"a": 0.5, "b": 0.5}}, lambda f: [ranked("x y") if f["coin"] == "a" else ranked("y z")]
+    )
     assert sum(math.exp(ambiguous.log_prob(s)) for s in all_sentences(ambiguous)) == pytest.approx(1)
     with pytest.raises(ValueError, match="two derivations"):
         ambiguous.entropy()
@@ -63,5 +69,11 @@ def test_samples_have_the_frequencies_of_their_probability():
 
 def test_what_the_grammar_does_not_make_is_impossible():
     assert english().log_prob("the trader sold the shares .") > -math.inf
-    for wrong in ("the trader sell the shares .", "the traders sells the shares .", "the trader sold the wheat .", "", "x"):
+    for wrong in (
+        "the trader sell the shares .",
+        "the traders sells the shares .",
+        "the trader sold the wheat .",
+        "",
+        "x",
+    ):
         assert english().log_prob(wrong) == -math.inf

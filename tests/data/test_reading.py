@@ -87,7 +87,9 @@ def test_missing_parts_are_split_off_reproducibly_and_said(tmp_path):
 def test_labels_follow_their_sentences_when_split_off(tmp_path):
     path = write(tmp_path / "a.tsv", "\n".join(f"{i % 2}\ts{i}" for i in range(60)))
     for part in read_parts(path)[0].values():
-        assert all(int(text[1:]) % 2 == int(label) for text, label in zip(part.texts, part.labels["label"], strict=True))
+        assert all(
+            int(text[1:]) % 2 == int(label) for text, label in zip(part.texts, part.labels["label"], strict=True)
+        )
 
 
 @pytest.mark.parametrize(

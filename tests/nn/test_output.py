@@ -44,7 +44,10 @@ def test_gradients_are_those_of_finite_differences():
 @pytest.mark.parametrize("frozen", ["hidden", "weight", "both"])
 def test_frozen_inputs_get_no_gradient(frozen):
     h, w, b, y = case()
-    expected = {"h": torch.autograd.grad(plain(h, w, b, y).sum(), h)[0], "w": torch.autograd.grad(plain(h, w, b, y).sum(), w)[0]}
+    expected = {
+        "h": torch.autograd.grad(plain(h, w, b, y).sum(), h)[0],
+        "w": torch.autograd.grad(plain(h, w, b, y).sum(), w)[0],
+    }
     h.requires_grad_(frozen == "weight")
     w.requires_grad_(frozen == "hidden")
     b.requires_grad_(False)

@@ -65,7 +65,9 @@ def assert_same(one, other):
     assert content(one)[2] == content(other)[2]
 
 
-@pytest.mark.parametrize("optimizer", [{"optimizer": "adam", "lr": 0.01}, {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9}])
+@pytest.mark.parametrize(
+    "optimizer", [{"optimizer": "adam", "lr": 0.01}, {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9}]
+)
 @pytest.mark.parametrize("stop", [5, 13, 20])
 def test_n_steps_resume_and_n_steps_are_two_n_steps(tmp_path, stop, optimizer):
     """Thirteen steps are an epoch: the stops lie within the first, at its end and within the second."""
@@ -83,7 +85,13 @@ def test_a_decay_survives_an_interruption(tmp_path):
     assert "decay" in [entry["advice"] for entry in RunFolder(tmp_path / "whole").log()]
     for stop in (20, 20, 20):
         with pytest.raises(uc.Interrupted):
-            uc.train("grammar", out=tmp_path / "parts", listener=StopAt(stop), resume=(tmp_path / "parts").exists(), **changes)
+            uc.train(
+                "grammar",
+                out=tmp_path / "parts",
+                listener=StopAt(stop),
+                resume=(tmp_path / "parts").exists(),
+                **changes,
+            )
     uc.train("grammar", out=tmp_path / "parts", resume=True, **changes)
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
@@ -92,7 +100,9 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     flags = "--recipe grammar --data.sentences 300 --model.hidden 12 --model.emb 8 --train.epochs 6 --train.device cpu "
     flags += "--train.checkpoint_minutes 0.002"
     command = [sys.executable, "-m", "uncollapse", "train", *flags.split(), "--out"]
-    killed = subprocess.Popen([*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        [*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     log = tmp_path / "killed" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (log.exists() and len(log.read_text().splitlines()) >= 2):
@@ -121,7 +131,9 @@ def test_every_remedy_learns_saves_and_loads(tmp_path, remedy):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_cell_learns_in_every_precision(tmp_path, cell, precision):
     listener = Remember()
-    changes = settings(model={"encoder": cell, "decoder": cell}, train={"epochs": 3, "precision": precision}, optim={"lr": 0.02})
+    changes = settings(
+        model={"encoder": cell, "decoder": cell}, train={"epochs": 3, "precision": precision}, optim={"lr": 0.02}
+    )
     uc.train("grammar", out=tmp_path / "run", listener=listener, **changes)
     assert listener.entries[-1]["train"]["distortion"] < 0.85 * listener.entries[0]["train"]["distortion"]
 
@@ -192,7 +204,9 @@ def test_open_epochs_are_chosen_before_training_and_kept_on_resume(tmp_path):
         uc.train("default", out=tmp_path / "run", listener=StopAt(3), **merge(changes, {"data": {"name": "grammar"}}))
     chosen = RunFolder(tmp_path / "run").origin().config.train.epochs
     assert 1 <= chosen <= 40
-    uc.train("default", out=tmp_path / "run", resume=True, listener=listener, **merge(changes, {"data": {"name": "grammar"}}))
+    uc.train(
+        "default", out=tmp_path / "run", resume=True, listener=listener, **merge(changes, {"data": {"name": "grammar"}})
+    )
     assert listener.entries[-1]["epoch"] == chosen
 
 

@@ -26,7 +26,9 @@ def decode(decoder: Decoder, z: Tensor, choose: Choose, max_length: int, seed: i
         the ids of each sentence, without BOS and EOS.
     """
     # numpy fills row by row, so that a sentence does not depend on how many are written
-    uniform = torch.from_numpy(np.random.default_rng(seed).random((len(z), max_length + 1), dtype=np.float32)).to(z.device)
+    uniform = torch.from_numpy(np.random.default_rng(seed).random((len(z), max_length + 1), dtype=np.float32)).to(
+        z.device
+    )
     sentences: list[list[int]] = []
     for start in range(0, len(z), ROWS_AT_A_TIME):
         rows = slice(start, start + ROWS_AT_A_TIME)

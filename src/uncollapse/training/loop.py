@@ -177,9 +177,7 @@ class Trainer:
     def _validate(self) -> None:
         """End the epoch: validate, keep the best, decay or stop, write the log."""
         progress = self.progress
-        self.model.eval()
-        corpus = self.splits.valid
-        valid = summarise(corpus, score(self.model, corpus), mi_sentences=VALIDATION_MI_SENTENCES)
+        valid = self._measure("valid")
         progress.epoch += 1
         entry = {
             "epoch": progress.epoch,
@@ -188,8 +186,10 @@ class Trainer:
             "lr": self.lr,
             "seconds": progress.sums.seconds,
             "train": progress.sums.means(),
-            "valid": {key: valid[key] for key in LOGGED},
+            "valid": valid,
         }
+        if self.train.eval_test_every and progress.epoch % self.train.eval_test_every == 0:
+            entry["test"] = self._measure("test")
         advice = self.plateau.advise(valid["nll_elbo"], progress.epoch)
         entry["advice"] = advice
         if advice == "improved":
@@ -201,6 +201,13 @@ class Trainer:
         progress.batch, progress.sums = 0, Sums()
         self.folder.write_log([*self.folder.log(), entry])
         self.listener.epoch_ends(entry)
+
+    def _measure(self, part: str) -> dict[str, float]:
+        """Return what the log holds of a split."""
+        corpus = self.splits[part]
+        self.model.eval()
+        measured = summarise(corpus, score(self.model, corpus), mi_sentences=VALIDATION_MI_SENTENCES)
+        return {key: measured[key] for key in LOGGED}
 
     # -- what it rests on ---------------------------------------------------------------------------------------
 

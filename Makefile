@@ -1,0 +1,51 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+#
+# PYTHON       the interpreter that makes the virtual environment (3.11 or later)
+# PIP_OPTIONS  extra options of pip, for example to take another build of torch:
+#              make demo PIP_OPTIONS='--index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple'
+PYTHON ?= python3
+PIP_OPTIONS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+
+.PHONY: demo test check slow format clean
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --editable '.[dev]'
+	touch $@
+
+$(VENV)/.notebook: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --editable '.[notebook]'
+	touch $@
+
+# Train and evaluate three models on the embedded grammar; one table, with the exact floor.
+demo: $(VENV)/.installed
+	for remedy in lm vanilla annealed; do \
+	  $(BIN)/uncollapse train --recipe grammar --remedy $$remedy --seed 1 --out $(DEMO)/$$remedy --overwrite || exit 1; \
+	  $(BIN)/uncollapse evaluate $(DEMO)/$$remedy || exit 1; \
+	done
+	$(BIN)/uncollapse compare $(DEMO)/lm $(DEMO)/vanilla $(DEMO)/annealed
+
+# The tests that take no more than a few minutes.
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses 2
+
+# Everything a reviewer would run.
+check: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+# What takes longer: the notebook, real data.
+slow: $(VENV)/.notebook
+	$(BIN)/python -m pytest -m slow
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

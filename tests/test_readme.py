@@ -1,0 +1,72 @@
+"""What the README shows, runs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from uncollapse.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_command_of_the_readme_runs(sentences_file, monkeypatch, capsys):
+    """Training is cut to one epoch; all else runs as it stands."""
+    monkeypatch.chdir(sentences_file.parent)
+    commands = [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
+    assert len(commands) >= 10
+    for command in commands:
+        program, *arguments = command.split("#")[0].split()
+        assert program == "uncollapse"
+        short = ["--train.epochs", "1"] if arguments[0] == "train" else []
+        assert main([*arguments, *short]) == 0, command
+    assert Path("codes.npz").exists()
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    code = "\n".join(blocks("python"))
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_every_link_of_the_documents_leads_somewhere():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z]+)", README)) <= targets
+    assert "make test" in (ROOT / ".ci" / "run").read_text() and os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_the_import_table_of_the_design_page_is_the_tested_one():
+    from tests.test_architecture import EVERYTHING, MAY_IMPORT
+
+    table = (ROOT / "docs" / "design.md").read_text().split("## Who may import whom")[1].split("`tests/")[0]
+    for names, allowed in re.findall(r"^\| ([a-z, ]+) \| (.+) \|$", table, re.MULTILINE)[1:]:
+        for name in names.split(", "):
+            if allowed.startswith("nothing"):
+                expected = set()
+            elif allowed.startswith("everything"):
+                expected = EVERYTHING - set(re.findall(r"but (\w+)", allowed))
+            else:
+                expected = set(allowed.split(", "))
+            assert MAY_IMPORT[name] == expected, name
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path):
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}, kernel_name="python3").execute()
