@@ -14,7 +14,8 @@ import uncollapse as uc
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.model import VAE
-from uncollapse.nn.recurrent import RecurrentDecoder, RecurrentEncoder
+from uncollapse.nn.decoders import ConvolutionalDecoder, RecurrentDecoder
+from uncollapse.nn.encoders import RecurrentEncoder
 
 torch.set_num_threads(1)
 
@@ -50,7 +51,7 @@ def corpus() -> Corpus:
     return Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
 
 
-@pytest.fixture(params=["lstm", "gru"])
+@pytest.fixture(params=["lstm", "gru", "rnn", "cnn"])
 def cell(request):
     return request.param
 
@@ -58,11 +59,11 @@ def cell(request):
 def tiny_vae(vocabulary: int, latent: int = 3, cell: str = "lstm", seed: int = 0, **dropout: float) -> VAE:
     """Return a small network with weights large enough that everything matters."""
     torch.manual_seed(seed)
-    model = VAE(
-        RecurrentEncoder(vocabulary, 5, 7, latent, cell),
-        RecurrentDecoder(vocabulary, 5, 7, latent, cell, **dropout),
-        latent,
-    )
+    if cell == "cnn":
+        decoder = ConvolutionalDecoder(vocabulary, 5, 7, latent, context=3, **dropout)
+    else:
+        decoder = RecurrentDecoder(vocabulary, 5, 7, latent, cell, **dropout)
+    model = VAE(RecurrentEncoder(vocabulary, 5, 7, latent, "lstm" if cell == "cnn" else cell), decoder, latent)
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.8, 0.8)
     return model.eval()

@@ -13,7 +13,7 @@ import uncollapse as uc
 ROOT = Path(uc.__file__).parent
 EVERYTHING = {
     "errors", "config", "schedules", "latent", "data", "divergences", "nn", "model", "objectives", "generation",
-    "evaluation", "run", "training", "build", "reporting", "api", "cli",
+    "evaluation", "run", "training", "build", "reporting", "api", "bench", "cli",
 }  # fmt: skip
 MAY_IMPORT = {
     "errors": set(),
@@ -23,15 +23,16 @@ MAY_IMPORT = {
     "data": set(),
     "divergences": {"latent"},
     "nn": {"latent"},
-    "model": {"latent", "nn"},
-    "objectives": {"latent", "divergences", "schedules", "model", "nn"},
+    "model": {"latent", "divergences", "nn"},
+    "objectives": {"latent", "schedules", "model", "nn"},
     "generation": {"latent", "data", "model", "nn"},
-    "evaluation": {"latent", "data", "divergences", "model", "generation"},
+    "evaluation": {"latent", "data", "divergences", "nn", "model", "generation"},
     "run": {"config", "data"},
     "training": {"config", "data", "schedules", "model", "objectives", "evaluation", "run"},
-    "build": {"config", "data", "schedules", "latent", "nn", "model", "objectives", "run"},
+    "build": {"config", "data", "schedules", "latent", "divergences", "nn", "model", "objectives", "run"},
     "reporting": {"run"},
-    "api": EVERYTHING - {"cli"},
+    "api": EVERYTHING - {"bench", "cli"},
+    "bench": EVERYTHING - {"cli"},
     "cli": EVERYTHING,
 }
 

@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.build import build_device, build_model, build_objective, build_splits, load_model
+from uncollapse.build import build_device, build_model, build_objective, build_splits, load_model, refuse_impossible
 from uncollapse.config import Config, compose, differences, load_named
 from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError, nearest
 from uncollapse.evaluation.evaluate import Evaluation, Stage, evaluate, silent
+from uncollapse.evaluation.overlap import token_accuracy
 from uncollapse.generation.choose import STRATEGIES, Strategy
 from uncollapse.generation.decode import decode
-from uncollapse.latent import Gaussian, pool
+from uncollapse.latent import Diagonal, pool
 from uncollapse.model import VAE
 from uncollapse.run import Origin, RunFolder
 from uncollapse.training.loop import Listener, Sums, Trainer, seconds_per_epoch
@@ -91,7 +92,7 @@ class Run:
     # -- the space ----------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def posterior(self, texts: Sequence[str]) -> Gaussian:
+    def posterior(self, texts: Sequence[str]) -> Diagonal:
         """Return q(z given x) of each sentence: mu and logvar `[N, Z]`, on the CPU.
 
         Args:
@@ -105,11 +106,10 @@ class Run:
         order, parts = [], []
         for index in ordered_batches(corpus.lengths, 256):
             posterior = self.model.posterior(corpus.batch(index).to(self.device))
-            parts.append(Gaussian(posterior.mu.cpu(), posterior.logvar.cpu()))
+            parts.append(posterior.cpu())
             order.append(index)
         back = torch.from_numpy(np.argsort(np.concatenate(order)))
-        pooled = pool(parts)
-        return Gaussian(pooled.mu[back], pooled.logvar[back])
+        return pool(parts)[back]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return the posterior mean of each sentence, `[N, Z]`."""
@@ -139,9 +139,7 @@ class Run:
         """Draw sentences: z from the prior, then the sentence from z."""
         if n < 1:
             raise UserError(f"sample: expected at least one sentence, got {n}")
-        # numpy fills row by row, so that the first sentences do not depend on how many are drawn
-        z = np.random.default_rng(seed).standard_normal((n, self.model.latent), dtype=np.float32)
-        return self._write(torch.from_numpy(z), decode, seed + 1)
+        return self._write(self.model.prior.sample(n, seed), decode, seed + 1)
 
     def unknown_words(self, texts: Iterable[str]) -> int:
         """Count the tokens that are not in the vocabulary."""
@@ -207,6 +205,12 @@ class Run:
         """
         splits, _ = self.splits(data)
         return self.evaluate_on(splits, split, iw_samples, iw_sentences, seed, stage).metrics
+
+    def accuracy(self, corpus: Corpus, sentences: int = 500) -> float:
+        """Return the token accuracy of greedy reconstructions from posterior means, on the first sentences of a corpus."""
+        few = corpus.subset(np.arange(min(sentences, len(corpus))))
+        originals = [few.ids(i).tolist() for i in range(len(few))]
+        return token_accuracy(originals, [self.vocabulary.encode(text) for text in self.reconstruct(few.texts())])
 
     def evaluate_on(
         self,
@@ -319,7 +323,8 @@ def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, 
         raise UserError(
             f"{folder.path}: the data have changed since the run began ({', '.join(changed)}); restore them"
         )
-    model = build_model(origin.config.model, len(splits.vocabulary), origin.config.train.seed)
+    # the encoder reads BOS, the tokens and EOS: one more than is predicted
+    model = build_model(origin.config, len(splits.vocabulary), splits.train.lengths + 1)
     model.to(build_device(origin.config.train.device))
     batches = math.ceil(len(splits.train) / origin.config.train.batch_size)
     build_objective(_with_epochs(origin.config), batches)  # a wrong schedule is said before anything else
@@ -328,7 +333,7 @@ def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, 
     if not resume:
         origin = _plan(origin, model, splits, batches, listener)
     objective = build_objective(origin.config, batches)
-    last = batches * origin.config.train.epochs - 1
+    last = batches * (origin.config.train.epochs - origin.config.train.pretrain_epochs) - 1
     if objective.weight.length > last + 1 and not math.isinf(objective.weight.length):
         listener.remark(
             f"the schedule {origin.config.objective.weight} is longer than the run: "
@@ -382,7 +387,9 @@ def _plan(origin: Origin, model: VAE, splits: Splits, batches: int, listener: Li
         f"about {spell_time(epoch * epochs)} for {epochs} epochs of {batches:,} steps{chosen}; "
         f"measured in {time.perf_counter() - began:.1f} s"
     )
-    return replace(origin, config=replace(origin.config, train=replace(settings, epochs=epochs)))
+    planned = replace(origin, config=replace(origin.config, train=replace(settings, epochs=epochs)))
+    refuse_impossible(planned.config)
+    return planned
 
 
 def spell_time(seconds: float) -> str:

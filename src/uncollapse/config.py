@@ -47,8 +47,15 @@ class ModelConfig:
     """The network."""
 
     latent: int = setting(32, "dimensions of z; 0 is a language model", 0)
-    encoder: Literal["lstm", "gru"] = setting("lstm", "recurrent cell of the encoder")
-    decoder: Literal["lstm", "gru"] = setting("lstm", "recurrent cell of the decoder")
+    encoder: Literal["lstm", "gru", "rnn"] = setting("lstm", "recurrent cell of the encoder")
+    decoder: Literal["lstm", "gru", "rnn", "cnn"] = setting("lstm", "recurrent cell, or gated causal convolutions")
+    context: int = setting(20, "inputs that each block of the convolutional decoder sees", 1)
+    decode: Literal["last", "mean", "sum"] = setting(
+        "last", "the code that is decoded: of the last timestep, or of all"
+    )
+    bn: float = setting(0.0, "scale gamma of the batch normalisation of mu; 0: none", 0)
+    skip: bool = setting(False, "z reaches every state of the decoder directly")
+    word_dropout: float = setting(0.0, "share of the decoder's input words read as unknown in training", 0, 1)
     emb: int = setting(256, "width of the token embeddings", 1)
     hidden: int = setting(256, "width of the hidden states", 1)
     dropout_in: float = setting(0.5, "dropout on the decoder's inputs", 0, 0.99)
@@ -62,8 +69,22 @@ class ModelConfig:
 class ObjectiveConfig:
     """What is minimised: mean(distortion) + penalty(divergence(q, p))."""
 
-    divergence: Literal["kl"] = setting("kl", "divergence of the posterior from the prior")
-    weight: str = setting("1", "weight of the divergence: a number or a schedule")
+    divergence: Literal["kl", "alpha", "renyi", "gamma"] = setting("kl", "divergence of the posterior from the prior")
+    alpha: float = setting(1.0, "order of alpha and renyi; 1 is kl")
+    df: float = setting(5.0, "degrees of freedom of gamma's t posterior and prior, above 2")
+    where: Literal["last", "25%", "50%", "75%", "all"] = setting(
+        "last", "the last timesteps that are penalised, averaged"
+    )
+    weight: str = setting("1", "weight of the penalty: a number or a schedule")
+    floor: float = setting(0.0, "free bits: nats that cost nothing", 0)
+    floor_kind: Literal["sentence", "dimension", "batch"] = setting("sentence", "what the floor holds for")
+    target: float = setting(0.0, "nats that the divergence is held at; 0: as low as it goes", 0)
+    target_kind: Literal["batch", "sentence", "controller"] = setting(
+        "batch", "what is held: the batch mean, each sentence (both by their distance), or the rate by the weight"
+    )
+    ramp: str = setting("0 steps", "length over which the target rises from 0")
+    mmd: float = setting(0.0, "weight of the maximum mean discrepancy of the batch's codes from the prior", 0)
+    bow: float = setting(0.0, "weight of a bag-of-words loss of z", 0)
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,11 @@ class TrainConfig:
     minutes: float = setting(8.0, "time that epochs 0 may fill, by a measurement before training", 0.01)
     batch_size: int = setting(32, "sentences in a batch", 1)
     seed: int = setting(1, "seed of initialisation, order and noise", 0)
+    pretrain_epochs: int = setting(0, "epochs as a plain autoencoder first; then the decoder is made anew", 0)
+    aggressive: Literal["off", "pooled", "paper"] = setting(
+        "off", "inner encoder steps before each step; which rule on validation MI ends them"
+    )
+    aggressive_steps: int = setting(0, "most outer steps with inner ones; 0: no limit", 0)
     precision: Literal["fp32", "bf16"] = setting("fp32", "of the training arithmetic; evaluation is in fp32")
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
     eval_test_every: int = setting(0, "epochs between evaluations of the test split, for the log alone; 0: never", 0)
@@ -218,6 +244,7 @@ class Named:
     paper: str
     settings: Settings
     published: str = ""
+    purpose: str = ""
 
 
 def available(kind: Literal["recipes", "remedies"]) -> list[str]:
@@ -238,20 +265,15 @@ def load_named(kind: Literal["recipes", "remedies"], name: str) -> Named:
         )
     path = Path(name) if own else Path(__file__).parent / kind / f"{name}.yaml"
     content = read_yaml(path)
-    unknown = set(content) - {"title", "paper", "published", "settings"}
+    unknown = set(content) - {"title", "purpose", "paper", "published", "settings"}
     if unknown or not isinstance(content.get("settings"), dict):
         raise UserError(f"{path}: expected title, paper, published and settings, got {', '.join(content) or 'nothing'}")
     settings = content["settings"]
     for key, value in flatten(settings):
         split_key(key)
         check(key, value)
-    return Named(
-        path.stem,
-        content.get("title", path.stem),
-        content.get("paper", ""),
-        settings,
-        content.get("published", ""),
-    )
+    title, paper, published, purpose = (content.get(key) or "" for key in ("title", "paper", "published", "purpose"))
+    return Named(path.stem, title or path.stem, paper, settings, published, purpose)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

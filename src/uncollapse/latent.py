@@ -1,59 +1,203 @@
-"""Distributions over the latent code: posteriors and priors."""
+"""Distributions over the latent code: posteriors and priors.
+
+A posterior is a *diagonal* distribution: a location mu, a scale sigma and the shape of its family. Its density depends on z only
+through the squared distance m = sum_d ((z_d - mu_d) / sigma_d)^2:
+
+    log q(z) = radial(m) - sum_d log sigma_d.
+"""
 
 import math
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LOG_TWO_PI = math.log(2 * math.pi)
+D = TypeVar("D", bound="Diagonal")
 
 
 @dataclass(frozen=True)
-class Gaussian:
-    """A diagonal Gaussian for every sentence of a batch.
+class Diagonal(ABC):
+    """A distribution with independent scales, for every sentence of a batch.
 
     Attributes:
-        mu: mean, `[B, Z]`.
-        logvar: logarithm of the variance, `[B, Z]`.
+        mu: location, `[B, Z]` (timestep-wise `[B, T, Z]`).
+        logvar: logarithm of the squared scale, of the same shape.
     """
 
     mu: Tensor
     logvar: Tensor
 
-    @staticmethod
-    def standard(sentences: int, latent: int, like: Tensor | None = None) -> "Gaussian":
-        """Return N(0, I) for each of `sentences`, on the device and in the type of `like`."""
-        zeros = torch.zeros(sentences, latent) if like is None else like.new_zeros(sentences, latent)
-        return Gaussian(zeros, zeros)
+    @abstractmethod
+    def radial(self, squared: Tensor) -> Tensor:
+        """Return the log density at a squared distance, for unit scales."""
 
-    def sample(self, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """Draw z = mu + sigma * noise, `[B, K, Z]`; gradients flow to mu and logvar."""
-        noise = torch.randn(
-            len(self.mu),
-            samples,
-            self.mu.shape[-1],
-            generator=generator,
-            dtype=self.mu.dtype,
-            device=self.mu.device,
-        )
-        return self.at(noise)
-
-    def at(self, noise: Tensor) -> Tensor:
-        """Return mu + sigma * noise for standard normal noise `[B, K, Z]`."""
-        return self.mu.unsqueeze(1) + (0.5 * self.logvar).exp().unsqueeze(1) * noise
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return log density of z `[B, K, Z]`, `[B, K]`, in nats."""
-        mu, logvar = self.mu.unsqueeze(1), self.logvar.unsqueeze(1)
-        # log N(z; mu, v) = -1/2 sum [ log 2 pi + log v + (z - mu)^2 / v ]
-        return -0.5 * (LOG_TWO_PI + logvar + (z - mu) ** 2 * (-logvar).exp()).sum(-1)
+    @property
+    def latent(self) -> int:
+        """Return the dimensions Z."""
+        return self.mu.shape[-1]
 
     def __len__(self) -> int:
         """Return the number of sentences B."""
         return len(self.mu)
 
+    def __getitem__(self, index: Any) -> Self:
+        """Return the distributions of some sentences (or of some timesteps, by a mask)."""
+        return replace(self, mu=self.mu[index], logvar=self.logvar[index])
 
-def pool(parts: list[Gaussian]) -> Gaussian:
+    def cpu(self) -> Self:
+        """Return the same on the CPU, in fp32 at least."""
+        return replace(self, mu=self.mu.detach().cpu(), logvar=self.logvar.detach().cpu())
+
+    def standard(self) -> Self:
+        """Return the standard member of the family, location 0 and scale 1, for each sentence."""
+        return replace(self, mu=torch.zeros_like(self.mu), logvar=torch.zeros_like(self.logvar))
+
+    def at(self, noise: Tensor) -> Tensor:
+        """Return z = mu + sigma * noise, `[B, K, Z]`; gradients flow to mu and logvar.
+
+        Args:
+            noise: draws from the standard member, `[B, K, Z]` (see `Prior.noise`).
+        """
+        return self.mu.unsqueeze(1) + (0.5 * self.logvar).exp().unsqueeze(1) * noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log density of z `[B, K, Z]`, `[B, K]`, in nats."""
+        mu, logvar = self.mu.unsqueeze(1), self.logvar.unsqueeze(1)
+        squared = ((z - mu) ** 2 * (-logvar).exp()).sum(-1)
+        return self.radial(squared) - 0.5 * logvar.sum(-1)
+
+
+@dataclass(frozen=True)
+class Gaussian(Diagonal):
+    """N(mu, diag sigma^2)."""
+
+    def radial(self, squared: Tensor) -> Tensor:
+        """Return -1/2 (Z log 2 pi + m)."""
+        return -0.5 * (self.latent * LOG_TWO_PI + squared)
+
+
+@dataclass(frozen=True)
+class StudentT(Diagonal):
+    """A multivariate t with diagonal scale matrix and `df` degrees of freedom (not independent t's)."""
+
+    df: float = 5.0
+
+    def radial(self, squared: Tensor) -> Tensor:
+        """Return the log density of the multivariate t at a squared distance."""
+        nu, d = self.df, self.latent
+        constant = math.lgamma((nu + d) / 2) - math.lgamma(nu / 2) - 0.5 * d * math.log(nu * math.pi)
+        return constant - 0.5 * (nu + d) * torch.log1p(squared / nu)
+
+
+def pool(parts: list[D]) -> D:
     """Join the posteriors of several batches into one."""
-    return Gaussian(torch.cat([p.mu for p in parts]), torch.cat([p.logvar for p in parts]))
+    return replace(parts[0], mu=torch.cat([p.mu for p in parts]), logvar=torch.cat([p.logvar for p in parts]))
+
+
+class Prior(nn.Module, ABC):
+    """p(z), and the noise that the posteriors of its family are made with."""
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        self.latent = latent
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log p(z) of z `[B, K, Z]`, `[B, K]`, in nats."""
+
+    @abstractmethod
+    def sample(self, n: int, seed: int) -> Tensor:
+        """Draw `[n, Z]`; the first draws do not depend on n."""
+
+    def noise(
+        self, sentences: int, samples: int, generator: torch.Generator | None = None, device: torch.device | None = None
+    ) -> Tensor:
+        """Draw noise for posteriors, `[B, K, Z]`: standard normal."""
+        return torch.randn(sentences, samples, self.latent, generator=generator, device=device)
+
+    def draw(self, n: int, device: torch.device) -> Tensor:
+        """Draw `[n, Z]` from the prior by torch's own random state, as training does."""
+        return self.noise(n, 1, device=device)[:, 0]
+
+
+class StandardNormal(Prior):
+    """N(0, I)."""
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log density."""
+        return -0.5 * (self.latent * LOG_TWO_PI + (z**2).sum(-1))
+
+    def sample(self, n: int, seed: int) -> Tensor:
+        """Draw from N(0, I)."""
+        return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, self.latent), dtype=np.float32))
+
+
+class StandardT(Prior):
+    """The standard multivariate t: the prior that goes with t posteriors (Kim et al. 2024)."""
+
+    def __init__(self, latent: int, df: float) -> None:
+        super().__init__(latent)
+        self.df = df
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log density."""
+        zeros = z.new_zeros(len(z), self.latent)
+        return StudentT(zeros, zeros, self.df).log_prob(z)
+
+    def sample(self, n: int, seed: int) -> Tensor:
+        """Draw a normal vector and divide it by the root of one chi-square over df."""
+        normal = np.random.default_rng([seed, 0]).standard_normal((n, self.latent))
+        shrink = np.random.default_rng([seed, 1]).chisquare(self.df, (n, 1)) / self.df
+        return torch.from_numpy((normal / np.sqrt(shrink)).astype(np.float32))
+
+    def noise(
+        self, sentences: int, samples: int, generator: torch.Generator | None = None, device: torch.device | None = None
+    ) -> Tensor:
+        """Draw from the standard multivariate t: one chi-square a draw, shared by its dimensions."""
+        normal = torch.randn(sentences, samples, self.latent, generator=generator, device=device)
+        half = torch.full((sentences, samples, 1), self.df / 2, device=device)
+        return normal / (2 * torch._standard_gamma(half, generator=generator) / self.df).sqrt()
+
+
+class LengthMixture(Prior):
+    """The prior of a mean or sum over T timesteps: p(z) = sum_T p(T) N(0, s_T I), s_T = 1/T (mean) or T (sum).
+
+    A collapsed posterior at every timestep makes the mean N(0, I/T). N(0, I) as the prior would charge it for that; N(0, I/T)
+    would know the length and so bound p(x given T). The mixture over the training lengths does neither.
+
+    Args:
+        latent: dimensions Z.
+        scales: s_T of each length.
+        probabilities: p(T) of each length.
+    """
+
+    variances: Tensor
+    probabilities: Tensor
+
+    def __init__(self, latent: int, scales: Sequence[float], probabilities: Sequence[float]) -> None:
+        super().__init__(latent)
+        self.register_buffer("variances", torch.tensor(list(scales)))
+        self.register_buffer("probabilities", torch.tensor(list(probabilities)))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log sum_T p(T) N(z; 0, s_T I)."""
+        squared = (z**2).sum(-1, keepdim=True)
+        each = -0.5 * (self.latent * (LOG_TWO_PI + self.variances.log()) + squared / self.variances)
+        return (each + self.probabilities.log()).logsumexp(-1)
+
+    def draw(self, n: int, device: torch.device) -> Tensor:
+        """Draw a length, then z."""
+        chosen = torch.multinomial(self.probabilities, n, replacement=True)
+        return torch.randn(n, self.latent, device=device) * self.variances[chosen].sqrt()[:, None]
+
+    def sample(self, n: int, seed: int) -> Tensor:
+        """Draw a length, then z."""
+        probabilities = self.probabilities.double().cpu().numpy()
+        chosen = np.random.default_rng([seed, 1]).choice(len(probabilities), n, p=probabilities / probabilities.sum())
+        normal = np.random.default_rng([seed, 0]).standard_normal((n, self.latent), dtype=np.float32)
+        return torch.from_numpy(normal) * self.variances.cpu()[torch.from_numpy(chosen)].sqrt()[:, None]

@@ -13,7 +13,7 @@ from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.evaluation.bounds import chosen, importance_weighted, iw_bound, log_weights, score
 from uncollapse.latent import Gaussian
 from uncollapse.model import VAE
-from uncollapse.nn.interfaces import Decoder, Encoder
+from uncollapse.nn.interfaces import Decoder, Encoder, Inference
 
 
 class Fixed(Decoder):
@@ -53,7 +53,7 @@ class ExactEncoder(Encoder):
         gram = self.decoder.weight.T @ self.decoder.weight / self.decoder.scale**2
         variance = 1 / (1 + gram.diagonal())
         mu = variance * (self.decoder.observed(batch) @ self.decoder.weight) / self.decoder.scale**2
-        return Gaussian(mu + self.error, variance.log().expand_as(mu) + self.error)
+        return Inference(Gaussian(mu + self.error, variance.log().expand_as(mu) + self.error))
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ class WideEncoder(Encoder):
 
     def forward(self, batch):
         mu = self.mu.expand(len(batch.tokens), 1)
-        return Gaussian(mu, torch.full_like(mu, 0.3))
+        return Inference(Gaussian(mu, torch.full_like(mu, 0.3)))
 
 
 def test_the_bound_converges_on_an_enumerable_discrete_model():

@@ -52,8 +52,8 @@ def test_reported_numbers_do_not_depend_on_the_objective(measured):
 
 def test_a_language_model_has_no_rate_and_its_bounds_coincide():
     from uncollapse.model import VAE
+    from uncollapse.nn.decoders import RecurrentDecoder
     from uncollapse.nn.interfaces import NoEncoder
-    from uncollapse.nn.recurrent import RecurrentDecoder
 
     corpus = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars, say
 from uncollapse.errors import UserError
 from uncollapse.evaluation.evaluate import Evaluation, expected_seconds
+from uncollapse.evaluation.twr import twr_protocol
 from uncollapse.evaluation.verdict import judge
 from uncollapse.reporting.table import evaluation_table, print_table
 from uncollapse.run import write_atomically
@@ -34,12 +35,20 @@ def run(arguments: Sequence[str]) -> None:
         help="sentences that it is measured on, or all (default 500)",
     )
     parser.add("--seed", type=int, default=0, metavar="N", help="of all noise (default 0)")
+    parser.add(
+        "--protocol",
+        default="",
+        metavar="NAME",
+        help="twr: also the TWR-VAE paper's own numbers, which are not a bound",
+    )
     parser.add("--json", action="store_true", help="print JSON instead of a table")
     parser.add("--per-sentence", default="", metavar="FILE", help="also write one row a sentence (TSV)")
     parser.add_settings(["data.path", "data.valid", "data.test"])
     asked, settings = parser.parse(arguments)
     if asked.iw_samples < 0:
         raise UserError(f"--iw-samples: expected an integer of at least 0, got {asked.iw_samples}")
+    if asked.protocol not in ("", "twr"):
+        raise UserError(f"--protocol: expected twr, got {asked.protocol!r}")
     sentences = _count(asked.iw_sentences)
     done = uc.load(asked.run)
     splits, remarks = done.splits(settings.get("data"))
@@ -51,6 +60,9 @@ def run(arguments: Sequence[str]) -> None:
     )
     with Bars() as bars:
         result = done.evaluate_on(splits, asked.split, asked.iw_samples, sentences, asked.seed, bars.stage)
+    if asked.protocol:
+        result.metrics.update(twr_protocol(done.model, corpus))
+        done.folder.write_metrics(asked.split, result.metrics)
     if asked.per_sentence:
         write_atomically(Path(asked.per_sentence), _rows(result, corpus.texts()).encode())
     if asked.json:

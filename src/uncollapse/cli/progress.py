@@ -70,6 +70,7 @@ class Bars(AbstractContextManager["Bars"]):
             "wait": "  (no better)",
             "decay": f"  (best reloaded, lr now {entry['lr'] / 2:g})",
             "stop": "  (stopped)",
+            "pretrain": "  (pretraining)",
         }
         say(
             f"epoch {entry['epoch']:>3}  step {entry['step']:>6}  weight {entry['weight']:.3f}  "

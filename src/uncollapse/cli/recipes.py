@@ -12,6 +12,8 @@ def list_named(kind: Literal["recipes", "remedies"]) -> None:
     for name in available(kind):
         found = load_named(kind, name)
         print(f"{name}: {found.title}")
+        if found.purpose:
+            print(f"    purpose   {found.purpose}")
         if found.paper:
             print(f"    paper     {found.paper}")
         if found.published:

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse import divergences
 from uncollapse.data.corpus import Corpus, ordered_batches
-from uncollapse.latent import Gaussian, pool
+from uncollapse.latent import Diagonal, pool
 from uncollapse.model import VAE
 
 TOKENS_AT_A_TIME = 2**14
@@ -34,7 +33,7 @@ class Scores:
         rate: KL(q, p), `[N]`, nats.
     """
 
-    posterior: Gaussian
+    posterior: Diagonal
     z: Tensor
     distortion: Tensor
     rate: Tensor
@@ -68,7 +67,7 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
         tick: is told of every finished sentence.
     """
     device = device_of(model)
-    noise = torch.randn(len(corpus), model.latent, generator=seeded(seed))
+    noise = model.prior.noise(len(corpus), 1, seeded(seed))
     z, distortion, rate = (
         torch.empty(len(corpus), model.latent),
         torch.empty(len(corpus)),
@@ -78,16 +77,15 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
     for index in ordered_batches(corpus.lengths, _rows(corpus)):
         batch = corpus.batch(index).to(device)
         posterior = model.posterior(batch)
-        draw = posterior.at(noise[index][:, None].to(device))
+        draw = posterior.at(noise[index].to(device))
         z[index] = draw[:, 0].cpu()
         distortion[index] = model.distortion(batch, draw)[:, 0].cpu()
-        rate[index] = divergences.kl(posterior, model.prior(posterior)).sum(-1).cpu()
+        rate[index] = model.rate(posterior, draw).cpu()
         order.append(index)
-        posteriors.append(Gaussian(posterior.mu.cpu(), posterior.logvar.cpu()))
+        posteriors.append(posterior.cpu())
         tick(len(index))
     back = torch.from_numpy(np.argsort(np.concatenate(order)))
-    pooled = pool(posteriors)
-    return Scores(Gaussian(pooled.mu[back], pooled.logvar[back]), z, distortion, rate)
+    return Scores(pool(posteriors)[back], z, distortion, rate)
 
 
 def _rows(corpus: Corpus) -> int:
@@ -120,13 +118,12 @@ def log_weights(
     for rows in ordered_batches(lengths, together):
         batch = corpus.batch(indices[rows]).to(device)
         posterior = model.posterior(batch)
-        prior = model.prior(posterior)
         streams = (seeded((seed * 1_000_003 + int(i)) % 2**32) for i in batch.index)
-        noise = torch.stack([torch.randn(samples, model.latent, generator=stream) for stream in streams])
+        noise = torch.cat([model.prior.noise(1, samples, stream) for stream in streams])
         at_once = max(1, TOKENS_AT_A_TIME // (int(lengths[rows].max()) * len(rows)))
         for k in range(0, samples, at_once):
             z = posterior.at(noise[:, k : k + at_once].to(device))
-            log_w = prior.log_prob(z) - posterior.log_prob(z) - model.distortion(batch, z)
+            log_w = model.prior.log_prob(z) - posterior.log_prob(z) - model.distortion(batch, z)
             found[rows, k : k + at_once] = log_w.cpu()
         tick(len(rows))
     return found

@@ -22,7 +22,6 @@ from uncollapse.evaluation.bounds import (
     standard_error,
 )
 from uncollapse.evaluation.posterior import ACTIVE, active_units, mutual_information
-from uncollapse.latent import Gaussian
 from uncollapse.model import VAE
 
 MI_SENTENCES = 10_000
@@ -54,8 +53,7 @@ def summarise(corpus: Corpus, scores: Scores, seed: int = 0, mi_sentences: int =
     """Return the numbers that one pass over a corpus gives: all but the importance-weighted bound."""
     elbo = scores.nll_elbo.double()
     indices = torch.from_numpy(chosen(len(corpus), mi_sentences, seed))
-    posterior = Gaussian(scores.posterior.mu[indices], scores.posterior.logvar[indices])
-    mi = mutual_information(posterior, scores.z[indices])
+    mi = mutual_information(scores.posterior[indices], scores.z[indices])
     return {
         "sentences": len(corpus),
         "tokens": corpus.predicted,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uncollapse.latent import LOG_TWO_PI, Gaussian
+from uncollapse.latent import LOG_TWO_PI, Diagonal
 
 ACTIVE = 0.01
 """Variance of mu over a corpus from which a dimension counts as active (Burda et al. 2016, section 5.2)."""
@@ -21,9 +21,15 @@ class Estimate:
     cap: float
 
 
+def mutual_information(posterior: Diagonal, z: Tensor, chunk: int = 1000) -> Estimate:
+    """Estimate I(x; z) under q from one draw a sentence, pooled over all sentences given: the mean of the values below."""
+    value, n = sentence_mutual_information(posterior, z, chunk), len(z)
+    return Estimate(float(value.mean()), float(value.std() / math.sqrt(n)) if n > 1 else 0.0, math.log(n))
+
+
 @torch.inference_mode()
-def mutual_information(posterior: Gaussian, z: Tensor, chunk: int = 1000) -> Estimate:
-    """Estimate I(x; z) under q from one draw a sentence, pooled over all sentences given.
+def sentence_mutual_information(posterior: Diagonal, z: Tensor, chunk: int = 1000) -> Tensor:
+    """Return what each sentence contributes to I(x; z), `[n]`, nats.
 
         mi_i = log q(z_i given x_i) - log 1/n sum_j q(z_i given x_j)
 
@@ -40,15 +46,32 @@ def mutual_information(posterior: Gaussian, z: Tensor, chunk: int = 1000) -> Est
     n = len(z)
     mu, logvar, z = posterior.mu.double(), posterior.logvar.double(), z.double()
     precision = (-logvar).exp()
-    # log q(z_i | x_j) = -1/2 sum_d [ log 2 pi + logvar_j + z_i^2 / v_j - 2 z_i mu_j / v_j + mu_j^2 / v_j ]
-    own = (LOG_TWO_PI + logvar + mu**2 * precision).sum(1)
+    # log q(z_i | x_j) = radial(m_ij) - 1/2 sum_d logvar_j, m_ij = sum_d (z_i^2 - 2 z_i mu_j + mu_j^2) / v_j
+    own = (mu**2 * precision).sum(1)
     values = []
     for start in range(0, n, chunk):
         rows = z[start : start + chunk]
-        table = -0.5 * (rows**2 @ precision.T - 2 * rows @ (mu * precision).T + own)
+        squared = (rows**2 @ precision.T - 2 * rows @ (mu * precision).T + own).clamp(min=0)
+        table = posterior.radial(squared) - 0.5 * logvar.sum(1)
         values.append(table.diagonal(start) - table.logsumexp(1) + math.log(n))
-    value = torch.cat(values)
-    return Estimate(float(value.mean()), float(value.std() / math.sqrt(n)) if n > 1 else 0.0, math.log(n))
+    return torch.cat(values)
+
+
+@torch.inference_mode()
+def batch_mutual_information(posterior: Diagonal, z: Tensor, batch: int) -> float:
+    """Estimate I(x; z) as the reference implementation of He et al. 2019 does, for its stop rule alone: never reported.
+
+    The mean over mini-batches of (analytic negative entropy of q(z given x)) - (log of the batch's mean density at one draw a
+    sentence). It cannot exceed log(batch) by more than noise, and is noisy near collapse.
+    """
+    total = 0.0
+    for start in range(0, len(z), batch):
+        rows = slice(start, start + batch)
+        q, draws = posterior[rows], z[rows]
+        negative_entropy = -0.5 * (q.latent * (LOG_TWO_PI + 1) + q.logvar.sum(1)).mean()
+        table = q.log_prob(draws.expand(len(draws), *draws.shape))  # [j, i] = log q(z_i | x_j)
+        total += float(negative_entropy - (table.logsumexp(0) - math.log(len(draws))).mean()) * len(draws)
+    return total / len(z)
 
 
 def active_units(mu: Tensor, threshold: float = ACTIVE) -> int:

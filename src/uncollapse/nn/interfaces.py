@@ -1,11 +1,12 @@
 """What every encoder and every decoder promises."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor, nn
 
-from uncollapse.latent import Gaussian
+from uncollapse.latent import Diagonal, Gaussian
 
 State = tuple[Tensor, ...]
 """What a decoder remembers between steps: tensors whose first dimension is the row, so that rows can be picked."""
@@ -34,13 +35,31 @@ class Text(Protocol):
     def mask(self) -> Tensor:
         """Where there is something to predict, `[B, T - 1]`."""
 
+    def __len__(self) -> int:
+        """Return the number of sentences B."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What an encoder says of a batch.
+
+    Attributes:
+        posterior: q(z given x) of the code that is decoded, `[B, Z]`.
+        steps: the posterior at every timestep, `[B, T, Z]`, or None where only the last is computed.
+        mask: which timesteps there are (pads are none), `[B, T]`, or None.
+    """
+
+    posterior: Diagonal
+    steps: Diagonal | None = None
+    mask: Tensor | None = None
+
 
 class Encoder(nn.Module, ABC):
     """From a batch to the posterior of every sentence."""
 
     @abstractmethod
-    def forward(self, batch: Text) -> Gaussian:
-        """Return q(z given x): mu and logvar `[B, Z]`."""
+    def forward(self, batch: Text) -> Inference:
+        """Return q(z given x), and the posteriors of the timesteps where they are wanted."""
 
 
 class Decoder(nn.Module, ABC):
@@ -62,7 +81,7 @@ class Decoder(nn.Module, ABC):
 class NoEncoder(Encoder):
     """The encoder of a language model: a posterior of no dimensions."""
 
-    def forward(self, batch: Text) -> Gaussian:
+    def forward(self, batch: Text) -> Inference:
         """Return a Gaussian of shape `[B, 0]`."""
-        empty = batch.lengths.new_zeros(len(batch.lengths), 0).float()
-        return Gaussian(empty, empty)
+        empty = batch.lengths.new_zeros(len(batch), 0).float()
+        return Inference(Gaussian(empty, empty))

@@ -1,7 +1,7 @@
 """Tables of evaluations."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -48,6 +48,9 @@ def evaluation_table(metrics: Mapping[str, Any], title: str) -> Table:
             "per predicted token",
         )
     )
+    if "twr_nll" in metrics:
+        own = f"{metrics['twr_nll']:.3f}, kl {metrics['twr_kl']:.3f}, ppl {metrics['twr_ppl']:.2f}"
+        rows.append(("twr paper's own", own, "not a bound: z = mu, KL averaged over time, BOS counted"))
     rows.append(("mi", f"{_with_error(metrics, 'mi', 'mi_se', 3)}, cap {metrics['mi_cap']:.2f}", "nats, pooled"))
     rows.append(("au", f"{metrics['au']} of {metrics['latent']}", "variance of mu >= 0.01"))
     for row in rows:
@@ -71,6 +74,40 @@ def comparison_table(runs: Mapping[str, Mapping[str, Any]], split: str) -> Table
     floors = {metrics["nll_floor"] for metrics in runs.values() if "nll_floor" in metrics}
     if len(floors) == 1:
         table.add_row("floor (exact)", f"{floors.pop():.2f}", *([""] * (len(COLUMNS) - 1)), style="dim")
+    return table
+
+
+class Summary(Protocol):
+    """Several runs of one remedy, as `bench` sums them up."""
+
+    @property
+    def remedy(self) -> str:
+        """Its name."""
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The verdict of each seed."""
+
+    def mean(self, name: str) -> float:
+        """Return the mean of a number over seeds."""
+
+    def spread(self, name: str) -> float:
+        """Return its standard deviation over seeds."""
+
+
+def bench_table(results: Sequence[Summary], times: Mapping[str, float], seeds: int) -> Table:
+    """Return the table of a bench: a row a remedy, means over seeds and their standard deviations."""
+    over = f"; mean +- standard deviation over {seeds} seeds" if seeds > 1 else "; one seed"
+    table = Table(title=f"test split, nats per sentence (EOS counted, BOS not){over}", title_justify="left", box=None)
+    table.add_column("remedy")
+    digits = {"nll_iw": 2, "nll_elbo": 2, "distortion": 2, "rate": 2, "mi": 2, "au": 1, "accuracy": 3}
+    for column in (*digits, "time"):
+        table.add_column(column, justify="right")
+    table.add_column("verdict")
+    for result in results:
+        spreads = {name: f" +- {result.spread(name):.{n}f}" if seeds > 1 else "" for name, n in digits.items()}
+        cells = [f"{result.mean(name):.{n}f}{spreads[name]}" for name, n in digits.items()]
+        table.add_row(result.remedy, *cells, f"{times[result.remedy]:.2f}x", ", ".join(sorted(set(result.states))))
     return table
 
 

@@ -1,14 +1,16 @@
 """The training loop. It reads from top to bottom: `fit`, an epoch, a step, a validation, a saved state."""
 
+import copy
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,9 +20,13 @@ from uncollapse.data.splits import Splits
 from uncollapse.errors import TrainingError
 from uncollapse.evaluation.bounds import device_of, score
 from uncollapse.evaluation.evaluate import summarise
+from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.model import VAE
 from uncollapse.objectives import Objective, Terms
 from uncollapse.run import RunFolder
+from uncollapse.schedules import constant
+from uncollapse.training.aggressive import InnerLoop, Phase
+from uncollapse.training.controller import Controller
 from uncollapse.training.plateau import Plateau
 
 VALIDATION_MI_SENTENCES = 2000
@@ -54,6 +60,7 @@ class Sums:
     sentences: int = 0
     distortion: float = 0.0
     rate: float = 0.0
+    divergence: float = 0.0
     loss: float = 0.0
     seconds: float = 0.0
 
@@ -62,6 +69,7 @@ class Sums:
         self.sentences += sentences
         self.distortion += float(terms.distortion.detach().sum())
         self.rate += float(terms.rate.detach().sum())
+        self.divergence += float(terms.divergence.detach()) * sentences
         self.loss += float(terms.loss.detach()) * sentences
         self.seconds += seconds
 
@@ -72,6 +80,7 @@ class Sums:
             "distortion": self.distortion / n,
             "rate": self.rate / n,
             "nll_elbo": (self.distortion + self.rate) / n,
+            "divergence": self.divergence / n,
             "loss": self.loss / n,
         }
 
@@ -83,6 +92,7 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    weight: float = 0.0
     finished: bool = False
     sums: Sums = field(default_factory=Sums)
 
@@ -122,6 +132,9 @@ class Trainer:
         self.device = device_of(model)
         self.progress = Progress()
         self.plateau = Plateau(optim.patience, optim.decay_after, optim.max_decays)
+        self.phase = Phase(train.aggressive, train.aggressive_steps, on=train.aggressive != "off")
+        self.controller = Controller()
+        self.first_decoder = copy.deepcopy(model.decoder.state_dict()) if train.pretrain_epochs else None
         self._make_optimizers()
 
     # -- the path -----------------------------------------------------------------------------------------------
@@ -137,6 +150,8 @@ class Trainer:
             while self.progress.epoch < self.train.epochs and not self.progress.finished:
                 self._train_epoch(stop)
                 self._validate()
+                if self.progress.epoch == self.train.pretrain_epochs:
+                    self._end_pretraining()
                 self.save()
 
     def _train_epoch(self, stop: threading.Event) -> None:
@@ -147,8 +162,11 @@ class Trainer:
         saved = time.monotonic()
         for index in order[progress.batch :]:
             began = time.monotonic()
-            batch = self.splits.train.batch(index).to(self.device)
-            terms = self._step(batch)
+            batch = self._batch(index)
+            terms = self._aggressive_step(batch, order) if self.phase.on else self._step(batch, self.optimizers)
+            progress.weight = terms.weight
+            if self.objective.target_kind == "controller" and not self._pretraining:
+                self.controller.update(float(terms.rate.detach().mean()), self.objective.target(self._schedule_step))
             progress.sums.add(terms, len(batch), time.monotonic() - began)
             progress.step += 1
             progress.batch += 1
@@ -160,19 +178,35 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
 
-    def _step(self, batch: Batch) -> Terms:
-        """Descend once along the gradient of the objective, encoder and decoder together."""
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
-            terms = self.objective(self.model, batch, self.progress.step)
-        terms.loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip or math.inf)
-        if not bool(torch.isfinite(terms.loss.detach() + norm)):
-            self._refuse(batch, terms)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
+    def _step(self, batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> Terms:
+        """Descend once along the gradient of the objective, with the optimizers given; the other weights are held."""
+        held = [name for name in self.optimizers if name not in optimizers]
+        with frozen(self.parts[name] for name in held):
+            self.model.zero_grad(set_to_none=True)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
+                terms = self._objective(self.model, batch, self._schedule_step, self.controller.factor)
+            terms.loss.backward()
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip or math.inf)
+            if not bool(torch.isfinite(terms.loss.detach() + norm)):
+                self._refuse(batch, terms)
+            for optimizer in optimizers.values():
+                optimizer.step()
         return terms
+
+    def _aggressive_step(self, batch: Batch, order: list[np.ndarray]) -> Terms:
+        """Train the encoder alone until it has caught up (on this batch, then on random ones), then the decoder once.
+
+        Source: He et al. 2019, algorithm 1.
+        """
+        encoder, decoder = ({name: self.optimizers[name]} for name in ("encoder", "decoder"))
+        inner, going = InnerLoop(), True
+        current = batch
+        while going:
+            terms = self._step(current, encoder)
+            going = inner.goes_on(float(terms.loss.detach()) * len(current), current.predicted)
+            current = self._batch(order[int(torch.randint(len(order), ()))])
+        self.phase.count(inner.steps)
+        return self._step(batch, decoder)
 
     def _validate(self) -> None:
         """End the epoch: validate, keep the best, decay or stop, write the log."""
@@ -182,7 +216,7 @@ class Trainer:
         entry = {
             "epoch": progress.epoch,
             "step": progress.step,
-            "weight": self.objective.weight(progress.step - 1),
+            "weight": progress.weight,
             "lr": self.lr,
             "seconds": progress.sums.seconds,
             "train": progress.sums.means(),
@@ -190,7 +224,11 @@ class Trainer:
         }
         if self.train.eval_test_every and progress.epoch % self.train.eval_test_every == 0:
             entry["test"] = self._measure("test")
-        advice = self.plateau.advise(valid["nll_elbo"], progress.epoch)
+        if self.phase.inner:
+            entry["aggressive"] = self._check_phase()
+        pretraining = progress.epoch <= self.train.pretrain_epochs
+        trained = progress.epoch - self.train.pretrain_epochs
+        advice = "pretrain" if pretraining else self.plateau.advise(valid["nll_elbo"], trained)
         entry["advice"] = advice
         if advice == "improved":
             self.folder.save_weights(self.model.state_dict())
@@ -202,6 +240,34 @@ class Trainer:
         self.folder.write_log([*self.folder.log(), entry])
         self.listener.epoch_ends(entry)
 
+    def _end_pretraining(self) -> None:
+        """Keep the encoder, make the decoder anew, and begin as if for the first time.
+
+        Source: Li et al. 2019 (a surprisingly effective fix), section 3.
+        """
+        assert self.first_decoder is not None
+        self.model.decoder.load_state_dict(self.first_decoder)
+        self._make_optimizers()
+
+    def _check_phase(self) -> dict[str, float | bool]:
+        """Decide by validation MI whether the aggressive phase goes on; return what the log says of it."""
+        scores = score(self.model, self.splits.valid)
+        if self.train.aggressive == "paper":
+            mi = [batch_mutual_information(scores.posterior, scores.z, self.train.batch_size)]
+        else:
+            few = slice(0, VALIDATION_MI_SENTENCES)
+            mi = sentence_mutual_information(scores.posterior[few], scores.z[few]).tolist()
+        mean = sum(self.phase.before) / max(1, len(self.phase.before))
+        steps = self.phase.inner / max(1, self.progress.batch)
+        was_on = self.phase.on
+        goes_on = self.phase.check(mi) if was_on else False
+        self.phase.inner = 0
+        if not goes_on:
+            self.listener.remark(
+                f"the aggressive phase ends after {self.phase.outer} outer steps (MI {mean:.3f} -> {sum(mi) / len(mi):.3f})"
+            )
+        return {"inner_steps": steps, "mi_before": mean, "mi_after": sum(mi) / len(mi), "goes_on": goes_on}
+
     def _measure(self, part: str) -> dict[str, float]:
         """Return what the log holds of a split."""
         corpus = self.splits[part]
@@ -212,14 +278,37 @@ class Trainer:
     # -- what it rests on ---------------------------------------------------------------------------------------
 
     @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Return what each optimizer trains: the encoder, and the decoder with all else."""
+        words = {} if self.model.words is None else {"words": self.model.words}
+        return {"encoder": self.model.encoder, "decoder": nn.ModuleDict({"decoder": self.model.decoder, **words})}
+
+    @property
+    def _pretraining(self) -> bool:
+        return self.progress.epoch < self.train.pretrain_epochs
+
+    @property
+    def _objective(self) -> Objective:
+        """Return the objective, or that of a plain autoencoder while pretraining."""
+        return replace(self.objective, weight=constant(0.0), mmd=0.0) if self._pretraining else self.objective
+
+    @property
+    def _schedule_step(self) -> int:
+        """Return the step that schedules see: counted from the end of pretraining."""
+        batches = math.ceil(len(self.splits.train) / self.train.batch_size)
+        return max(0, self.progress.step - self.train.pretrain_epochs * batches)
+
+    def _batch(self, index: np.ndarray) -> Batch:
+        return self.splits.train.batch(index).to(self.device)
+
+    @property
     def lr(self) -> float:
         """Return the learning rate after the decays so far."""
         return self.optim.lr * self.optim.decay**self.plateau.decays
 
     def _make_optimizers(self) -> None:
         """Make fresh optimizers, of encoder and decoder apart, at the present learning rate."""
-        parts = {"encoder": self.model.encoder, "decoder": self.model.decoder}
-        made = {name: make_optimizer(part.parameters(), self.optim) for name, part in parts.items()}
+        made = {name: make_optimizer(part.parameters(), self.optim) for name, part in self.parts.items()}
         self.optimizers = {name: optimizer for name, optimizer in made.items() if optimizer is not None}
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
@@ -246,6 +335,8 @@ class Trainer:
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
                 "progress": asdict(self.progress),
                 "plateau": asdict(self.plateau),
+                "phase": asdict(self.phase),
+                "controller": asdict(self.controller),
                 "random": random,
             }
         )
@@ -255,6 +346,7 @@ class Trainer:
         state = self.folder.load_state()
         self.model.load_state_dict(state["model"])
         self.plateau = Plateau(**state["plateau"])
+        self.phase, self.controller = Phase(**state["phase"]), Controller(**state["controller"])
         self._make_optimizers()
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -263,6 +355,19 @@ class Trainer:
         if self.device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
         self.folder.write_log([entry for entry in self.folder.log() if entry["epoch"] <= self.progress.epoch])
+
+
+@contextmanager
+def frozen(parts: Iterable[nn.Module]) -> Iterator[None]:
+    """Hold the weights of some parts: their gradients are not even computed."""
+    held = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""`uncollapse losses`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from uncollapse.cli.parser import Parser
+from uncollapse.cli.progress import say
+from uncollapse.errors import UserError
+from uncollapse.run import RunFolder, write_atomically
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Write the loss of each epoch as text, one number a line."""
+    parser = Parser("losses", "Write train_loss.txt and, where it was followed, test_loss.txt: one number an epoch.")
+    parser.add("run", metavar="RUN", help="the run folder")
+    parser.add("--out", default="", metavar="DIR", help="where to write (default: the run folder)")
+    asked, _ = parser.parse(arguments)
+    folder = RunFolder(Path(asked.run))
+    folder.origin()
+    log = folder.log()
+    if not log:
+        raise UserError(f"{asked.run}: no epoch has ended yet, so there are no losses")
+    losses = {"train_loss.txt": [entry["train"]["loss"] for entry in log]}
+    if tested := [entry["test"]["nll_elbo"] for entry in log if "test" in entry]:
+        losses["test_loss.txt"] = tested
+    for name, values in losses.items():
+        write_atomically(Path(asked.out or asked.run) / name, "".join(f"{value:.6f}\n" for value in values).encode())
+    hint = "" if tested else "; train with --train.eval_test_every 1 for test_loss.txt"
+    say(f"{', '.join(losses)} written to {asked.out or asked.run}{hint}")

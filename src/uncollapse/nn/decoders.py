@@ -1,0 +1,198 @@
+"""Decoders of text: recurrent (He et al. 2019) and convolutional (Prokhorov et al. 2019)."""
+
+import warnings
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.nn.encoders import CELLS, Cell
+from uncollapse.nn.interfaces import Decoder, State, Text
+from uncollapse.nn.output import token_nll
+
+BOS, UNK = 1, 3
+"""Ids of the tokens that word dropout spares and puts in (`data.vocabulary`)."""
+
+
+class TextDecoder(Decoder):
+    """What decoders of text share: embeddings, dropout, z beside every input, the output layer.
+
+    A subclass says how inputs become states (`run`) and where it begins (`memory`).
+
+    Args:
+        vocabulary: tokens V.
+        emb: width of the embeddings.
+        hidden: width of the states.
+        latent: dimensions Z; 0 for a language model.
+        dropout_in: on embeddings.
+        dropout_out: on states.
+        word_dropout: share of the input words that are read as unknown in training (Bowman et al. 2016, section 3.1).
+        skip: whether z also reaches every state directly, before the output layer (Dieng et al. 2019, section 3).
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        emb: int,
+        hidden: int,
+        latent: int,
+        dropout_in: float = 0.0,
+        dropout_out: float = 0.0,
+        word_dropout: float = 0.0,
+        skip: bool = False,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, emb)
+        self.dropout_in, self.dropout_out = nn.Dropout(dropout_in), nn.Dropout(dropout_out)
+        self.word_dropout = word_dropout
+        self.skip = linear(latent, hidden) if skip else None
+        self.output = nn.Linear(hidden, vocabulary, bias=False)
+
+    @abstractmethod
+    def memory(self, z: Tensor) -> State:
+        """Return what is remembered before BOS, for codes `[N, Z]`."""
+
+    @abstractmethod
+    def run(self, inputs: Tensor, memory: State) -> tuple[Tensor, State]:
+        """Read inputs `[N, T, emb + Z]`; return the states `[N, T, hidden]` and the new memory."""
+
+    def forward(self, batch: Text, z: Tensor) -> Tensor:
+        """Return -log p(x given z), `[B, K]`."""
+        sentences, samples, _ = z.shape
+        rows = z.flatten(0, 1)
+        embedded = self.dropout_in(self.embedding(self._drop_words(batch.inputs))).repeat_interleave(samples, 0)
+        states, _ = self._states(embedded, rows, self.memory(rows))
+        mask = batch.mask.repeat_interleave(samples, 0)
+        targets = batch.targets.repeat_interleave(samples, 0)[mask]
+        nll = token_nll(self.dropout_out(states)[mask], self.output.weight, self.output.bias, targets)
+        return nll.new_zeros(mask.shape).masked_scatter(mask, nll).sum(1).view(sentences, samples)
+
+    def start(self, z: Tensor) -> State:
+        """Return the state before BOS: the memory, and z."""
+        return (*self.memory(z), z)
+
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read one token a row; return the logits of the next, `[N, V]`, and the new state."""
+        *memory, z = state
+        states, after = self._states(self.embedding(token)[:, None], z, tuple(memory))
+        return self.output(states[:, 0]), (*after, z)
+
+    def _states(self, embedded: Tensor, z: Tensor, memory: State) -> tuple[Tensor, State]:
+        beside = z[:, None].expand(-1, embedded.shape[1], -1).to(embedded.dtype)
+        states, after = self.run(torch.cat([embedded, beside], -1), memory)
+        return (states if self.skip is None else states + self.skip(z)[:, None]), after
+
+    def _drop_words(self, tokens: Tensor) -> Tensor:
+        if not (self.training and self.word_dropout):
+            return tokens
+        dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
+        return tokens.masked_fill(dropped & (tokens != BOS), UNK)
+
+
+class RecurrentDecoder(TextDecoder):
+    """A recurrent network that sees z in its first state and beside every input.
+
+    `c_0 = W z, h_0 = tanh(c_0)` (gru and rnn: h_0 alone), as He et al. 2019.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        emb: int,
+        hidden: int,
+        latent: int,
+        cell: Cell = "lstm",
+        dropout_in: float = 0.0,
+        dropout_out: float = 0.0,
+        word_dropout: float = 0.0,
+        skip: bool = False,
+    ) -> None:
+        super().__init__(vocabulary, emb, hidden, latent, dropout_in, dropout_out, word_dropout, skip)
+        self.first_state = linear(latent, hidden)
+        self.cell = CELLS[cell](emb + latent, hidden, batch_first=True)
+
+    def memory(self, z: Tensor) -> State:
+        """Return (h_0, c_0) of an LSTM, (h_0,) of the others."""
+        first = self.first_state(z)
+        return (first.tanh(), first) if isinstance(self.cell, nn.LSTM) else (first.tanh(),)
+
+    def run(self, inputs: Tensor, memory: State) -> tuple[Tensor, State]:
+        """Run the cell."""
+        before = tuple(part[None].contiguous() for part in memory)
+        if isinstance(self.cell, nn.LSTM):
+            states, (h, c) = self.cell(inputs, before)
+            return states, (h[0], c[0])
+        states, h = self.cell(inputs, before[0])
+        return states, (h[0],)
+
+
+class ConvolutionalDecoder(TextDecoder):
+    """Two blocks of gated causal convolutions, each of which sees the last `context` inputs.
+
+    Block: `x -> x' + a * sigmoid(b)`, (a, b) the convolution of the inputs so far and x' the input, projected where widths differ
+    (Dauphin et al. 2017; Prokhorov et al. 2019, section 3).
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        emb: int,
+        hidden: int,
+        latent: int,
+        context: int = 20,
+        dropout_in: float = 0.0,
+        dropout_out: float = 0.0,
+        word_dropout: float = 0.0,
+        skip: bool = False,
+        blocks: int = 2,
+    ) -> None:
+        super().__init__(vocabulary, emb, hidden, latent, dropout_in, dropout_out, word_dropout, skip)
+        self.widths = [emb + latent] + [hidden] * (blocks - 1)
+        self.context = context
+        self.convolutions = nn.ModuleList(nn.Conv1d(width, 2 * hidden, context) for width in self.widths)
+        self.project = nn.Linear(emb + latent, hidden)
+
+    def memory(self, z: Tensor) -> State:
+        """Return the inputs that each block has seen: zeros before BOS, `[N, context - 1, width]`."""
+        return tuple(z.new_zeros(len(z), self.context - 1, width) for width in self.widths)
+
+    def run(self, inputs: Tensor, memory: State) -> tuple[Tensor, State]:
+        """Run the blocks over the inputs and those before them."""
+        after = []
+        for number, (convolution, seen) in enumerate(zip(self.convolutions, memory, strict=True)):
+            window = torch.cat([seen.to(inputs.dtype), inputs], 1)
+            after.append(window[:, -(self.context - 1) :] if self.context > 1 else window[:, :0])
+            value, gate = convolution(window.transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
+            inputs = (inputs if number else self.project(inputs)) + value * gate.sigmoid()
+        return inputs, tuple(after)
+
+
+class BagOfWords(nn.Module):
+    """An auxiliary decoder that predicts the words of a sentence from z alone, in no order (Zhao et al. 2017, section 3.3)."""
+
+    def __init__(self, vocabulary: int, hidden: int, latent: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(latent, hidden)
+        self.output = nn.Linear(hidden, vocabulary)
+
+    def forward(self, batch: Text, z: Tensor) -> Tensor:
+        """Return -sum_t log p(x_t given z) for codes `[B, Z]`, `[B]`."""
+        rows = self.hidden(z).tanh()[:, None].expand(-1, batch.targets.shape[1], -1)[batch.mask]
+        nll = token_nll(rows, self.output.weight, self.output.bias, batch.targets[batch.mask])
+        return nll.new_zeros(batch.mask.shape).masked_scatter(batch.mask, nll).sum(1)
+
+
+def linear(latent: int, hidden: int) -> nn.Linear:
+    """Return a linear map without bias from a code, which may have no dimensions (a language model)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+        return nn.Linear(latent, hidden, bias=False)
+
+
+def initialise_lagging(module: nn.Module) -> None:
+    """Draw every weight from U(-0.01, 0.01) and every embedding from U(-0.1, 0.1), as He et al. 2019 do."""
+    for parameter in module.parameters():
+        nn.init.uniform_(parameter, -0.01, 0.01)
+    for part in module.modules():
+        if isinstance(part, nn.Embedding):
+            nn.init.uniform_(part.weight, -0.1, 0.1)

@@ -1,0 +1,103 @@
+"""The recurrent encoder, last-step or timestep-wise."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.latent import Diagonal, Gaussian, StudentT
+from uncollapse.nn.interfaces import Encoder, Inference, Text
+
+Cell = Literal["lstm", "gru", "rnn"]
+CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+Combine = Literal["last", "mean", "sum"]
+
+
+class FixedScaleNorm(nn.Module):
+    """Batch normalisation with a fixed scale gamma and a learned shift: the mean of mu^2 cannot fall below gamma^2.
+
+    The rate of a batch is then at least Z gamma^2 / 2. Source: Zhu et al. 2020 (BN-VAE), section 4.
+    """
+
+    def __init__(self, latent: int, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.norm = nn.BatchNorm1d(latent, affine=False)
+        self.shift = nn.Parameter(torch.zeros(latent))
+
+    def forward(self, mu: Tensor) -> Tensor:
+        """Normalise mu `[N, Z]`."""
+        return self.gamma * self.norm(mu) + self.shift
+
+
+class RecurrentEncoder(Encoder):
+    """A recurrent network over the tokens from BOS to EOS; its states give mu and log sigma^2.
+
+    Args:
+        vocabulary: tokens V.
+        emb: width of the embeddings.
+        hidden: width of the states.
+        latent: dimensions Z.
+        cell: lstm, gru or rnn (tanh).
+        combine: what is decoded: the code of the last timestep, or the mean or sum of those of all (Li et al. 2020).
+        timestepwise: whether the posteriors of all timesteps are returned too.
+        norm: gamma of the batch normalisation of mu; 0 for none.
+        df: degrees of freedom of t posteriors; 0 for Gaussian ones.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        emb: int,
+        hidden: int,
+        latent: int,
+        cell: Cell = "lstm",
+        combine: Combine = "last",
+        timestepwise: bool = False,
+        norm: float = 0.0,
+        df: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.combine, self.timestepwise, self.df = combine, timestepwise or combine != "last", df
+        self.embedding = nn.Embedding(vocabulary, emb)
+        self.cell = CELLS[cell](emb, hidden, batch_first=True)
+        self.posterior = nn.Linear(hidden, 2 * latent, bias=False)
+        self.norm = FixedScaleNorm(latent, norm) if norm else nn.Identity()
+
+    def forward(self, batch: Text) -> Inference:
+        """Return q(z given x) of the decoded code, and of every timestep where that is wanted."""
+        states, _ = self.cell(self.embedding(batch.tokens))
+        # The network only looks back, so pads behind EOS change nothing.
+        if not self.timestepwise:
+            return Inference(self._head(states[torch.arange(len(batch), device=states.device), batch.lengths]))
+        mask = torch.arange(states.shape[1], device=states.device) <= batch.lengths[:, None]
+        found = self._head(states[mask])
+        steps = self._family(_spread(found.mu, mask), _spread(found.logvar, mask))
+        return Inference(combined(steps, mask, self.combine), steps, mask)
+
+    def _head(self, states: Tensor) -> Diagonal:
+        mu, logvar = self.posterior(states).to(self.posterior.weight.dtype).chunk(2, dim=-1)
+        return self._family(self.norm(mu), logvar)
+
+    def _family(self, mu: Tensor, logvar: Tensor) -> Diagonal:
+        return StudentT(mu, logvar, self.df) if self.df else Gaussian(mu, logvar)
+
+
+def _spread(values: Tensor, mask: Tensor) -> Tensor:
+    """Put the rows `[N, Z]` where the mask `[B, T]` is true; zeros elsewhere."""
+    return values.new_zeros(*mask.shape, values.shape[-1]).masked_scatter(mask[..., None], values)
+
+
+def combined(steps: Diagonal, mask: Tensor, how: Combine) -> Diagonal:
+    """Return the distribution of the last code, or of the mean or sum of independent codes of all timesteps.
+
+    mean: N(mean_t mu_t, sum_t v_t / T^2); sum: N(sum_t mu_t, sum_t v_t). T counts the timesteps that there are.
+    """
+    count = mask.sum(1)
+    if how == "last":
+        return steps[torch.arange(len(mask), device=mask.device), count - 1]
+    share = mask.to(steps.mu.dtype)[..., None]
+    if how == "mean":
+        share = share / count[:, None, None]
+    variance = (share**2 * steps.logvar.exp()).sum(1)
+    return Gaussian((share * steps.mu).sum(1), variance.log())

@@ -1,0 +1,67 @@
+import pytest
+
+from tests.conftest import TINY
+from uncollapse.api import Quiet
+from uncollapse.bench import Result, bench, frontier, recommend, relative_time
+from uncollapse.cli import main
+from uncollapse.errors import UserError
+
+
+def result(name, rate, distortion, state="alive", nll_iw=None, seconds=1.0):
+    values = {"rate": [rate], "distortion": [distortion], "nll_elbo": [rate + distortion], "mi": [rate], "au": [3.0]}
+    return Result(
+        name, {**values, "nll_iw": [nll_iw or rate + distortion], "seconds": [seconds], "accuracy": [0.5]}, (state,)
+    )
+
+
+def test_the_frontier_is_what_no_other_undercuts_in_both():
+    results = [result("vanilla", 0, 10), result("good", 3, 6), result("bad", 4, 8), result("far", 9, 1)]
+    assert frontier(results) == ["vanilla", "good", "far"]
+
+
+def test_the_recommendation_prefers_what_lives_to_what_is_tight():
+    results = [result("vanilla", 0, 10, "collapsed"), result("beta", 1, 9.5, "partly alive"), result("bn", 6, 5)]
+    assert recommend(results).startswith("use bn: ") and "1.00 nats above the lowest nll_iw (vanilla)" in recommend(
+        results
+    )
+    assert recommend(results[:2]).startswith("use beta: ")
+    assert recommend(results[:1]).startswith("every remedy collapsed")
+    assert relative_time([result("vanilla", 0, 1, seconds=2.0), result("bn", 0, 1, seconds=3.0)]) == {
+        "vanilla": 1,
+        "bn": 1.5,
+    }
+
+
+def test_means_and_spreads_are_over_seeds():
+    two = Result("x", {"rate": [1.0, 3.0]}, ("alive", "alive"))
+    assert two.mean("rate") == 2 and two.spread("rate") == pytest.approx(2**0.5)
+
+
+def test_finished_runs_are_not_trained_again(tmp_path):
+    trained = []
+
+    class Spy(Quiet):
+        def epoch_ends(self, entry):
+            trained.append(entry["epoch"])
+
+    arguments = (tmp_path, "grammar", ["vanilla", "lm", "annealed+skip"], 2, TINY, lambda name: Spy(), 3, 20)
+    first = bench(*arguments)
+    assert len(trained) == 12 and sorted(p.name for p in tmp_path.iterdir())[:2] == [
+        "annealed+skip-1",
+        "annealed+skip-2",
+    ]
+    again = bench(*arguments)
+    assert len(trained) == 12 and [r.values for r in again] == [r.values for r in first]
+    with pytest.raises(UserError, match="different remedies"):
+        bench(tmp_path, "grammar", ["vanilla", "vanilla"], 1, TINY, lambda name: Spy())
+
+
+def test_the_command_ends_with_table_frontier_and_recommendation(tmp_path, capsys):
+    flags = (
+        "--data.sentences 100 --model.hidden 8 --model.emb 8 --train.epochs 1 --train.device cpu --iw-samples 2".split()
+    )
+    command = ["bench", "--recipe", "grammar", "--remedies", "vanilla,bn", "--out", str(tmp_path), *flags]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "1.00x" in out and "frontier" in out and "recommendation" in out and "budget" in out
+    assert main(["bench", "--recipe", "grammar", "--remedies", "vanila", "--out", str(tmp_path), *flags]) == 2

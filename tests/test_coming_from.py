@@ -1,0 +1,45 @@
+"""Every command of docs/coming-from.md parses, and every setting in it composes."""
+
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from uncollapse.build import refuse_impossible
+from uncollapse.cli import VERBS
+from uncollapse.cli.parser import Parser
+from uncollapse.config import compose
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "coming-from.md").read_text()
+COMMANDS = re.findall(r"`(uncollapse [^`]+)`", PAGE)
+
+
+class Parsed(Exception):
+    """Stops a verb as soon as its arguments are read."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_it_parses(command, monkeypatch):
+    original = Parser.parse
+
+    def stop(self, arguments):
+        raise Parsed(*original(self, arguments))
+
+    monkeypatch.setattr(Parser, "parse", stop)
+    _, verb, *arguments = shlex.split(command)
+    assert verb in VERBS
+    with pytest.raises(Parsed) as stopped:
+        import_module(f"uncollapse.cli.{verb}").run(arguments)
+    asked, settings = stopped.value.args
+    if verb == "train":
+        refuse_impossible(compose(asked.recipe, asked.remedy, settings))
+
+
+def test_every_source_is_there_and_what_is_missing_is_marked():
+    for name in ("vae-lagging-encoder", "TWR-VAE", "KL_Text_VAE", "The alpha and gamma variant", "The tense labs"):
+        assert f"## {name}" in PAGE
+    rows = [line.split("|")[2] for line in PAGE.splitlines() if line.startswith("| `")]
+    assert all("uncollapse" in cell or "*later*" in cell or "refused" in cell for cell in rows)
+    assert len(COMMANDS) > 20
