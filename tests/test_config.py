@@ -29,6 +29,13 @@ def test_what_comes_later_wins():
     assert compose("default", ["annealed"]).objective.weight == "linear(0.1, 1, 10 epochs)"
 
 
+def test_a_path_takes_the_place_of_the_embedded_corpus():
+    data = compose("synthetic", flags={"data": {"path": "x"}}).data
+    assert (data.name, data.path) == ("", "x")
+    data = compose("synthetic", flags={"data": {"path": "x", "name": "grammar"}}).data
+    assert (data.name, data.path) == ("grammar", "x")  # both at once are refused when the data are read
+
+
 def test_contradicting_remedies_are_named_with_both_values():
     with pytest.raises(UserError, match=r"beta and annealed .* objective.weight is '0.4' and 'linear"):
         combine_remedies(["beta", "annealed"])

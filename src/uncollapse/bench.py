@@ -25,11 +25,13 @@ class Result:
         remedy: its name.
         values: for each number shown, that of every seed.
         states: the verdict of every seed.
+        floor: the lowest NLL that any model can reach, where it is known.
     """
 
     remedy: str
     values: Mapping[str, Sequence[float]]
     states: tuple[str, ...]
+    floor: float | None = None
 
     def mean(self, name: str) -> float:
         """Return the mean of a number over seeds."""
@@ -80,7 +82,7 @@ def bench(
             run = train(recipe, remedy.split("+"), seed, path, resume, listener=listener(path.name), **sections)
             found.append(measure(run, iw_samples, iw_sentences))
         values = {name: [one[name] for one in found] for name in SHOWN}
-        results.append(Result(remedy, values, tuple(one["state"] for one in found)))
+        results.append(Result(remedy, values, tuple(one["state"] for one in found), found[0].get("nll_floor")))
     return results
 
 

@@ -310,10 +310,17 @@ def combine_remedies(names: Iterable[str]) -> Settings:
 def compose(recipe: str, remedies: Iterable[str] = (), flags: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
     """Merge a recipe, remedies and flags into one complete configuration.
 
+    A path among the flags takes the place of the recipe's embedded corpus, and a corpus that of its path.
+
     Raises:
         UserError: an unknown name, a wrong value, contradicting remedies.
     """
-    return Config.from_settings(merge(load_named("recipes", recipe).settings, combine_remedies(remedies), flags or {}))
+    flags = flags or {}
+    chosen = {name for name in ("name", "path") if flags.get("data", {}).get(name)}
+    instead = {"data": {"name" if chosen == {"path"} else "path": ""}} if len(chosen) == 1 else {}
+    return Config.from_settings(
+        merge(load_named("recipes", recipe).settings, combine_remedies(remedies), instead, flags)
+    )
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:

@@ -86,6 +86,28 @@ def test_sample_reconstruct_and_encode(run, tmp_path, capsys, monkeypatch, train
     assert main(["encode", run, str(file), "--out", str(tmp_path / "codes.tsv")]) == 0
 
 
+def test_losses_are_exported_as_text(tmp_path, capsys):
+    flags = [*QUICK, "--train.eval_test_every", "1"]
+    assert main(["train", "--recipe", "grammar", "--out", str(tmp_path / "run"), *flags]) == 0
+    assert main(["losses", str(tmp_path / "run"), "--out", str(tmp_path / "texts")]) == 0
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    for name, values in (("train", [e["train"]["loss"] for e in log]), ("test", [e["test"]["nll_elbo"] for e in log])):
+        written = [float(line) for line in (tmp_path / "texts" / f"{name}_loss.txt").read_text().splitlines()]
+        assert written == pytest.approx(values, abs=1e-5)
+
+
+def test_the_numbers_of_the_twr_paper_are_labelled_as_no_bound(tmp_path, capsys):
+    assert main(["train", "--recipe", "grammar", "--remedy", "twr", "--out", str(tmp_path / "run"), *QUICK]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--iw-samples", "2", "--protocol", "twr", "--json"]) == 0
+    metrics = json.loads(
+        capsys.readouterr().out.split("uncollapse remedies")[-1].split("reconstruct")[-1].split("-\n", 1)[-1]
+    )
+    assert (
+        "not a bound" in metrics["twr_protocol"] and metrics["twr_tokens"] == metrics["tokens"] + metrics["sentences"]
+    )
+    assert metrics["twr_kl"] >= 0
+
+
 def test_unknown_words_are_said(run, tmp_path, capsys):
     (tmp_path / "in.txt").write_text("the zebra sold the shares .\n")
     assert main(["reconstruct", run, str(tmp_path / "in.txt")]) == 0
@@ -136,6 +158,15 @@ BAD = [
     (["evaluate"], "see --help"),
     (["evaluate", "nothing"], "no such run folder"),
     (["evaluate", "RUN", "--split", "tets"], "did you mean test"),
+    (["evaluate", "RUN", "--protocol", "twt"], "expected twr"),
+    (["losses", "nothing"], "no such run folder"),
+    (["bench", "--recipe", "grammar", "--remedies", ""], "expected different remedies"),
+    (["bench", "--recipe", "grammar", "--seeds", "0"], "at least one seed"),
+    (
+        ["train", "--recipe", "grammar", "--remedy", "gamma", "--objective.df", "1"],
+        "objective.df: expected more than 2",
+    ),
+    (["train", "--recipe", "grammar", "--remedy", "twr-mean", "--remedy", "twr"], "contradict each other"),
     (["evaluate", "RUN", "--iw-sentences", "most"], "a positive integer or all"),
     (["evaluate", "RUN", "--iw-samples", "-2"], "at least 0"),
     (["evaluate", "RUN", "--iw-samples", "x"], "--iw-samples: expected an integer"),

@@ -85,6 +85,10 @@ class Summary(Protocol):
         """Its name."""
 
     @property
+    def floor(self) -> float | None:
+        """The lowest NLL that any model can reach, where it is known."""
+
+    @property
     def states(self) -> tuple[str, ...]:
         """The verdict of each seed."""
 
@@ -108,6 +112,8 @@ def bench_table(results: Sequence[Summary], times: Mapping[str, float], seeds: i
         spreads = {name: f" +- {result.spread(name):.{n}f}" if seeds > 1 else "" for name, n in digits.items()}
         cells = [f"{result.mean(name):.{n}f}{spreads[name]}" for name, n in digits.items()]
         table.add_row(result.remedy, *cells, f"{times[result.remedy]:.2f}x", ", ".join(sorted(set(result.states))))
+    if results and results[0].floor is not None:
+        table.add_row("floor (exact)", f"{results[0].floor:.2f}", style="dim")
     return table
 
 
