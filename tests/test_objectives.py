@@ -108,6 +108,22 @@ def test_targets_of_batch_and_sentence_and_their_ramp():
     assert (torch.autograd.grad(objective.penalty(low, 0), low)[0] < 0).all()
 
 
+def test_the_best_weights_are_chosen_by_the_loss_that_the_schedules_end_at():
+    distortion, rate = torch.tensor([10.0, 12.0]), torch.tensor([1.0, 4.0])
+
+    def settled(**objective):
+        return build_objective(Config.from_settings(merge(VANILLA, {"objective": objective})), 10).settled(
+            distortion, rate
+        )
+
+    assert settled() == settled(weight="linear(0.1, 1, 5 epochs)") == pytest.approx(11 + 2.5)
+    assert settled(weight="0.4") == pytest.approx(11 + 0.4 * 2.5)
+    assert settled(target=4.0, ramp="1 epochs") == pytest.approx(11 + 1.5)
+    assert settled(target=4.0, target_kind="sentence") == pytest.approx(11 + 1.5)
+    assert settled(target=4.0, target_kind="controller", weight="0.1") == pytest.approx(11 + 1.5)
+    assert settled(floor=3.0) == pytest.approx(11 + 3.5) and settled(floor=3.0, floor_kind="batch") == pytest.approx(14)
+
+
 def steps_of(lengths, latent=2, longest=6):
     generator = torch.Generator().manual_seed(0)
     steps = Gaussian(

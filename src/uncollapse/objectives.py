@@ -7,6 +7,7 @@ With the floor 0 and the target 0 the bars change nothing (d >= 0), so that vani
 C, TWR and their mixtures are points of one formula.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -112,6 +113,20 @@ class Objective:
         target = 0.0 if self.target_kind == "controller" else self.target(step)
         floored = self._floor(divergence)
         return (floored.mean() - target).abs() if self.target_kind != "sentence" else (floored - target).abs().mean()
+
+    def settled(self, distortion: Tensor, rate: Tensor) -> float:
+        """Return what the best weights are chosen by: the loss that the schedules end at, with the rate as the divergence.
+
+        For vanilla and annealed it is the negative ELBO. A model that is held at a rate must not be chosen for having less of it.
+
+        Args:
+            distortion: of the sentences of a split, `[N]`.
+            rate: likewise.
+        """
+        weight = 1.0 if self.target_kind == "controller" or math.isinf(self.weight.length) else self.weight.end
+        held = (rate.mean() if self.floor_kind == "batch" else rate).clamp(min=self.floor)
+        held = held if self.target_kind == "sentence" else held.mean()
+        return float(distortion.mean() + weight * (held - self.target.end).abs().mean())
 
     def _floor(self, divergence: Tensor) -> Tensor:
         """Return the divergence of each sentence (or of the batch) with the floor put under it."""

@@ -18,7 +18,7 @@ from uncollapse.config import OptimConfig, TrainConfig
 from uncollapse.data.corpus import Batch, shuffled_batches
 from uncollapse.data.splits import Splits
 from uncollapse.errors import TrainingError
-from uncollapse.evaluation.bounds import device_of, score
+from uncollapse.evaluation.bounds import Scores, device_of, score
 from uncollapse.evaluation.evaluate import summarise
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.model import VAE
@@ -211,9 +211,9 @@ class Trainer:
     def _validate(self) -> None:
         """End the epoch: validate, keep the best, decay or stop, write the log."""
         progress = self.progress
-        valid = self._measure("valid")
+        valid, scores = self._measure("valid")
         progress.epoch += 1
-        entry = {
+        entry: dict[str, Any] = {
             "epoch": progress.epoch,
             "step": progress.step,
             "weight": progress.weight,
@@ -223,12 +223,13 @@ class Trainer:
             "valid": valid,
         }
         if self.train.eval_test_every and progress.epoch % self.train.eval_test_every == 0:
-            entry["test"] = self._measure("test")
+            entry["test"], _ = self._measure("test")
         if self.phase.inner:
-            entry["aggressive"] = self._check_phase()
+            entry["aggressive"] = self._check_phase(scores)
         pretraining = progress.epoch <= self.train.pretrain_epochs
         trained = progress.epoch - self.train.pretrain_epochs
-        advice = "pretrain" if pretraining else self.plateau.advise(valid["nll_elbo"], trained)
+        entry["selection"] = self.objective.settled(scores.distortion, scores.rate)
+        advice = "pretrain" if pretraining else self.plateau.advise(entry["selection"], trained)
         entry["advice"] = advice
         if advice == "improved":
             self.folder.save_weights(self.model.state_dict())
@@ -249,9 +250,8 @@ class Trainer:
         self.model.decoder.load_state_dict(self.first_decoder)
         self._make_optimizers()
 
-    def _check_phase(self) -> dict[str, float | bool]:
+    def _check_phase(self, scores: Scores) -> dict[str, float | bool]:
         """Decide by validation MI whether the aggressive phase goes on; return what the log says of it."""
-        scores = score(self.model, self.splits.valid)
         if self.train.aggressive == "paper":
             mi = [batch_mutual_information(scores.posterior, scores.z, self.train.batch_size)]
         else:
@@ -268,12 +268,13 @@ class Trainer:
             )
         return {"inner_steps": steps, "mi_before": mean, "mi_after": sum(mi) / len(mi), "goes_on": goes_on}
 
-    def _measure(self, part: str) -> dict[str, float]:
-        """Return what the log holds of a split."""
+    def _measure(self, part: str) -> tuple[dict[str, float], Scores]:
+        """Return what the log holds of a split, and the scores of its sentences."""
         corpus = self.splits[part]
         self.model.eval()
-        measured = summarise(corpus, score(self.model, corpus), mi_sentences=VALIDATION_MI_SENTENCES)
-        return {key: measured[key] for key in LOGGED}
+        scores = score(self.model, corpus)
+        measured = summarise(corpus, scores, mi_sentences=VALIDATION_MI_SENTENCES)
+        return {key: measured[key] for key in LOGGED}, scores
 
     # -- what it rests on ---------------------------------------------------------------------------------------
 
