@@ -98,10 +98,9 @@ def test_losses_are_exported_as_text(tmp_path, capsys):
 
 def test_the_numbers_of_the_twr_paper_are_labelled_as_no_bound(tmp_path, capsys):
     assert main(["train", "--recipe", "grammar", "--remedy", "twr", "--out", str(tmp_path / "run"), *QUICK]) == 0
+    capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "run"), "--iw-samples", "2", "--protocol", "twr", "--json"]) == 0
-    metrics = json.loads(
-        capsys.readouterr().out.split("uncollapse remedies")[-1].split("reconstruct")[-1].split("-\n", 1)[-1]
-    )
+    metrics = json.loads(capsys.readouterr().out)
     assert (
         "not a bound" in metrics["twr_protocol"] and metrics["twr_tokens"] == metrics["tokens"] + metrics["sentences"]
     )

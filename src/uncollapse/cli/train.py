@@ -84,8 +84,11 @@ def show(done: Run) -> None:
     print("\nnext:")
     print(f"  uncollapse evaluate {here}")
     print(f"  uncollapse sample {here} -n 20 --decode greedy")
-    print(
-        f'  echo "{splits.valid.text(0)}" | uncollapse reconstruct {here} -'
-        if done.model.latent
-        else "  uncollapse remedies"
-    )
+    if verdict.state == "collapsed":
+        where = f" --data.path {shlex.quote(done.config.data.path)}" if done.config.data.path else ""
+        print(f"  uncollapse bench --recipe {done.recipe}{where}    # which remedy works on these data?")
+    elif done.model.latent:
+        sentence = min(splits.valid.texts(range(min(50, len(splits.valid)))), key=len)
+        print(f"  echo {shlex.quote(sentence)} | uncollapse reconstruct {here} -")
+    else:
+        print("  uncollapse remedies")
