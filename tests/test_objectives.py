@@ -196,11 +196,22 @@ def test_the_bag_of_words_is_the_plain_formula():
     torch.testing.assert_close(words(batch, z), expected)
 
 
-def test_batch_normalisation_bounds_the_rate_from_below():
-    config = Config.from_settings(merge(VANILLA, {"model": {"bn": 0.6, "latent": 32}}))
+@pytest.mark.parametrize("init", ["torch", "lagging"])
+def test_batch_normalisation_bounds_the_rate_from_below_from_the_first_step(init):
+    config = Config.from_settings(merge(VANILLA, {"model": {"bn": 0.6, "latent": 32, "init": init}}))
     model = build_model(config, len(CORPUS.vocabulary)).train()
-    found = build_objective(config, 10)(model, CORPUS.batch(range(8)), 0)
-    assert found.rate.mean() >= 32 * 0.36 / 2 * (7 / 8)  # torch normalises by the biased variance
+    objective, batch = build_objective(config, 10), CORPUS.batch(range(8))
+    assert objective(model, batch, 0).rate.mean() >= 32 * 0.36 / 2 * 0.99
+    for _ in range(200):  # the running moments come to those of the batch
+        model.posterior(batch)
+    spread = model.eval().posterior(batch).mu.var(0, correction=0).mean().item()
+    assert spread == pytest.approx(0.36, rel=0.2)
+
+
+def test_batch_normalisation_takes_a_batch_of_one():
+    config = Config.from_settings(merge(VANILLA, {"model": {"bn": 0.6}}))
+    model = build_model(config, len(CORPUS.vocabulary)).train()
+    assert torch.isfinite(model.posterior(CORPUS.batch([0])).mu).all()
 
 
 def test_skip_and_word_dropout_do_what_they_say():

@@ -188,7 +188,7 @@ def test_a_schedule_longer_than_the_run_is_said_once_and_its_last_weight_recorde
 
 
 def test_the_measurement_before_training_changes_nothing(tmp_path):
-    config = compose("grammar", flags=TINY)
+    config = compose("grammar", ["bn"], TINY)
     splits = build_splits(config.data)
     model = build_model(config, len(splits.vocabulary))
     weights, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()

@@ -22,12 +22,18 @@ class FixedScaleNorm(nn.Module):
     def __init__(self, latent: int, gamma: float) -> None:
         super().__init__()
         self.gamma = gamma
-        self.norm = nn.BatchNorm1d(latent, affine=False)
+        # under the initialisation of He et al. the variance of mu begins near 1e-8: torch's eps of 1e-5 would leave nothing of it
+        self.norm = nn.BatchNorm1d(latent, affine=False, eps=1e-14)
         self.shift = nn.Parameter(torch.zeros(latent))
 
     def forward(self, mu: Tensor) -> Tensor:
-        """Normalise mu `[N, Z]`."""
-        return self.gamma * self.norm(mu) + self.shift
+        """Normalise mu `[N, Z]`: by the batch in training (a single row has no variance), else by the running moments."""
+        norm = self.norm
+        by_batch = self.training and len(mu) > 1
+        normal = nn.functional.batch_norm(
+            mu, norm.running_mean, norm.running_var, training=by_batch, momentum=norm.momentum or 0.0, eps=norm.eps
+        )
+        return self.gamma * normal + self.shift
 
 
 class RecurrentEncoder(Encoder):

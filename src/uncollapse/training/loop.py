@@ -406,6 +406,7 @@ def seconds_per_epoch(model: VAE, objective: Objective, splits: Splits, train: T
     )
     picked = [order[len(order) * share // 100] for share in (50, 10, 50, 90)]
     random, tokens, seconds = torch.get_rng_state(), 0, 0.0
+    moments = {name: buffer.clone() for name, buffer in model.named_buffers()}  # of batch normalisation
     model.train()
     for number, index in enumerate(picked):
         batch = corpus.batch(index).to(device)
@@ -418,4 +419,6 @@ def seconds_per_epoch(model: VAE, objective: Objective, splits: Splits, train: T
             tokens, seconds = tokens + batch.predicted, seconds + time.perf_counter() - began
     model.zero_grad(set_to_none=True)
     torch.set_rng_state(random)
+    for name, buffer in model.named_buffers():
+        buffer.copy_(moments[name])
     return seconds / tokens * (corpus.predicted + splits.valid.predicted / 3)
