@@ -202,7 +202,7 @@ def test_batch_normalisation_bounds_the_rate_from_below_from_the_first_step(init
     model = build_model(config, len(CORPUS.vocabulary)).train()
     objective, batch = build_objective(config, 10), CORPUS.batch(range(8))
     assert objective(model, batch, 0).rate.mean() >= 32 * 0.36 / 2 * 0.99
-    for _ in range(200):  # the running moments come to those of the batch
+    for _ in range(600):  # the running moments come to those of the batch
         model.posterior(batch)
     spread = model.eval().posterior(batch).mu.var(0, correction=0).mean().item()
     assert spread == pytest.approx(0.36, rel=0.2)

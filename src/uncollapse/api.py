@@ -383,9 +383,10 @@ def _plan(origin: Origin, model: VAE, splits: Splits, batches: int, listener: Li
     epoch = seconds_per_epoch(model, build_objective(_with_epochs(origin.config), batches), splits, settings)
     epochs = settings.epochs or max(1, min(MOST_EPOCHS, int(60 * settings.minutes / epoch)))
     chosen = "" if settings.epochs else " (chosen by train.minutes; set --train.epochs for more or fewer)"
+    aggressive = ", without the 30 to 99 encoder steps before each step of the aggressive phase"
     listener.remark(
-        f"about {spell_time(epoch * epochs)} for {epochs} epochs of {batches:,} steps{chosen}; "
-        f"measured in {time.perf_counter() - began:.1f} s"
+        f"about {spell_time(epoch * epochs)} for {epochs} epochs of {batches:,} steps{chosen}"
+        f"{aggressive if settings.aggressive != 'off' else ''}; measured in {time.perf_counter() - began:.1f} s"
     )
     planned = replace(origin, config=replace(origin.config, train=replace(settings, epochs=epochs)))
     refuse_impossible(planned.config)
