@@ -36,7 +36,7 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(MAKE) test
 
-# What takes longer: the notebook, real data.
+# What takes longer: the notebook.
 slow: $(VENV)/.notebook
 	$(BIN)/python -m pytest -m slow
 

@@ -4,7 +4,9 @@ from tests.conftest import TINY
 from uncollapse.api import Quiet
 from uncollapse.bench import Result, bench, frontier, recommend, relative_time
 from uncollapse.cli import main
+from uncollapse.config import merge
 from uncollapse.errors import UserError
+from uncollapse.run import RunFolder
 
 
 def result(name, rate, distortion, state="alive", nll_iw=None, seconds=1.0):
@@ -52,8 +54,17 @@ def test_finished_runs_are_not_trained_again(tmp_path):
     ]
     again = bench(*arguments)
     assert len(trained) == 12 and [r.values for r in again] == [r.values for r in first]
+    more = bench(tmp_path, "grammar", ["vanilla"], 1, TINY, lambda name: Spy(), 7, 20)
+    assert len(trained) == 12 and more[0].values["nll_iw"] != first[0].values["nll_iw"][:1]
     with pytest.raises(UserError, match="different remedies"):
         bench(tmp_path, "grammar", ["vanilla", "vanilla"], 1, TINY, lambda name: Spy())
+
+
+def test_open_epochs_are_chosen_once_for_all(tmp_path):
+    settings = merge(TINY, {"train": {"epochs": 0, "minutes": 0.01}})
+    bench(tmp_path, "grammar", ["vanilla", "skip"], 2, settings, lambda name: Quiet(), 2, 10)
+    epochs = {RunFolder(path).origin().config.train.epochs for path in tmp_path.iterdir()}
+    assert len(epochs) == 1 and epochs != {0}
 
 
 def test_the_command_ends_with_table_frontier_and_recommendation(tmp_path, capsys):

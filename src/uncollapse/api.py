@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.build import build_device, build_model, build_objective, build_splits, load_model, refuse_impossible
-from uncollapse.config import Config, compose, differences, load_named
+from uncollapse.config import Config, compose, differences, instead_of, load_named, merge
 from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.data.vocabulary import UNK
@@ -175,9 +175,8 @@ class Run:
         Returns:
             the splits, and remarks: what the readers said, and which splits differ from those of training.
         """
-        config = Config.from_settings(
-            {**self.config.settings(), "data": {**self.config.settings()["data"], **(data or {})}}
-        )
+        given = {"data": data or {}}
+        config = Config.from_settings(merge(self.config.settings(), instead_of(given), given))
         splits = build_splits(config.data, self.vocabulary)
         remarks = list(splits.remarks)
         if changed := changed_splits(self.folder, splits):
@@ -224,6 +223,11 @@ class Run:
         """Evaluate on splits already read; write `metrics.json`; return the numbers of every sentence too."""
         corpus = choose_split(splits, split)
         done = evaluate(self.model, corpus, iw_samples, iw_sentences, seed, stage)
+        done.metrics["protocol"] = {
+            **done.metrics.get("protocol", {}),
+            "fingerprint": fingerprint(corpus),
+            "same_as_training": split not in changed_splits(self.folder, splits),
+        }
         if split in splits.floor:
             done.metrics["nll_floor"] = splits.floor[split]
         if log := self.log:
@@ -312,12 +316,10 @@ def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, 
         origin = _same_settings(folder, origin)
     elif resume:
         raise UserError(f"{folder.path}: nothing to resume, there is no run; leave --resume out to begin")
-    elif folder.config_file.exists():
-        if not overwrite:
-            raise UserError(
-                f"{folder.path}: a run is already there; add --resume to go on, --overwrite to begin anew, or --out DIR"
-            )
-        folder.clear()
+    elif folder.config_file.exists() and not overwrite:
+        raise UserError(
+            f"{folder.path}: a run is already there; add --resume to go on, --overwrite to begin anew, or --out DIR"
+        )
     splits = build_splits(origin.config.data, folder.vocabulary() if resume else None)
     if resume and (changed := changed_splits(folder, splits)):
         raise UserError(
@@ -344,6 +346,7 @@ def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, 
         trainer.resume()
     else:
         torch.manual_seed(origin.config.train.seed)
+        folder.clear()  # only now: everything that could be refused has been checked
         folder.begin(origin, splits)
         trainer.save()
     trainer.fit()
@@ -381,11 +384,17 @@ def _plan(origin: Origin, model: VAE, splits: Splits, batches: int, listener: Li
     settings = origin.config.train
     began = time.perf_counter()
     epoch = seconds_per_epoch(model, build_objective(_with_epochs(origin.config), batches), splits, settings)
+    # an inner step costs about three quarters of a full one, and there are at least thirty
+    most = settings.aggressive_steps or batches * MOST_EPOCHS
+    inner = 0.0 if settings.aggressive == "off" else 0.75 * 30 * epoch / batches
+    if not settings.epochs and most >= batches:
+        epoch, inner = epoch + inner * batches, 0.0
     epochs = settings.epochs or max(1, min(MOST_EPOCHS, int(60 * settings.minutes / epoch)))
+    total = epoch * epochs + inner * min(most, batches * epochs)
     chosen = "" if settings.epochs else " (chosen by train.minutes; set --train.epochs for more or fewer)"
-    aggressive = ", without the 30 to 99 encoder steps before each step of the aggressive phase"
+    aggressive = ", if the aggressive phase lasts and takes the least it can, 30 encoder steps before each step"
     listener.remark(
-        f"about {spell_time(epoch * epochs)} for {epochs} epochs of {batches:,} steps{chosen}"
+        f"about {spell_time(total)} for {epochs} epochs of {batches:,} steps{chosen}"
         f"{aggressive if settings.aggressive != 'off' else ''}; measured in {time.perf_counter() - began:.1f} s"
     )
     planned = replace(origin, config=replace(origin.config, train=replace(settings, epochs=epochs)))

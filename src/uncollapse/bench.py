@@ -8,6 +8,8 @@ from statistics import mean, stdev
 from typing import Any, cast
 
 from uncollapse.api import Run, train
+from uncollapse.build import refuse_impossible
+from uncollapse.config import compose
 from uncollapse.errors import UserError
 from uncollapse.evaluation.verdict import judge
 from uncollapse.run import RunFolder
@@ -73,13 +75,17 @@ def bench(
         raise UserError(
             f"bench: expected different remedies and at least one seed, got {', '.join(remedies) or 'none'} and {seeds}"
         )
-    results, sections = [], cast(dict[str, Any], settings)
+    for remedy in remedies:  # a wrong one is said before any is trained
+        refuse_impossible(compose(recipe, remedy.split("+"), settings))
+    results, sections = [], cast(dict[str, Any], dict(settings))
     for remedy in remedies:
         found = []
         for seed in range(1, seeds + 1):
             path = out / f"{remedy}-{seed}"
             resume = RunFolder(path).config_file.exists()
             run = train(recipe, remedy.split("+"), seed, path, resume, listener=listener(path.name), **sections)
+            # where the epochs were left open, those that the first run chose are the budget of all
+            sections["train"] = {**sections.get("train", {}), "epochs": run.config.train.epochs}
             found.append(measure(run, iw_samples, iw_sentences))
         values = {name: [one[name] for one in found] for name in SHOWN}
         results.append(Result(remedy, values, tuple(one["state"] for one in found), found[0].get("nll_floor")))
@@ -89,12 +95,13 @@ def bench(
 def measure(run: Run, iw_samples: int, iw_sentences: int | None) -> dict[str, Any]:
     """Return the numbers of one finished run on the test split; what is in its folder already is not measured again."""
     metrics = run.metrics.get("test", {})
-    if "accuracy" not in metrics or metrics.get("iw_samples") not in (iw_samples, 1):
+    asked = (iw_samples if run.model.latent else 1, iw_sentences)
+    if "accuracy" not in metrics or (metrics["iw_samples"], metrics["asked_sentences"]) != asked:
         splits, _ = run.splits()
         metrics = run.evaluate_on(splits, "test", iw_samples, iw_sentences).metrics
         metrics["accuracy"] = run.accuracy(splits.test) if run.model.latent else 0.0
         metrics["seconds"] = sum(entry["seconds"] for entry in run.log)
-        metrics["state"] = judge(metrics).state
+        metrics["state"], metrics["asked_sentences"] = judge(metrics).state, iw_sentences
         run.folder.write_metrics("test", metrics)
     return metrics
 

@@ -137,6 +137,10 @@ def refuse_impossible(config: Config) -> None:
         )
     if config.train.aggressive != "off" and not model.latent:
         raise UserError("train.aggressive: a language model (model.latent 0) has no encoder to train aggressively")
+    if not model.latent and (objective.mmd or objective.bow or objective.floor or objective.target):
+        raise UserError(
+            "a language model (model.latent 0) has nothing for floor, target, mmd or bow to act on; leave them out"
+        )
     if objective.target_kind == "controller" and objective.target <= 0:
         raise UserError("objective.target: a controller needs a target above 0, got 0")
 

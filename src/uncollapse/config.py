@@ -231,6 +231,14 @@ def merge(*parts: Mapping[str, Mapping[str, Any]]) -> Settings:
     merged: Settings = {}
     for part in parts:
         for section, values in part.items():
+            if section not in SECTIONS:
+                raise UserError(
+                    f"unknown section {section!r}: {nearest(section, SECTIONS)}; write for example train={{'epochs': 3}}"
+                )
+            if not isinstance(values, Mapping):
+                raise UserError(
+                    f"settings of {section!r}: expected names and values such as {{'name': value}}, got {values!r}"
+                )
             merged[section] = {**merged.get(section, {}), **values}
     return merged
 
@@ -316,11 +324,15 @@ def compose(recipe: str, remedies: Iterable[str] = (), flags: Mapping[str, Mappi
         UserError: an unknown name, a wrong value, contradicting remedies.
     """
     flags = flags or {}
-    chosen = {name for name in ("name", "path") if flags.get("data", {}).get(name)}
-    instead = {"data": {"name" if chosen == {"path"} else "path": ""}} if len(chosen) == 1 else {}
-    return Config.from_settings(
-        merge(load_named("recipes", recipe).settings, combine_remedies(remedies), instead, flags)
-    )
+    parts = (load_named("recipes", recipe).settings, combine_remedies(remedies), instead_of(flags), flags)
+    return Config.from_settings(merge(*parts))
+
+
+def instead_of(flags: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Return the settings that a data path, or an embedded corpus, among the flags takes the place of."""
+    given = flags.get("data", {})
+    chosen = [name for name in ("name", "path") if isinstance(given, Mapping) and given.get(name)]
+    return {"data": {"name" if chosen == ["path"] else "path": ""}} if len(chosen) == 1 else {}
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:

@@ -108,6 +108,12 @@ class Objective:
         chosen = (wanted if every.ndim == 2 else wanted[..., None]).to(every.dtype)
         return (every * chosen).sum(1) / chosen.sum(1)
 
+    @property
+    def settles(self) -> float:
+        """Return the step from which the weight and the target no longer change; 0 for those that never stop changing."""
+        lengths = (self.weight.length, self.target.length)
+        return max(length if math.isfinite(length) else 0 for length in lengths)
+
     def penalty(self, divergence: Tensor, step: int) -> Tensor:
         """Return | mean_B(floor(d)) - target |, scalar."""
         target = 0.0 if self.target_kind == "controller" else self.target(step)

@@ -54,6 +54,8 @@ def test_a_txt_whose_every_line_holds_one_tab_draws_a_hint(tmp_path):
         ("a.jsonl", b'{"txt": "a"}\n', 'line 1: expected {"text": '),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}\n', "line 2: expected the label fields ['label']"),
         ("a.txt.gz", b"this is no gzip", "cannot be read"),
+        ("a.txt.gz", gzip.compress(b"a b c d e f g\n" * 50)[:20] + b"\x00" * 20, "cannot be read"),
+        ("a.jsonl", b'{"text": "a \\ud83d c"}\n', "line 1: expected text, got half of a surrogate pair"),
     ],
 )
 def test_bad_files_get_one_line(tmp_path, name, content, said):

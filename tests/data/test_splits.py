@@ -47,7 +47,7 @@ def test_synthetic_has_the_published_shape():
 
 
 def test_the_floor_is_known_for_the_grammar_alone():
-    splits = splits_of(name="grammar", sentences=300)
+    splits = splits_of(name="grammar", sentences=10000)
     assert 15 < splits.floor["test"] < 18 and set(splits.floor) == {"valid", "test"}
     assert splits_of(name="synthetic", sentences=300).floor == {}
 
@@ -58,8 +58,16 @@ def test_exactly_one_source_is_needed(data):
         splits_of(**data)
 
 
-def test_unknown_labels_are_named(tmp_path):
+def test_a_label_may_occur_in_one_split_alone(tmp_path):
     (tmp_path / "train.tsv").write_text("0\ta\n1\tb\n" * 20)
     (tmp_path / "valid.tsv").write_text("2\ta\n")
-    with pytest.raises(UserError, match="valid: label '2' does not occur"):
-        splits_of(path=str(tmp_path))
+    splits = splits_of(path=str(tmp_path))
+    assert splits.valid.label_names["label"] == ("0", "1", "2") and splits.valid.labels["label"].tolist() == [2]
+
+
+def test_the_floor_is_that_of_the_sentences_the_model_sees():
+    short = splits_of(name="grammar", sentences=10000, max_length=8)
+    from uncollapse.data.grammar import english
+
+    assert short.floor["test"] == pytest.approx(english().nll(short.test.texts())) and short.floor["test"] < 15.5
+    assert splits_of(name="grammar", sentences=300, max_vocab=30).floor == {}

@@ -31,6 +31,14 @@ def test_specials_are_not_written():
     assert vocabulary.decode([BOS, a, PAD, b, EOS, a]) == "a b"
 
 
+def test_what_a_text_writes_like_a_special_token_is_no_command():
+    vocabulary = build_vocabulary(["<s> a b </s>", "a <pad> b"])
+    a, b = vocabulary.encode("a b")
+    assert vocabulary.encode("<s> a b </s>") == [a, b]
+    assert vocabulary.encode("a <pad> b </s> <s>") == [a, UNK, b, UNK, UNK]
+    assert build_vocabulary(["_UNK a", "_UNK b"], lowercase=True).encode("_UNK a") == [UNK, 4]
+
+
 def test_lowercase_belongs_to_the_vocabulary():
     vocabulary = build_vocabulary(["The CAT"], lowercase=True)
     assert vocabulary.encode("THE cat") == vocabulary.encode("the Cat") and UNK not in vocabulary.encode("THE cat")

@@ -42,12 +42,25 @@ def test_the_model_keeps_its_mode_and_dropout_is_off(measured):
     assert evaluate(model, corpus, 30, None).metrics == result.metrics
 
 
-def test_reported_numbers_do_not_depend_on_the_objective(measured):
-    """They cannot: the evaluator is never given it. Weights alone decide."""
-    model, corpus, result = measured
-    same = tiny_vae(len(corpus.vocabulary))
-    same.load_state_dict(model.state_dict())
-    assert evaluate(same, corpus, 30, None).metrics == result.metrics
+def test_reported_numbers_do_not_move_with_the_weights_of_the_objective(tmp_path):
+    """Two runs with the same weights and other objectives in their settings report the same."""
+    import shutil
+
+    import uncollapse as uc
+    from tests.conftest import TINY
+
+    one = uc.train("grammar", out=tmp_path / "one", **TINY)
+    other = shutil.copytree(tmp_path / "one", tmp_path / "other")
+    config = (other / "config.yaml").read_text()
+    for before, after in (
+        ("weight: '1'", "weight: '0.01'"),
+        ("floor: 0.0", "floor: 7.0"),
+        ("target: 0.0", "target: 9.0"),
+    ):
+        assert before in config
+        config = config.replace(before, after)
+    (other / "config.yaml").write_text(config)
+    assert one.evaluate("test", 3, 50) == uc.load(other).evaluate("test", 3, 50)
 
 
 def test_a_language_model_has_no_rate_and_its_bounds_coincide():

@@ -41,6 +41,14 @@ def test_it_is_the_plain_computation(remedy):
     )
 
 
+def test_t_posteriors_have_no_gaussian_kl():
+    from uncollapse.errors import UserError
+
+    with pytest.raises(UserError, match="no closed form"):
+        twr_protocol(model_of("twr-gamma"), CORPUS)
+    assert "of the last timestep" in twr_protocol(model_of("vanilla"), CORPUS)["twr_protocol"]
+
+
 @pytest.mark.parametrize("remedy", ["twr", "twr-mean", "twr-sum", "gamma", "bn", "skip"])
 def test_the_reported_bound_is_a_bound(remedy):
     """The bound tightens with more samples and stays above: over all remedies whose rate is special."""

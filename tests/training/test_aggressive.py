@@ -118,6 +118,12 @@ def test_the_phase_can_be_limited(tmp_path):
     assert "aggressive" in log[0] and not log[0]["aggressive"]["goes_on"] and "aggressive" not in log[1]
 
 
+def test_pretraining_is_not_aggressive(tmp_path):
+    changes = merge(TINY, {"data": {"sentences": 80}, "train": {"epochs": 2, "pretrain_epochs": 1}})
+    log = uc.train("grammar", ["fbp", "aggressive"], out=tmp_path / "run", **changes).log
+    assert "aggressive" not in log[0] and log[1]["aggressive"]["mi_before"] == 0
+
+
 def test_the_controller_settles_at_its_target():
     """A made-up plant: the rate answers to the weight as rate = 8 / (1 + weight)."""
     for target in (1.0, 3.0, 6.0):

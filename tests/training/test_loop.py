@@ -61,7 +61,8 @@ def assert_same(one, other):
         for i, moments in states[0]["optimizers"][name]["state"].items():
             assert all(torch.equal(v, states[1]["optimizers"][name]["state"][i][k]) for k, v in moments.items())
     progress = [{k: v for k, v in s["progress"].items() if k != "sums"} for s in states]
-    assert progress[0] == progress[1] and states[0]["plateau"] == states[1]["plateau"]
+    assert progress[0] == progress[1]
+    assert all(states[0][name] == states[1][name] for name in ("plateau", "phase", "controller"))
     assert content(one)[2] == content(other)[2]
 
 
@@ -121,7 +122,7 @@ def test_every_remedy_learns_saves_and_loads(tmp_path, remedy):
     changes = settings(train={"epochs": 4, "pretrain_epochs": 1 if remedy == "fbp" else 0}, optim={"lr": 0.02})
     run = uc.train("grammar", remedy, out=tmp_path / "run", listener=listener, **changes)
     distortions = [entry["train"]["distortion"] for entry in listener.entries]
-    assert distortions[-1] < 0.8 * distortions[0]
+    assert distortions[-1] < 0.85 * distortions[0]
     again = uc.load(tmp_path / "run", "cpu")
     assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), again.model.parameters(), strict=True))
     assert again.sample(3, seed=1) == run.sample(3, seed=1)

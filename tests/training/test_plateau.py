@@ -25,6 +25,12 @@ def test_nothing_decays_before_its_time():
     assert advice == ["improved", "wait", "wait", "wait", "decay", "wait", "decay"]
 
 
+def test_nothing_counts_while_schedules_move():
+    plateau = Plateau(patience=2, decay_after=0, max_decays=3)
+    advice = [plateau.advise(loss, e, settled=e > 4) for e, loss in enumerate([1, 2, 2, 2, 2, 2], 1)]
+    assert advice == ["improved", "wait", "wait", "wait", "wait", "decay"]
+
+
 def test_no_decays_means_early_stopping():
     plateau = Plateau(patience=3, decay_after=0, max_decays=0)
     assert [plateau.advise(loss, e) for e, loss in enumerate([1, 2, 2, 2], 1)] == ["improved", "wait", "wait", "stop"]

@@ -51,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
         sys.stderr.close()
         return 0
+    except OSError as error:
+        return _complain(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
 

@@ -24,7 +24,7 @@ def run(arguments: Sequence[str]) -> None:
         metavar="N",
         help="of the training part (default: the corpus's own)",
     )
-    parser.add("--seed", type=int, default=0, metavar="N", help="default 0")
+    parser.add_seed()
     asked, _ = parser.parse(arguments)
     if not asked.out:
         raise UserError("data: expected --out DIR")

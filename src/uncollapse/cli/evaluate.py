@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> None:
         metavar="N",
         help="sentences that it is measured on, or all (default 500)",
     )
-    parser.add("--seed", type=int, default=0, metavar="N", help="of all noise (default 0)")
+    parser.add_seed()
     parser.add(
         "--protocol",
         default="",
@@ -50,6 +50,8 @@ def run(arguments: Sequence[str]) -> None:
     if asked.protocol not in ("", "twr"):
         raise UserError(f"--protocol: expected twr, got {asked.protocol!r}")
     sentences = _count(asked.iw_sentences)
+    if asked.per_sentence and Path(asked.per_sentence).is_dir():
+        raise UserError(f"--per-sentence: expected a file, got the folder {asked.per_sentence}")
     done = uc.load(asked.run)
     splits, remarks = done.splits(settings.get("data"))
     for remark in remarks:
@@ -61,6 +63,7 @@ def run(arguments: Sequence[str]) -> None:
     with Bars() as bars:
         result = done.evaluate_on(splits, asked.split, asked.iw_samples, sentences, asked.seed, bars.stage)
     if asked.protocol:
+        say("the numbers of the TWR paper's protocol are not a bound")
         result.metrics.update(twr_protocol(done.model, corpus))
         done.folder.write_metrics(asked.split, result.metrics)
     if asked.per_sentence:

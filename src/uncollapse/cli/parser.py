@@ -31,6 +31,11 @@ class Parser:
         """Add one argument, as argparse does."""
         self.flags.add_argument(*names, **options)
 
+    def add_seed(self, default: int | None = 0) -> None:
+        """Add the flag of the seed."""
+        shown = "short for --train.seed" if default is None else f"of all draws (default {default})"
+        self.add("--seed", type=int, default=default, metavar="N", help=shown)
+
     def add_settings(self, keys: Iterable[str]) -> None:
         """Add a flag for each setting, grouped by section."""
         groups = {
@@ -55,6 +60,8 @@ class Parser:
             raise UserError(self._one_line(str(error))) from None
         defaults = self.flags.get_defaults().as_flat().__dict__
         settings = {key: value for key, value in given.items() if key in catalogue()}
+        if (given.get("seed") or 0) < 0:
+            raise UserError(f"--seed: expected an integer of at least 0, got {given['seed']}")
         plain = {key: given.get(key, value) for key, value in {**defaults, **given}.items() if key not in catalogue()}
         return Namespace(**plain), nest(settings)
 

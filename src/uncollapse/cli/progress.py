@@ -68,7 +68,7 @@ class Bars(AbstractContextManager["Bars"]):
         advice = {
             "improved": "",
             "wait": "  (no better)",
-            "decay": f"  (best reloaded, lr now {entry['lr'] / 2:g})",
+            "decay": "  (best reloaded, the learning rate falls)",
             "stop": "  (stopped)",
             "pretrain": "  (pretraining)",
         }

@@ -9,7 +9,7 @@ from uncollapse.api import Run
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import say
 from uncollapse.cli.sample import add_decoding
-from uncollapse.data.reading import read_texts
+from uncollapse.data.reading import decode_lines, read_texts
 from uncollapse.errors import UserError
 
 
@@ -18,9 +18,9 @@ def read_sentences(source: str, run: Run) -> list[str]:
     if source == "-":
         if sys.stdin.isatty():
             say("reading sentences from the keyboard, one a line; end with Ctrl-D")
-        texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        texts = [text for _, text in decode_lines(sys.stdin.buffer, "stdin")]
     else:
-        found, remarks = read_texts(Path(source))
+        found, remarks = read_texts(Path(source), run.config.data.format)
         texts = found.texts
         for remark in remarks:
             say(remark)

@@ -10,7 +10,7 @@ from uncollapse.generation.choose import STRATEGIES
 def add_decoding(parser: Parser, default: str) -> None:
     """Add the flags of decoding."""
     parser.add("--decode", default=default, metavar="NAME", help=f"{' or '.join(STRATEGIES)} (default {default})")
-    parser.add("--seed", type=int, default=0, metavar="N", help="of the draws (default 0)")
+    parser.add_seed()
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
         metavar="NAME",
         help="see `uncollapse remedies`, or a YAML file; may be repeated",
     )
-    parser.add("--seed", type=int, default=None, metavar="N", help="short for --train.seed")
+    parser.add_seed(default=None)
     parser.add("--out", default=None, metavar="DIR", help="the run folder (default: runs/RECIPE-REMEDIES-SEED)")
     parser.add("--resume", action="store_true", help="go on with an interrupted run of the same settings")
     parser.add("--overwrite", action="store_true", help="begin anew where a run already is")

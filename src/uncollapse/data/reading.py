@@ -2,7 +2,8 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,23 +68,31 @@ def _suffix(path: Path) -> str:
     return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
 
 
+def decode_lines(lines: Iterable[bytes], source: str) -> Iterator[tuple[int, str]]:
+    """Yield the number (from 1) and the text of every line that is not blank.
+
+    Raises:
+        UserError: bytes that are not UTF-8, with the line number.
+    """
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{source}, line {number}: expected UTF-8, got the byte 0x{line[error.start]:02x}; convert the text, "
+                "for example with iconv"
+            ) from None
+        if text.strip():
+            yield number, text
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number (from 1) and the text of every line that is not blank."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    raise UserError(
-                        f"{path}, line {number}: expected UTF-8, got the byte 0x{line[error.start]:02x}; convert the file, "
-                        "for example with iconv"
-                    ) from None
-                if text.strip():
-                    yield number, text
+            yield from decode_lines(file, str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
@@ -113,6 +122,10 @@ def _read_jsonl(path: Path) -> Texts:
             raise UserError(f"{where}: expected JSON, got {line[:60]!r} ({error.msg})") from None
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             raise UserError(f'{where}: expected {{"text": …}}, got {line[:60]!r}')
+        try:
+            row["text"].encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{where}: expected text, got half of a surrogate pair in {line[:60]!r}") from None
         labels = _label_fields(row.get("label"))
         if fields is None:
             fields = sorted(labels)

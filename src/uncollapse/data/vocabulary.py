@@ -37,7 +37,8 @@ class Vocabulary:
         """Return the id of every token; the written unknowns share one."""
         ids = {token: i for i, token in enumerate(self.tokens)}
         if self.level == "word":
-            ids.update(dict.fromkeys(WRITTEN_UNKNOWNS, UNK))
+            # what a text writes like a special token is no command to the model
+            ids.update(dict.fromkeys((*SPECIALS, *_unknowns(self.lowercase)), UNK))
         return ids
 
     def split(self, text: str) -> Sequence[str]:
@@ -61,9 +62,19 @@ class Vocabulary:
 
 
 def tokenise(text: str, level: Level, lowercase: bool) -> Sequence[str]:
-    """Cut a text into words (between blanks) or characters (outer blanks removed)."""
+    """Cut a text into words (between blanks, without an outer <s> and </s>) or characters (outer blanks removed)."""
     text = text.lower() if lowercase else text
-    return text.split() if level == "word" else text.strip()
+    if level == "char":
+        return text.strip()
+    words = text.split()
+    inside = slice(
+        words[:1] == ["<s>"], len(words) - (words[-1:] == ["</s>"])
+    )  # some corpora write the ends of sentences
+    return words[inside]
+
+
+def _unknowns(lowercase: bool) -> tuple[str, ...]:
+    return tuple(token.lower() for token in WRITTEN_UNKNOWNS) if lowercase else WRITTEN_UNKNOWNS
 
 
 def build_vocabulary(
@@ -85,6 +96,6 @@ def build_vocabulary(
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(tokenise(text, level, lowercase))
-    reserved = {*SPECIALS, *WRITTEN_UNKNOWNS} if level == "word" else set()
+    reserved = {*SPECIALS, *_unknowns(lowercase)} if level == "word" else set()
     kept = [t for t, n in counts.most_common() if n >= min_count and t not in reserved]
     return Vocabulary((*SPECIALS, *kept[:max_size]), level, lowercase)

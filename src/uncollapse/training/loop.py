@@ -163,7 +163,8 @@ class Trainer:
         for index in order[progress.batch :]:
             began = time.monotonic()
             batch = self._batch(index)
-            terms = self._aggressive_step(batch, order) if self.phase.on else self._step(batch, self.optimizers)
+            aggressive = self.phase.on and not self._pretraining
+            terms = self._aggressive_step(batch, order) if aggressive else self._step(batch, self.optimizers)
             progress.weight = terms.weight
             if self.objective.target_kind == "controller" and not self._pretraining:
                 self.controller.update(float(terms.rate.detach().mean()), self.objective.target(self._schedule_step))
@@ -229,7 +230,8 @@ class Trainer:
         pretraining = progress.epoch <= self.train.pretrain_epochs
         trained = progress.epoch - self.train.pretrain_epochs
         entry["selection"] = self.objective.settled(scores.distortion, scores.rate)
-        advice = "pretrain" if pretraining else self.plateau.advise(entry["selection"], trained)
+        settled = self._schedule_step >= self.objective.settles
+        advice = "pretrain" if pretraining else self.plateau.advise(entry["selection"], trained, settled)
         entry["advice"] = advice
         if advice == "improved":
             self.folder.save_weights(self.model.state_dict())

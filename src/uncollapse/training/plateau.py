@@ -27,13 +27,16 @@ class Plateau:
     waited: int = 0
     decays: int = 0
 
-    def advise(self, loss: float, epoch: int) -> Advice:
-        """Take note of the validation loss of an epoch (counted from 1) and say what follows."""
+    def advise(self, loss: float, epoch: int, settled: bool = True) -> Advice:
+        """Take note of the validation loss of an epoch (counted from 1) and say what follows.
+
+        While schedules still move (not `settled`) a worse loss is no sign of a plateau: nothing decays, and no epoch counts.
+        """
         if loss < self.best:
             self.best, self.waited = loss, 0
             return "improved"
-        self.waited += 1
-        if self.waited < self.patience or epoch < self.decay_after:
+        self.waited += settled
+        if not settled or self.waited < self.patience or epoch < self.decay_after:
             return "wait"
         self.waited = 0
         self.decays += 1
