@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uncollapse.api import Run, load, train
     from uncollapse.errors import TrainingError, UserError
-    from uncollapse.training.loop import Interrupted
+    from uncollapse.training.guards import Interrupted
 
 __version__ = "0.1.0"
 __all__ = ["Interrupted", "Run", "TrainingError", "UserError", "__version__", "load", "train"]
 
 _HOMES = {
-    "Interrupted": "uncollapse.training.loop",
+    "Interrupted": "uncollapse.training.guards",
     "Run": "uncollapse.api",
     "TrainingError": "uncollapse.errors",
     "UserError": "uncollapse.errors",

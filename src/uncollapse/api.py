@@ -25,7 +25,9 @@ from uncollapse.generation.decode import decode
 from uncollapse.latent import Diagonal, pool
 from uncollapse.model import VAE
 from uncollapse.run import Origin, RunFolder
-from uncollapse.training.loop import Listener, Sums, Trainer, seconds_per_epoch
+from uncollapse.training.loop import Trainer
+from uncollapse.training.progress import Listener, Sums
+from uncollapse.training.timing import seconds_per_epoch
 
 MOST_EPOCHS = 40
 

@@ -13,7 +13,7 @@ from uncollapse.config import compose
 from uncollapse.errors import UserError
 from uncollapse.evaluation.verdict import judge
 from uncollapse.run import RunFolder
-from uncollapse.training.loop import Listener
+from uncollapse.training.progress import Listener
 
 DEFAULT_REMEDIES = ("vanilla", "annealed", "cyclical", "free-bits", "kl-target", "bn")
 SHOWN = ("nll_iw", "nll_elbo", "distortion", "rate", "mi", "au", "accuracy", "seconds")

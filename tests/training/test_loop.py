@@ -15,7 +15,7 @@ from uncollapse.api import Quiet
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import Config, available, compose, merge
 from uncollapse.run import RunFolder
-from uncollapse.training.loop import seconds_per_epoch
+from uncollapse.training.timing import seconds_per_epoch
 
 
 class StopAt(Quiet):

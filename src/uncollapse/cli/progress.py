@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from uncollapse.training.loop import Sums
+from uncollapse.training.progress import Sums
 
 ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -2,13 +2,11 @@
 
 import copy
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,74 +25,12 @@ from uncollapse.run import RunFolder
 from uncollapse.schedules import constant
 from uncollapse.training.aggressive import InnerLoop, Phase
 from uncollapse.training.controller import Controller
+from uncollapse.training.guards import Interrupted, frozen, stop_requests
 from uncollapse.training.plateau import Plateau
+from uncollapse.training.progress import Listener, Progress, Sums
 
 VALIDATION_MI_SENTENCES = 2000
 LOGGED = ("distortion", "rate", "nll_elbo", "ppl_elbo", "mi", "mi_se", "au")
-
-
-class Interrupted(Exception):
-    """Training was asked to stop; its state is saved."""
-
-
-class Listener(Protocol):
-    """Is told how training goes."""
-
-    def epoch_begins(self, epoch: int, done: int, batches: int) -> None:
-        """Say that an epoch (from 1) begins, `done` of its batches being trained already."""
-
-    def step(self, epoch: int, sums: "Sums") -> None:
-        """Say that a step is done."""
-
-    def epoch_ends(self, entry: dict[str, Any]) -> None:
-        """Say what the log holds of the epoch."""
-
-    def remark(self, text: str) -> None:
-        """Say something worth a line."""
-
-
-@dataclass
-class Sums:
-    """What an epoch adds up to so far."""
-
-    sentences: int = 0
-    distortion: float = 0.0
-    rate: float = 0.0
-    divergence: float = 0.0
-    loss: float = 0.0
-    seconds: float = 0.0
-
-    def add(self, terms: Terms, sentences: int, seconds: float) -> None:
-        """Add one step."""
-        self.sentences += sentences
-        self.distortion += float(terms.distortion.detach().sum())
-        self.rate += float(terms.rate.detach().sum())
-        self.divergence += float(terms.divergence.detach()) * sentences
-        self.loss += float(terms.loss.detach()) * sentences
-        self.seconds += seconds
-
-    def means(self) -> dict[str, float]:
-        """Return means over sentences."""
-        n = max(1, self.sentences)
-        return {
-            "distortion": self.distortion / n,
-            "rate": self.rate / n,
-            "nll_elbo": (self.distortion + self.rate) / n,
-            "divergence": self.divergence / n,
-            "loss": self.loss / n,
-        }
-
-
-@dataclass
-class Progress:
-    """Where training is: all of the loop's state but weights, optimizers and random numbers."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    weight: float = 0.0
-    finished: bool = False
-    sums: Sums = field(default_factory=Sums)
 
 
 def make_optimizer(parameters: Iterator[nn.Parameter], settings: OptimConfig) -> torch.optim.Optimizer | None:
@@ -146,7 +82,7 @@ class Trainer:
             Interrupted: Ctrl-C or SIGTERM; the state is saved.
             TrainingError: a loss or gradient that is not finite; the last good state is kept.
         """
-        with _stop_requests() as stop:
+        with stop_requests() as stop:
             while self.progress.epoch < self.train.epochs and not self.progress.finished:
                 self._train_epoch(stop)
                 self._validate()
@@ -358,69 +294,3 @@ class Trainer:
         if self.device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
         self.folder.write_log([entry for entry in self.folder.log() if entry["epoch"] <= self.progress.epoch])
-
-
-@contextmanager
-def frozen(parts: Iterable[nn.Module]) -> Iterator[None]:
-    """Hold the weights of some parts: their gradients are not even computed."""
-    held = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
-    for parameter in held:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in held:
-            parameter.requires_grad_(True)
-
-
-@contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop after the present step; a second one acts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def request(number: int, frame: Any) -> None:
-        stop.set()
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    for number in before:
-        signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def seconds_per_epoch(model: VAE, objective: Objective, splits: Splits, train: TrainConfig) -> float:
-    """Measure a few training steps, without changing the model or the random state, and extrapolate to an epoch.
-
-    Batches are taken evenly from the shortest to the longest; validation is counted as a third of training a token.
-    """
-    corpus, device = splits.train, device_of(model)
-    order = sorted(
-        shuffled_batches(corpus.lengths, train.batch_size, train.seed, 0),
-        key=lambda b: corpus.lengths[b].sum(),
-    )
-    picked = [order[len(order) * share // 100] for share in (50, 10, 50, 90)]
-    random, tokens, seconds = torch.get_rng_state(), 0, 0.0
-    moments = {name: buffer.clone() for name, buffer in model.named_buffers()}  # of batch normalisation
-    model.train()
-    for number, index in enumerate(picked):
-        batch = corpus.batch(index).to(device)
-        began = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bf16"):
-            terms = objective(model, batch, 0)
-        terms.loss.backward()
-        float(terms.loss.detach())
-        if number:  # the first step also warms up
-            tokens, seconds = tokens + batch.predicted, seconds + time.perf_counter() - began
-    model.zero_grad(set_to_none=True)
-    torch.set_rng_state(random)
-    for name, buffer in model.named_buffers():
-        buffer.copy_(moments[name])
-    return seconds / tokens * (corpus.predicted + splits.valid.predicted / 3)
