@@ -128,6 +128,18 @@ def test_every_remedy_learns_saves_and_loads(tmp_path, remedy):
     assert again.sample(3, seed=1) == run.sample(3, seed=1)
 
 
+@pytest.mark.parametrize(
+    "remedy", [name for name in available("remedies") if name != "aggressive"]
+)  # has a test of its own
+def test_every_remedy_resumes_bitwise(tmp_path, remedy):
+    changes = settings(train={"epochs": 2, "pretrain_epochs": 1 if remedy == "fbp" else 0}, data={"sentences": 48})
+    uc.train("grammar", remedy, out=tmp_path / "whole", **changes)
+    with pytest.raises(uc.Interrupted):
+        uc.train("grammar", remedy, out=tmp_path / "parts", listener=StopAt(4), **changes)
+    uc.train("grammar", remedy, out=tmp_path / "parts", resume=True, **changes)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_cell_learns_in_every_precision(tmp_path, cell, precision):
