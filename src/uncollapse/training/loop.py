@@ -66,6 +66,9 @@ class Trainer:
         )
         self.optim, self.train = optim, train
         self.device = device_of(model)
+        words = {} if model.words is None else {"words": model.words}
+        # what each optimizer trains: the encoder, and the decoder with all else
+        self.parts = {"encoder": model.encoder, "decoder": nn.ModuleDict({"decoder": model.decoder, **words})}
         self.progress = Progress()
         self.plateau = Plateau(optim.patience, optim.decay_after, optim.max_decays)
         self.phase = Phase(train.aggressive, train.aggressive_steps, on=train.aggressive != "off")
@@ -136,12 +139,12 @@ class Trainer:
         Source: He et al. 2019, algorithm 1.
         """
         encoder, decoder = ({name: self.optimizers[name]} for name in ("encoder", "decoder"))
-        inner, going = InnerLoop(), True
-        current = batch
+        inner, going, current = InnerLoop(), True, batch
         while going:
             terms = self._step(current, encoder)
             going = inner.goes_on(float(terms.loss.detach()) * len(current), current.predicted)
-            current = self._batch(order[int(torch.randint(len(order), ()))])
+            if going:
+                current = self._batch(order[int(torch.randint(len(order), ()))])
         self.phase.count(inner.steps)
         return self._step(batch, decoder)
 
@@ -197,8 +200,7 @@ class Trainer:
             mi = sentence_mutual_information(scores.posterior[few], scores.z[few]).tolist()
         mean = sum(self.phase.before) / max(1, len(self.phase.before))
         steps = self.phase.inner / max(1, self.progress.batch)
-        was_on = self.phase.on
-        goes_on = self.phase.check(mi) if was_on else False
+        goes_on = self.phase.on and self.phase.check(mi)
         self.phase.inner = 0
         if not goes_on:
             self.listener.remark(
@@ -215,12 +217,6 @@ class Trainer:
         return {key: measured[key] for key in LOGGED}, scores
 
     # -- what it rests on ---------------------------------------------------------------------------------------
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        """Return what each optimizer trains: the encoder, and the decoder with all else."""
-        words = {} if self.model.words is None else {"words": self.model.words}
-        return {"encoder": self.model.encoder, "decoder": nn.ModuleDict({"decoder": self.model.decoder, **words})}
 
     @property
     def _pretraining(self) -> bool:
