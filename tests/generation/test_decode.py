@@ -51,6 +51,8 @@ def test_ancestral_inverts_the_distribution_function():
     assert ancestral(logits, torch.tensor([0.0, 0.099, 0.101, 0.299, 0.9999999])).tolist() == [0, 0, 1, 1, 2]
     certain = torch.tensor([[0.0, -torch.inf, -torch.inf]])
     assert ancestral(certain, torch.tensor([0.9999999])).tolist() == [0]
+    impossible = torch.tensor([[-torch.inf, 0.0, -torch.inf]])  # at 0, too, a token of probability 0 is never taken
+    assert ancestral(impossible, torch.tensor([0.0])).tolist() == [1]
 
 
 def test_seeds_differ_and_nothing_else_is_drawn():
