@@ -13,7 +13,7 @@ import uncollapse as uc
 ROOT = Path(uc.__file__).parent
 EVERYTHING = {
     "errors", "config", "schedules", "latent", "data", "divergences", "nn", "model", "objectives", "generation",
-    "evaluation", "run", "training", "build", "reporting", "api", "bench", "cli",
+    "evaluation", "run", "training", "build", "launch", "reporting", "api", "bench", "cli",
 }  # fmt: skip
 MAY_IMPORT = {
     "errors": set(),
@@ -27,10 +27,22 @@ MAY_IMPORT = {
     "objectives": {"latent", "schedules", "model", "nn"},
     "generation": {"latent", "data", "model", "nn"},
     "evaluation": {"latent", "data", "divergences", "nn", "model", "generation"},
-    "run": {"config", "data"},
-    "training": {"config", "data", "schedules", "model", "objectives", "evaluation", "run"},
+    "run": {"config", "data", "latent"},
+    "training": {"config", "data", "schedules", "model", "objectives", "generation", "evaluation", "run"},
     "build": {"config", "data", "schedules", "latent", "divergences", "nn", "model", "objectives", "run"},
     "reporting": {"run"},
+    "launch": {
+        "config",
+        "data",
+        "schedules",
+        "latent",
+        "model",
+        "objectives",
+        "evaluation",
+        "run",
+        "training",
+        "build",
+    },
     "api": EVERYTHING - {"bench", "cli"},
     "bench": EVERYTHING - {"cli"},
     "cli": EVERYTHING,

@@ -1,11 +1,11 @@
 import pytest
 
 from tests.conftest import TINY
-from uncollapse.api import Quiet
 from uncollapse.bench import Result, bench, frontier, recommend, relative_time
 from uncollapse.cli import main
 from uncollapse.config import merge
 from uncollapse.errors import UserError
+from uncollapse.launch import Quiet
 from uncollapse.run import RunFolder
 
 
@@ -76,3 +76,16 @@ def test_the_command_ends_with_table_frontier_and_recommendation(tmp_path, capsy
     out = capsys.readouterr().out
     assert "1.00x" in out and "frontier" in out and "recommendation" in out and "budget" in out
     assert main(["bench", "--recipe", "grammar", "--remedies", "vanila", "--out", str(tmp_path), *flags]) == 2
+
+
+def test_rows_of_forms_bring_their_scores_into_the_table(tmp_path, capsys):
+    flags = (
+        "--model.latent 4 --model.emb 8 --model.hidden 12 --train.epochs 1 --data.sentences 800 --iw-samples 2".split()
+    )
+    assert main(["bench", "--recipe", "verbs", "--remedies", "vanilla,beta", "--out", str(tmp_path), *flags,
+                 "--objective.translate", "false", "--train.select", "loss"]) == 0  # fmt: skip
+    out = capsys.readouterr().out
+    assert "gaussian_score" in out and "gaussian_distinct" in out and "heldout_exact" in out
+    for name in ("vanilla-1", "beta-1"):
+        measured = RunFolder(tmp_path / name).metrics()["test"]
+        assert 0 <= measured["gaussian_score"] <= 1 and measured["heldout_rows"] > 100

@@ -1,4 +1,4 @@
-"""Every command of docs/coming-from.md parses, and every setting in it composes."""
+"""Every command of docs/coming-from.md and of the guides parses, and every setting in it composes."""
 
 import re
 import shlex
@@ -14,13 +14,21 @@ from uncollapse.config import compose
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "coming-from.md").read_text()
 COMMANDS = re.findall(r"`(uncollapse [^`]+)`", PAGE)
+GUIDES = sorted((Path(__file__).resolve().parents[1] / "docs" / "guides").glob("*.md"))
+TAUGHT = [
+    line.split("  #")[0]
+    for guide in GUIDES
+    for block in re.findall(r"```bash\n(.*?)```", guide.read_text(), re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("uncollapse ")
+]
 
 
 class Parsed(Exception):
     """Stops a verb as soon as its arguments are read."""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *TAUGHT])
 def test_it_parses(command, monkeypatch):
     original = Parser.parse
 
@@ -42,4 +50,4 @@ def test_every_source_is_there_and_what_is_missing_is_marked():
         assert f"## {name}" in PAGE
     rows = [line.split("|")[2] for line in PAGE.splitlines() if line.startswith("| `")]
     assert all("uncollapse" in cell or "*later*" in cell or "refused" in cell for cell in rows)
-    assert len(COMMANDS) > 20
+    assert len(COMMANDS) > 20 and len(TAUGHT) > 10

@@ -143,7 +143,9 @@ def test_timestep_wise_penalties_average_the_last_steps_alone(where, counted):
 
     steps, mask = steps_of([4, 6, 1])
     objective = build_objective(Config.from_settings(merge(VANILLA, {"objective": {"where": where}})), 10)
-    found = objective.of_sentences(Inference(combined(steps, mask, "last"), steps, mask)).sum(-1)
+    found = objective.of_sentences(
+        Inference(combined(steps, mask, "last"), steps, mask), StandardNormal(steps.latent)
+    ).sum(-1)
     every = kl(steps, steps.standard()).sum(-1)
     for row, (length, count) in enumerate(zip([4, 6, 1], counted, strict=True)):
         assert found[row].item() == pytest.approx(every[row, length - count : length].mean().item(), rel=1e-5)
@@ -245,7 +247,7 @@ def test_gradients_reach_the_encoder_through_the_penalty(name):
     def penalty():
         torch.manual_seed(0)
         inference = model.infer(batch)
-        found = objective.weight(step) * objective.penalty(objective.of_sentences(inference), step)
+        found = objective.weight(step) * objective.penalty(objective.of_sentences(inference, model.prior), step)
         if objective.mmd:
             found = found + objective.mmd * discrepancy(
                 inference.posterior.at(model.prior.noise(8, 1))[:, 0], model.prior

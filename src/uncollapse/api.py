@@ -1,8 +1,6 @@
 """The Python face: train, load, and a run to use."""
 
-import math
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,40 +10,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.build import build_device, build_model, build_objective, build_splits, load_model, refuse_impossible
-from uncollapse.config import Config, compose, differences, instead_of, load_named, merge
-from uncollapse.data.corpus import Corpus, ordered_batches
+from uncollapse.build import build_device, build_splits, load_model, told
+from uncollapse.config import Config, DataConfig, instead_of, merge
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.labels import Asked
+from uncollapse.data.reading import Pair, pairs_file, read_pairs
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError, nearest
 from uncollapse.evaluation.evaluate import Evaluation, Stage, evaluate, silent
 from uncollapse.evaluation.overlap import token_accuracy
+from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.style import transfer_protocol
+from uncollapse.evaluation.tense import tense_protocol
+from uncollapse.evaluation.transfer import transfer_metrics
+from uncollapse.evaluation.twr import twr_protocol
 from uncollapse.generation.choose import STRATEGIES, Strategy
-from uncollapse.generation.decode import decode
-from uncollapse.latent import Diagonal, pool
+from uncollapse.generation.decode import write
+from uncollapse.latent import UNLABELLED, Diagonal, Labels, Mixture
+from uncollapse.launch import changed_splits, launch
 from uncollapse.model import VAE
-from uncollapse.run import Origin, RunFolder
-from uncollapse.training.loop import Trainer
-from uncollapse.training.progress import Listener, Sums
-from uncollapse.training.timing import seconds_per_epoch
-
-MOST_EPOCHS = 40
-
-
-class Quiet:
-    """A listener that says nothing."""
-
-    def epoch_begins(self, epoch: int, done: int, batches: int) -> None:
-        """Take no notice."""
-
-    def step(self, epoch: int, sums: Sums) -> None:
-        """Take no notice."""
-
-    def epoch_ends(self, entry: dict[str, Any]) -> None:
-        """Take no notice."""
-
-    def remark(self, text: str) -> None:
-        """Take no notice."""
+from uncollapse.run import RunFolder
+from uncollapse.training.progress import Listener
 
 
 class Run:
@@ -57,6 +43,7 @@ class Run:
         recipe: the recipe's name.
         remedies: the remedies' names.
         vocabulary: its tokens.
+        told: the labels that its model is told; none where it is unconditional.
         model: its best weights, in evaluation mode.
     """
 
@@ -65,6 +52,7 @@ class Run:
         origin = self.folder.origin()
         self.config, self.recipe, self.remedies = origin.config, origin.recipe, origin.remedies
         self.vocabulary = self.folder.vocabulary()
+        self.told = told(self.config.model, self.folder.label_space())
         self.device = build_device(device)
         self.model: VAE = load_model(self.folder, self.config, self.vocabulary).to(self.device)
 
@@ -93,72 +81,159 @@ class Run:
 
     # -- the space ----------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
-    def posterior(self, texts: Sequence[str]) -> Diagonal:
+    def posterior(self, texts: Sequence[str], labels: Asked | None = None) -> Diagonal:
         """Return q(z given x) of each sentence: mu and logvar `[N, Z]`, on the CPU.
 
         Args:
             texts: sentences, in the form of the training text (words separated by blanks, say).
+            labels: of a conditional run: `"past"`, `"tense=past"`, or `{"tense": …}` with one label for all sentences or a
+                list with one each.
 
         Raises:
-            UserError: no sentence at all, or a language model, which has no latent space.
+            UserError: no sentence at all, a language model (which has no latent space), labels that are missing or unknown.
         """
         self._need_latent()
-        corpus = self._corpus(texts)
-        order, parts = [], []
-        for index in ordered_batches(corpus.lengths, 256):
-            posterior = self.model.posterior(corpus.batch(index).to(self.device))
-            parts.append(posterior.cpu())
-            order.append(index)
-        back = torch.from_numpy(np.argsort(np.concatenate(order)))
-        return pool(parts)[back]
+        return posteriors(self.model, self._corpus(texts, labels))
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the posterior mean of each sentence, `[N, Z]`."""
-        return self.posterior(texts).mu.numpy()
+    def encode(self, texts: Sequence[str], labels: Asked | None = None) -> np.ndarray:
+        """Return the posterior mean of each sentence, `[N, Z]`; `labels` as in `posterior`."""
+        return self.posterior(texts, labels).mu.numpy()
 
-    def decode(self, z: np.ndarray | Tensor, decode: Strategy = "greedy", seed: int = 0) -> list[str]:
+    def decode(
+        self,
+        z: np.ndarray | Tensor,
+        decode: Strategy = "greedy",
+        seed: int = 0,
+        labels: Asked | None = None,
+    ) -> list[str]:
         """Write the sentence of each code.
 
         Args:
             z: codes, `[N, Z]`.
             decode: `greedy`, or `sample` to draw each token from its probability.
             seed: of the draws.
+            labels: of a conditional run, as in `posterior`.
 
         Raises:
-            UserError: codes of another width, or an unknown strategy.
+            UserError: codes of another width, an unknown strategy, labels that are missing or unknown.
         """
         codes = torch.as_tensor(np.asarray(z), dtype=torch.float32)
         if codes.ndim != 2 or codes.shape[1] != self.model.latent:
             raise UserError(f"decode: expected codes of shape [N, {self.model.latent}], got {list(codes.shape)}")
-        return self._write(codes, decode, seed)
+        return self._write(codes, decode, seed, self._classes(labels, len(codes)))
 
-    def reconstruct(self, texts: Sequence[str], decode: Strategy = "greedy", seed: int = 0) -> list[str]:
-        """Encode each sentence and decode its posterior mean."""
-        return self.decode(self.posterior(texts).mu, decode, seed)
+    def reconstruct(
+        self, texts: Sequence[str], decode: Strategy = "greedy", seed: int = 0, labels: Asked | None = None
+    ) -> list[str]:
+        """Encode each sentence and decode its posterior mean; `labels` as in `posterior`."""
+        return self.decode(self.posterior(texts, labels).mu, decode, seed, labels)
 
-    def sample(self, n: int = 5, decode: Strategy = "sample", seed: int = 0) -> list[str]:
-        """Draw sentences: z from the prior, then the sentence from z."""
+    def transfer(
+        self, texts: Sequence[str], source: Asked, target: Asked, decode: Strategy = "greedy", seed: int = 0
+    ) -> list[str]:
+        """Change the labels of sentences: encode each under `source`, decode its posterior mean under `target`.
+
+        Args:
+            texts: the sentences.
+            source: their labels, as in `posterior`.
+            target: the labels to be; fields that it does not name stay as they are.
+            decode: as in `decode`.
+            seed: as in `decode`.
+
+        Raises:
+            UserError: an unconditional run, unknown labels, letters that a run on characters does not know.
+        """
+        self.need_labels()
+        if self.vocabulary.level == "char":
+            self._refuse_letters(texts)
+        changed = {**self.told.read(source), **self.told.read(target)}
+        return self.decode(self.posterior(texts, source).mu, decode, seed, changed)
+
+    def sample(
+        self,
+        n: int = 5,
+        decode: Strategy = "sample",
+        seed: int = 0,
+        labels: Asked | None = None,
+        prior: str = "model",
+    ) -> list[str]:
+        """Draw sentences: z from the prior, then the sentence from z.
+
+        Args:
+            n: how many.
+            decode: as in `decode`.
+            seed: of all draws.
+            labels: of a conditional run, as in `posterior`; by default drawn as often as they occur in training.
+            prior: `model`, or `fitted`: the mixture fitted to the training codes (`train.fit_prior`).
+
+        Raises:
+            UserError: n below 1, unknown names, no fitted prior in the run.
+        """
         if n < 1:
             raise UserError(f"sample: expected at least one sentence, got {n}")
-        return self._write(self.model.prior.sample(n, seed), decode, seed + 1)
+        if prior not in ("model", "fitted"):
+            raise UserError(f"unknown prior {prior!r}: {nearest(prior, ('model', 'fitted'))}")
+        classes = self._drawn_classes(n, seed) if labels is None else self._classes(labels, n)
+        source = self.model.prior if prior == "model" else self.folder.load_prior()
+        with torch.inference_mode():
+            z = source.sample(n, seed, classes)
+        return self._write(z, decode, seed + 1, classes)
 
     def unknown_words(self, texts: Iterable[str]) -> int:
         """Count the tokens that are not in the vocabulary."""
         return sum(i == UNK for text in texts for i in self.vocabulary.encode(text))
 
-    def _write(self, z: Tensor, strategy: str, seed: int) -> list[str]:
+    def _write(self, z: Tensor, strategy: str, seed: int, classes: Labels = UNLABELLED) -> list[str]:
         if strategy not in STRATEGIES:
             raise UserError(f"unknown decoding {strategy!r}: {nearest(strategy, STRATEGIES)}")
-        rows = decode(self.model.decoder, z.to(self.device), STRATEGIES[strategy], self._longest, seed)
+        rows = write(self.model, z, self._longest, classes, STRATEGIES[strategy], seed)
         return [self.vocabulary.decode(row) for row in rows]
 
-    def _corpus(self, texts: Sequence[str]) -> Corpus:
+    def _classes(self, labels: Asked | None, count: int) -> Labels:
+        """Return the class of every sentence in every field that the model is told."""
+        if not self.told.names:
+            if labels:
+                raise UserError(f"{self.path}: the run is unconditional and takes no labels, got {labels!r}")
+            return UNLABELLED
+        if labels is None:
+            known = "; ".join(f"{field}: {', '.join(names)}" for field, names in self.told.names.items())
+            raise UserError(f"{self.path}: the run is conditional, expected labels ({known}), got none")
+        found = self.told.of_sentences(labels, count)
+        return {field: torch.from_numpy(classes) for field, classes in found.items()}
+
+    def _drawn_classes(self, n: int, seed: int) -> Labels:
+        """Draw the labels of sentences as often as they occur in training, each field by itself."""
+        found = {}
+        for number, (field, names) in enumerate(self.told.names.items()):
+            random = np.random.default_rng([seed, 2, number])
+            counts = self.folder.corpus()["train"]["labels"][field]
+            share = np.array([counts[name] for name in names], dtype=float)
+            found[field] = torch.from_numpy(random.choice(len(names), n, p=share / share.sum()))
+        return found
+
+    def _refuse_letters(self, texts: Sequence[str]) -> None:
+        for number, text in enumerate(texts, 1):
+            if strange := {c for c in self.vocabulary.split(text) if c not in self.vocabulary.ids}:
+                letters = " ".join(map(repr, sorted(strange)))
+                raise UserError(
+                    f"sentence {number}, {text!r}: expected letters that the run was trained on, got {letters}"
+                )
+
+    def _corpus(self, texts: Sequence[str], labels: Asked | None = None) -> Corpus:
         if isinstance(texts, str):
             raise UserError("expected a list of sentences, got one string; write [text]")
         if not len(texts):
             raise UserError("expected at least one sentence, got none")
-        return Corpus.from_texts(texts, self.vocabulary)
+        corpus = Corpus.from_texts(texts, self.vocabulary)
+        classes = {field: values.numpy() for field, values in self._classes(labels, len(texts)).items()}
+        return replace(corpus, labels=classes, label_names=dict(self.told.names))
+
+    def need_labels(self) -> None:
+        """Raise UserError unless the run is conditional."""
+        if not self.told.names:
+            raise UserError(
+                f"{self.path}: expected a conditional run, but this one was trained without --model.condition"
+            )
 
     def _need_latent(self) -> None:
         if not self.model.latent:
@@ -177,13 +252,18 @@ class Run:
         Returns:
             the splits, and remarks: what the readers said, and which splits differ from those of training.
         """
-        given = {"data": data or {}}
-        config = Config.from_settings(merge(self.config.settings(), instead_of(given), given))
-        splits = build_splits(config.data, self.vocabulary)
+        splits = build_splits(self._data(data), self.vocabulary, self.told)
+        if missing := [field for field in self.told.names if field not in splits.train.labels]:
+            raise UserError(f"{self.path}: the model is told {', '.join(missing)}, but the data have no such labels")
         remarks = list(splits.remarks)
         if changed := changed_splits(self.folder, splits):
             remarks.append(f"the {', '.join(changed)} split differs from that of the training")
         return splits, remarks
+
+    def _data(self, data: Mapping[str, Any] | None) -> DataConfig:
+        """Return the run's data settings, some of them changed."""
+        given = {"data": data or {}}
+        return Config.from_settings(merge(self.config.settings(), instead_of(given), given)).data
 
     def evaluate(
         self,
@@ -207,11 +287,57 @@ class Run:
         splits, _ = self.splits(data)
         return self.evaluate_on(splits, split, iw_samples, iw_sentences, seed, stage).metrics
 
+    def by_protocol(
+        self,
+        name: str,
+        splits: Splits,
+        split: str = "test",
+        seed: int = 0,
+        data: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return the numbers of one of `PROTOCOLS`, and their names as `by_protocol`; see docs/protocol.md.
+
+        Args:
+            name: `twr`, `tense` or `transfer`.
+            splits: the run's data.
+            split: which of them (the tense lab always holds the test split out).
+            seed: of all draws.
+            data: as in `splits`, for the lab's pairs.
+
+        Raises:
+            UserError: an unknown name, or a run that the protocol is not for.
+        """
+        choices: dict[str, Callable[[], dict[str, Any]]] = {
+            "twr": lambda: dict(twr_protocol(self.model, choose_split(splits, split))),
+            "tense": lambda: tense_protocol(self.model, splits, self._pairs(data), self._fitted(), seed),
+            "transfer": lambda: transfer_protocol(self.model, splits, split, seed),
+        }
+        if name not in choices:
+            raise UserError(f"unknown protocol {name!r}: {nearest(name, choices)}")
+        found = choices[name]()
+        return {**found, "by_protocol": sorted(found)}
+
+    def _pairs(self, data: Mapping[str, Any] | None) -> list[Pair]:
+        """Return the pairs that the tense lab converts, or none."""
+        settings = self._data(data)
+        if not settings.pairs:
+            return []
+        return read_pairs(pairs_file(Path(settings.path), settings.pairs), settings.directions)
+
+    def _fitted(self) -> Mixture | None:
+        return self.folder.load_prior() if self.folder.prior_file.exists() else None
+
     def accuracy(self, corpus: Corpus, sentences: int = 500) -> float:
         """Return the token accuracy of greedy reconstructions from posterior means, on the first sentences of a corpus."""
         few = corpus.subset(np.arange(min(sentences, len(corpus))))
         originals = [few.ids(i).tolist() for i in range(len(few))]
-        return token_accuracy(originals, [self.vocabulary.encode(text) for text in self.reconstruct(few.texts())])
+        back = self.reconstruct(few.texts(), labels=self.labels_of(few))
+        return token_accuracy(originals, [self.vocabulary.encode(text) for text in back])
+
+    def labels_of(self, corpus: Corpus) -> Asked | None:
+        """Return the labels of a corpus that the model is told, or None for an unconditional run."""
+        names = self.told.names
+        return {f: [names[f][i] for i in corpus.labels[f]] for f in names} if names else None
 
     def evaluate_on(
         self,
@@ -227,21 +353,27 @@ class Run:
         done = evaluate(self.model, corpus, iw_samples, iw_sentences, seed, stage)
         done.metrics["protocol"] = {
             **done.metrics.get("protocol", {}),
-            "fingerprint": fingerprint(corpus),
+            "fingerprint": fingerprint(corpus, tuple(self.told.names)),
+            "given": list(self.told.names),
             "same_as_training": split not in changed_splits(self.folder, splits),
         }
-        if split in splits.floor:
+        done.metrics.update(transfer_metrics(self.model, corpus, self._longest))
+        if split in splits.floor and not self.told.names:  # the floor is that of p(x), not of p(x given labels)
             done.metrics["nll_floor"] = splits.floor[split]
         if log := self.log:
             done.metrics["epochs"], done.metrics["weight_final"] = log[-1]["epoch"], log[-1]["weight"]
-        self.folder.write_metrics(split, done.metrics)
+        # what a protocol measured on the same sentences stays
+        before = self.metrics.get(split, {})
+        if before.get("protocol", {}).get("fingerprint") == done.metrics["protocol"]["fingerprint"]:
+            kept = before.get("by_protocol", [])
+            self.folder.write_metrics(split, {**{k: before[k] for k in kept}, "by_protocol": kept, **done.metrics})
+        else:
+            self.folder.write_metrics(split, done.metrics)
         return done
 
 
-def changed_splits(folder: RunFolder, splits: Splits) -> list[str]:
-    """Return the names of the splits that are not those of the run's training."""
-    before = folder.corpus()
-    return [part for part, entry in before.items() if fingerprint(splits[part]) != entry["fingerprint"]]
+PROTOCOLS = ("twr", "tense", "transfer")
+"""What can be measured besides the evaluation that every run gets."""
 
 
 def choose_split(splits: Splits, split: str) -> Corpus:
@@ -287,125 +419,5 @@ def train(
         TrainingError: the loss stopped being finite.
         Interrupted: Ctrl-C; the state is saved, and `resume=True` goes on.
     """
-    remedies = (remedy,) if isinstance(remedy, str) else tuple(remedy)
-    if seed is not None:
-        settings["train"] = {**settings.get("train", {}), "seed": seed}
-    config = with_absolute_paths(compose(recipe, remedies, settings))
-    origin = Origin(load_named("recipes", recipe).name, tuple(load_named("remedies", r).name for r in remedies), config)
-    folder = RunFolder(Path(out) if out else default_folder(origin))
-    with folder.lock():
-        _train_in(folder, origin, resume, overwrite, listener or Quiet())
+    folder, config = launch(recipe, remedy, seed, out, resume, overwrite, listener, settings)
     return Run(folder.path, config.train.device)
-
-
-def default_folder(origin: Origin) -> Path:
-    """Return runs/RECIPE-REMEDIES-SEED."""
-    parts = (origin.recipe, "+".join(origin.remedies), str(origin.config.train.seed))
-    return Path("runs") / "-".join(part for part in parts if part)
-
-
-def with_absolute_paths(config: Config) -> Config:
-    """Return the configuration with its data paths made absolute, so that the run can be used from any folder."""
-    path, valid, test = (
-        str(Path(p).resolve()) if p else "" for p in (config.data.path, config.data.valid, config.data.test)
-    )
-    return replace(config, data=replace(config.data, path=path, valid=valid, test=test))
-
-
-def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, listener: Listener) -> None:
-    """Train in a folder that is held by a lock."""
-    if resume and folder.config_file.exists():
-        origin = _same_settings(folder, origin)
-    elif resume:
-        raise UserError(f"{folder.path}: nothing to resume, there is no run; leave --resume out to begin")
-    elif folder.config_file.exists() and not overwrite:
-        raise UserError(
-            f"{folder.path}: a run is already there; add --resume to go on, --overwrite to begin anew, or --out DIR"
-        )
-    splits = build_splits(origin.config.data, folder.vocabulary() if resume else None)
-    if resume and (changed := changed_splits(folder, splits)):
-        raise UserError(
-            f"{folder.path}: the data have changed since the run began ({', '.join(changed)}); restore them"
-        )
-    # the encoder reads BOS, the tokens and EOS: one more than is predicted
-    model = build_model(origin.config, len(splits.vocabulary), splits.train.lengths + 1)
-    model.to(build_device(origin.config.train.device))
-    batches = math.ceil(len(splits.train) / origin.config.train.batch_size)
-    build_objective(_with_epochs(origin.config), batches)  # a wrong schedule is said before anything else
-    for remark in (*splits.remarks, _size(splits, model)):
-        listener.remark(remark)
-    if not resume:
-        origin = _plan(origin, model, splits, batches, listener)
-    objective = build_objective(origin.config, batches)
-    last = batches * (origin.config.train.epochs - origin.config.train.pretrain_epochs) - 1
-    if objective.weight.length > last + 1 and not math.isinf(objective.weight.length):
-        listener.remark(
-            f"the schedule {origin.config.objective.weight} is longer than the run: "
-            f"weight ends at {objective.weight(last):.2f}, not {objective.weight.end:g}"
-        )
-    trainer = Trainer(model, objective, splits, origin.config.optim, origin.config.train, folder, listener)
-    if resume and folder.state_file.exists():
-        trainer.resume()
-    else:
-        torch.manual_seed(origin.config.train.seed)
-        folder.clear()  # only now: everything that could be refused has been checked
-        folder.begin(origin, splits)
-        trainer.save()
-    trainer.fit()
-
-
-def _same_settings(folder: RunFolder, asked: Origin) -> Origin:
-    """Return the origin of the run in the folder, if the settings asked for are the same (epochs 0 takes what was chosen)."""
-    found = folder.origin()
-    if asked.config.train.epochs == 0:
-        asked = replace(
-            asked,
-            config=replace(asked.config, train=replace(asked.config.train, epochs=found.config.train.epochs)),
-        )
-    if differ := differences(found.config, asked.config):
-        said = "; ".join(f"{key} was {before!r}, now {now!r}" for key, (before, now) in differ.items())
-        raise UserError(f"{folder.path}: --resume needs the settings of the run: {said}")
-    return found
-
-
-def _with_epochs(config: Config) -> Config:
-    """Return the configuration with a number of epochs, where that is still to be chosen."""
-    return replace(config, train=replace(config.train, epochs=config.train.epochs or MOST_EPOCHS))
-
-
-def _size(splits: Splits, model: VAE) -> str:
-    parameters = sum(p.numel() for p in model.parameters())
-    return (
-        f"{len(splits.train):,} training sentences ({splits.train.predicted:,} tokens), {len(splits.valid):,} validation, "
-        f"{len(splits.test):,} test; vocabulary {len(splits.vocabulary):,}; {parameters / 1e6:.1f} M parameters"
-    )
-
-
-def _plan(origin: Origin, model: VAE, splits: Splits, batches: int, listener: Listener) -> Origin:
-    """Measure the speed, choose the epochs where that was left open, and say how long training will take."""
-    settings = origin.config.train
-    began = time.perf_counter()
-    epoch = seconds_per_epoch(model, build_objective(_with_epochs(origin.config), batches), splits, settings)
-    # an inner step costs about three quarters of a full one, and there are at least thirty
-    most = settings.aggressive_steps or batches * MOST_EPOCHS
-    inner = 0.0 if settings.aggressive == "off" else 0.75 * 30 * epoch / batches
-    if not settings.epochs and most >= batches:
-        epoch, inner = epoch + inner * batches, 0.0
-    epochs = settings.epochs or max(1, min(MOST_EPOCHS, int(60 * settings.minutes / epoch)))
-    total = epoch * epochs + inner * min(most, batches * epochs)
-    chosen = "" if settings.epochs else " (chosen by train.minutes; set --train.epochs for more or fewer)"
-    aggressive = ", if the aggressive phase lasts and takes the least it can, 30 encoder steps before each step"
-    listener.remark(
-        f"about {spell_time(total)} for {epochs} epochs of {batches:,} steps{chosen}"
-        f"{aggressive if settings.aggressive != 'off' else ''}; measured in {time.perf_counter() - began:.1f} s"
-    )
-    planned = replace(origin, config=replace(origin.config, train=replace(settings, epochs=epochs)))
-    refuse_impossible(planned.config)
-    return planned
-
-
-def spell_time(seconds: float) -> str:
-    """Return seconds in words: `42 s`, `7 min`, `3.2 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,5 +1,6 @@
 """From settings to objects: the only place where names become objects."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -10,35 +11,49 @@ import torch
 
 from uncollapse import divergences
 from uncollapse.config import Config, DataConfig, ModelConfig, ObjectiveConfig
+from uncollapse.data.labels import UNLABELLED_DATA, LabelSpace
 from uncollapse.data.splits import Splits, load_splits
 from uncollapse.data.vocabulary import Vocabulary
 from uncollapse.errors import UserError
-from uncollapse.latent import LengthMixture, Prior, StandardNormal, StandardT
+from uncollapse.latent import LabelNormal, LengthMixture, Prior, StandardNormal, StandardT
 from uncollapse.model import VAE
+from uncollapse.nn.condition import Condition
 from uncollapse.nn.decoders import (
     BagOfWords,
     ConvolutionalDecoder,
     RecurrentDecoder,
     TextDecoder,
     initialise_lagging,
+    initialise_orthogonal,
 )
 from uncollapse.nn.encoders import RecurrentEncoder
 from uncollapse.nn.interfaces import NoEncoder
 from uncollapse.objectives import Divergence, Objective
 from uncollapse.run import RunFolder
-from uncollapse.schedules import Clock, constant, linear, parse
+from uncollapse.schedules import Clock, Schedule, constant, linear, parse
 
 SHARES = {"last": 0.0, "25%": 0.25, "50%": 0.5, "75%": 0.75, "all": 1.0}
 ADDITIVE = ("kl", "renyi")
 """The divergences that are sums over dimensions."""
 
 
-def build_splits(settings: DataConfig, vocabulary: Vocabulary | None = None) -> Splits:
-    """Read the data; with the vocabulary of a finished run, or one built from the training split."""
-    return load_splits(**asdict(settings), vocabulary=vocabulary)
+def build_splits(settings: DataConfig, vocabulary: Vocabulary | None = None, space: LabelSpace | None = None) -> Splits:
+    """Read the data; with the vocabulary and labels of a finished run, or those built from the data."""
+    return load_splits(**asdict(settings), vocabulary=vocabulary, space=space)
 
 
-def build_model(config: Config, vocabulary_size: int, lengths: np.ndarray | None = None) -> VAE:
+def told(settings: ModelConfig, space: LabelSpace) -> LabelSpace:
+    """Return the labels that a model is told.
+
+    Raises:
+        UserError: a label field that the data do not have.
+    """
+    return space.only(settings.told)
+
+
+def build_model(
+    config: Config, vocabulary_size: int, lengths: np.ndarray | None = None, space: LabelSpace = UNLABELLED_DATA
+) -> VAE:
     """Build a network with fresh weights; the same seed gives the same weights, whatever was drawn before.
 
     Args:
@@ -46,12 +61,14 @@ def build_model(config: Config, vocabulary_size: int, lengths: np.ndarray | None
         vocabulary_size: tokens V.
         lengths: encoder inputs of every training sentence, which the prior of a mean or sum needs; None where the weights will
             be loaded.
+        space: the labels of the data.
 
     Raises:
         UserError: settings that exclude each other.
     """
     refuse_impossible(config)
     settings, objective = config.model, config.objective
+    classes = told(settings, space).sizes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         encoder = (
@@ -65,22 +82,28 @@ def build_model(config: Config, vocabulary_size: int, lengths: np.ndarray | None
                 objective.where != "last",
                 settings.bn,
                 objective.df if objective.divergence == "gamma" else 0.0,
+                Condition(classes, settings.condition_emb) if classes else None,
             )
             if settings.latent
             else NoEncoder()
         )
-        decoder = build_decoder(settings, vocabulary_size)
-        words = (
-            BagOfWords(vocabulary_size, settings.hidden, settings.latent) if objective.bow and settings.latent else None
-        )
-        model = VAE(encoder, decoder, settings.latent, build_prior(config, lengths), words)
+        condition = Condition(classes, settings.condition_emb) if classes else None
+        width = settings.latent + (condition.width if condition else 0)
+        decoder = build_decoder(settings, vocabulary_size, width)
+        words = BagOfWords(vocabulary_size, settings.hidden, width) if objective.bow and settings.latent else None
+        prior = build_prior(config, classes, lengths)
+        model = VAE(encoder, decoder, settings.latent, prior, words, condition)
         if settings.init == "lagging":
             initialise_lagging(model)
+        elif settings.init == "orthogonal":
+            initialise_orthogonal(model)
+        if isinstance(prior, LabelNormal):
+            prior.reset()
     return model
 
 
-def build_decoder(settings: ModelConfig, vocabulary_size: int) -> TextDecoder:
-    """Build the decoder that the settings name."""
+def build_decoder(settings: ModelConfig, vocabulary_size: int, width: int) -> TextDecoder:
+    """Build the decoder that the settings name, for codes (and what stands beside them) of a width."""
     kind: Callable[..., TextDecoder] = (
         partial(ConvolutionalDecoder, context=settings.context)
         if settings.decoder == "cnn"
@@ -90,19 +113,21 @@ def build_decoder(settings: ModelConfig, vocabulary_size: int) -> TextDecoder:
         vocabulary_size,
         settings.emb,
         settings.hidden,
-        settings.latent,
+        width,
         dropout_in=settings.dropout_in,
         dropout_out=settings.dropout_out,
         word_dropout=settings.word_dropout,
-        skip=settings.skip and settings.latent > 0,
+        skip=settings.skip and width > 0,
     )
 
 
-def build_prior(config: Config, lengths: np.ndarray | None) -> Prior:
-    """Build p(z): N(0, I), the t that goes with t posteriors, or the length mixture of a mean or sum over timesteps."""
+def build_prior(config: Config, classes: dict[str, int], lengths: np.ndarray | None) -> Prior:
+    """Build p(z): N(0, I), one Gaussian a label, the t of t posteriors, or the length mixture of a mean or sum over timesteps."""
     latent, decode = config.model.latent, config.model.decode
     if latent and config.objective.divergence == "gamma":
         return StandardT(latent, config.objective.df)
+    if latent and config.model.prior == "label":
+        return LabelNormal(latent, classes)
     if not latent or decode == "last":
         return StandardNormal(latent)
     longest = config.data.max_length + 2  # BOS and EOS are inputs of the encoder
@@ -127,6 +152,11 @@ def refuse_impossible(config: Config) -> None:
         )
     if objective.divergence == "gamma" and model.decode != "last":
         raise UserError(f"model.decode {model.decode}: a mean or sum of t codes is no t; with gamma use last")
+    if model.prior == "label" and (objective.divergence == "gamma" or model.decode != "last" or not model.condition):
+        raise UserError(
+            "model.prior label: expected Gaussian posteriors, model.decode last and a model.condition, "
+            f"got divergence {objective.divergence}, decode {model.decode}, condition {model.condition!r}"
+        )
     if objective.floor_kind == "dimension" and objective.floor and objective.divergence not in ADDITIVE:
         raise UserError(
             f"objective.floor_kind dimension: {objective.divergence} is no sum over dimensions; use sentence or batch"
@@ -148,7 +178,7 @@ def refuse_impossible(config: Config) -> None:
 def build_objective(config: Config, batches: int) -> Objective:
     """Build the objective of a run whose epochs have so many batches."""
     settings = config.objective
-    clock = Clock(epoch=batches, run=batches * max(1, config.train.epochs - config.train.pretrain_epochs))
+    clock = clock_of(config, batches)
     ramp = clock.steps(settings.ramp)
     if ramp < 0:
         raise UserError(f"objective.ramp: expected a length of at least 0, got {settings.ramp!r}")
@@ -162,7 +192,30 @@ def build_objective(config: Config, batches: int) -> Objective:
         share=SHARES[settings.where],
         mmd=settings.mmd,
         bow=settings.bow,
+        forcing=_within(parse(settings.teacher_forcing, clock), clock.run, 0, 1, "objective.teacher_forcing"),
+        translate=settings.translate,
+        dream=_within(parse(settings.dream, clock), clock.run, 0, math.inf, "objective.dream"),
     )
+
+
+def build_lr_factor(config: Config, batches: int) -> Schedule:
+    """Build the factor on the learning rate of a run whose epochs have so many batches."""
+    clock = clock_of(config, batches)
+    return _within(parse(config.optim.lr_factor, clock), clock.run, 0, math.inf, "optim.lr_factor")
+
+
+def _within(schedule: Schedule, run: int, low: float, high: float, name: str) -> Schedule:
+    """Return the schedule if all its values over the run lie between two bounds; raise UserError if not."""
+    values = [schedule(step) for step in range(0, run + 1, max(1, run // 200))]
+    if min(values) < low or max(values) > high:
+        bounds = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+        raise UserError(f"{name}: expected values {bounds}, got {min(values):g} to {max(values):g}")
+    return schedule
+
+
+def clock_of(config: Config, batches: int) -> Clock:
+    """Return what turns lengths into steps, for a run whose epochs have so many batches; pretraining is not counted."""
+    return Clock(epoch=batches, run=batches * max(1, config.train.epochs - config.train.pretrain_epochs))
 
 
 def build_divergence(settings: ObjectiveConfig) -> Divergence:
@@ -199,7 +252,7 @@ def load_model(folder: RunFolder, config: Config, vocabulary: Vocabulary) -> VAE
     Raises:
         UserError: weights missing, damaged, or of another shape than the settings say.
     """
-    model = build_model(config, len(vocabulary))
+    model = build_model(config, len(vocabulary), space=folder.label_space())
     weights = folder.load_weights()
     try:
         model.load_state_dict(weights)

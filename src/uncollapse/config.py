@@ -28,11 +28,19 @@ def setting(default: Any, help: str, low: float = -math.inf, high: float = math.
 class DataConfig:
     """What is learned from."""
 
-    name: Literal["", "grammar", "synthetic"] = setting("", "an embedded corpus, in place of a path")
+    name: Literal["", "grammar", "synthetic", "verbs"] = setting("", "an embedded corpus, in place of a path")
     path: str = setting("", "a file, or a folder with train, valid and test files")
     valid: str = setting("", "an explicit validation file")
     test: str = setting("", "an explicit test file")
-    format: Literal["auto", "txt", "tsv", "jsonl"] = setting("auto", "auto: by the file's suffix")
+    format: Literal["auto", "txt", "tsv", "jsonl", "parallel"] = setting(
+        "auto", "auto: by the file's suffix; parallel: a row of forms a line"
+    )
+    columns: str = setting("", "of parallel rows: their label field and its names, such as 'tense: sp, tp, pg, p'")
+    pairs: str = setting(
+        "", "a file in the folder of data.path that is no split: pairs of forms to convert, a pair a line"
+    )
+    directions: str = setting("", "of these pairs, in order, such as 'sp>p, sp>pg'")
+    held_out: float = setting(0.05, "share of the training part split off for each missing split", 0.0001, 0.45)
     level: Literal["word", "char"] = setting("word", "what a token is")
     lowercase: bool = setting(False, "lower the case of the text")
     max_vocab: int = setting(20000, "keep the most frequent tokens of the training split", 1)
@@ -60,9 +68,19 @@ class ModelConfig:
     hidden: int = setting(256, "width of the hidden states", 1)
     dropout_in: float = setting(0.5, "dropout on the decoder's inputs", 0, 0.99)
     dropout_out: float = setting(0.5, "dropout on the decoder's outputs", 0, 0.99)
-    init: Literal["lagging", "torch"] = setting(
-        "lagging", "lagging: U(-0.01, 0.01), embeddings U(-0.1, 0.1), as He et al.; torch: the library's own"
+    init: Literal["lagging", "torch", "orthogonal"] = setting(
+        "lagging",
+        "lagging: U(-0.01, 0.01), embeddings U(-0.1, 0.1), as He et al.; torch: the library's own; orthogonal: that, "
+        "with orthogonal recurrent weights",
     )
+    condition: str = setting("", "label fields that encoder and decoder are told, separated by commas")
+    condition_emb: int = setting(8, "width of the embedding of each label field; 0: one-hot", 0)
+    prior: Literal["standard", "label"] = setting("standard", "p(z): N(0, I), or a Gaussian learned for each label")
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Return the label fields of `condition`."""
+        return tuple(field.strip() for field in self.condition.split(",") if field.strip())
 
 
 @dataclass(frozen=True)
@@ -83,6 +101,13 @@ class ObjectiveConfig:
         "batch", "what is held: the batch mean, each sentence (both by their distance), or the rate by the weight"
     )
     ramp: str = setting("0 steps", "length over which the target rises from 0")
+    translate: bool = setting(False, "decode a form of the same row, drawn anew each time, not the sentence itself")
+    teacher_forcing: str = setting(
+        "1", "probability that the decoder reads the true token and not its own: a number or a schedule"
+    )
+    dream: str = setting(
+        "0", "weight (or schedule) of the agreement of forms written from codes of the prior (parallel data)"
+    )
     mmd: float = setting(0.0, "weight of the maximum mean discrepancy of the batch's codes from the prior", 0)
     bow: float = setting(0.0, "weight of a bag-of-words loss of z", 0)
 
@@ -93,6 +118,7 @@ class OptimConfig:
 
     optimizer: Literal["sgd", "adam", "adamw"] = setting("sgd", "of encoder and decoder, one each")
     lr: float = setting(1.0, "learning rate", 0)
+    lr_factor: str = setting("1", "factor on it over the run: a number or a schedule")
     momentum: float = setting(0.0, "momentum of sgd", 0, 0.9999)
     weight_decay: float = setting(0.0, "weight decay", 0)
     clip: float = setting(5.0, "largest norm of the gradient; 0: no clipping", 0)
@@ -117,6 +143,14 @@ class TrainConfig:
     aggressive_steps: int = setting(0, "most outer steps with inner ones; 0: no limit", 0)
     precision: Literal["fp32", "bf16"] = setting("fp32", "of the training arithmetic; evaluation is in fp32")
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
+    select: Literal["loss", "transfer_bleu4", "transfer_exact", "last"] = setting(
+        "loss",
+        "which weights are kept: the best on validation by the loss that the schedules end at, or by conversions between "
+        "forms, or the last",
+    )
+    fit_prior: int = setting(
+        0, "components of a Gaussian mixture fitted to the training codes at the end, to sample from; 0: none", 0, 16
+    )
     eval_test_every: int = setting(0, "epochs between evaluations of the test split, for the log alone; 0: never", 0)
     checkpoint_minutes: float = setting(5.0, "time between saves of the state within an epoch", 0)
 
@@ -332,7 +366,9 @@ def instead_of(flags: Mapping[str, Mapping[str, Any]]) -> Settings:
     """Return the settings that a data path, or an embedded corpus, among the flags takes the place of."""
     given = flags.get("data", {})
     chosen = [name for name in ("name", "path") if isinstance(given, Mapping) and given.get(name)]
-    return {"data": {"name" if chosen == ["path"] else "path": ""}} if len(chosen) == 1 else {}
+    if len(chosen) != 1:
+        return {}
+    return {"data": {"name": ""}} if chosen == ["path"] else {"data": {"path": "", "pairs": ""}}
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:

@@ -8,8 +8,9 @@ through the squared distance m = sum_d ((z_d - mu_d) / sigma_d)^2:
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -18,6 +19,10 @@ from torch import Tensor, nn
 
 LOG_TWO_PI = math.log(2 * math.pi)
 D = TypeVar("D", bound="Diagonal")
+
+Labels = Mapping[str, Tensor]
+"""For each label field, the class of every sentence, `[B]`."""
+UNLABELLED: Labels = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -100,19 +105,26 @@ def pool(parts: list[D]) -> D:
 
 
 class Prior(nn.Module, ABC):
-    """p(z), and the noise that the posteriors of its family are made with."""
+    """p(z), and the noise that the posteriors of its family are made with.
+
+    A prior may depend on the labels of the sentences; those that do not, take no notice of them.
+    """
 
     def __init__(self, latent: int) -> None:
         super().__init__()
         self.latent = latent
 
     @abstractmethod
-    def log_prob(self, z: Tensor) -> Tensor:
+    def log_prob(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
         """Return log p(z) of z `[B, K, Z]`, `[B, K]`, in nats."""
 
     @abstractmethod
-    def sample(self, n: int, seed: int) -> Tensor:
+    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
         """Draw `[n, Z]`; the first draws do not depend on n."""
+
+    def beside(self, posterior: D, labels: Labels = UNLABELLED) -> D:
+        """Return what a posterior is held against: the prior as a member of its family, for each sentence."""
+        return posterior.standard()
 
     def noise(
         self, sentences: int, samples: int, generator: torch.Generator | None = None, device: torch.device | None = None
@@ -120,7 +132,7 @@ class Prior(nn.Module, ABC):
         """Draw noise for posteriors, `[B, K, Z]`: standard normal."""
         return torch.randn(sentences, samples, self.latent, generator=generator, device=device)
 
-    def draw(self, n: int, device: torch.device) -> Tensor:
+    def draw(self, n: int, device: torch.device, labels: Labels = UNLABELLED) -> Tensor:
         """Draw `[n, Z]` from the prior by torch's own random state, as training does."""
         return self.noise(n, 1, device=device)[:, 0]
 
@@ -128,13 +140,64 @@ class Prior(nn.Module, ABC):
 class StandardNormal(Prior):
     """N(0, I)."""
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def log_prob(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
         """Return the log density."""
         return -0.5 * (self.latent * LOG_TWO_PI + (z**2).sum(-1))
 
-    def sample(self, n: int, seed: int) -> Tensor:
+    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
         """Draw from N(0, I)."""
         return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, self.latent), dtype=np.float32))
+
+
+class LabelNormal(Prior):
+    """p(z given the labels) = N(mu_c, diag sigma_c^2), learned; mu and log sigma^2 are sums over the label fields.
+
+    It begins as N(0, I). Source: Sohn, Lee & Yan 2015 (CVAE), section 4.1.
+
+    Args:
+        latent: dimensions Z.
+        classes: for each field, how many classes it has.
+    """
+
+    def __init__(self, latent: int, classes: Mapping[str, int]) -> None:
+        super().__init__(latent)
+        self.fields = tuple(classes)
+        self.tables = nn.ModuleList(nn.Embedding(count, 2 * latent) for count in classes.values())
+        self.reset()
+
+    def reset(self) -> None:
+        """Make it N(0, I) for every label."""
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def given(self, labels: Labels) -> Gaussian:
+        """Return the prior of every sentence, `[B, Z]`."""
+        found = torch.stack([table(labels[field]) for field, table in zip(self.fields, self.tables, strict=True)])
+        return Gaussian(*found.sum(0).chunk(2, dim=-1))
+
+    def beside(self, posterior: D, labels: Labels = UNLABELLED) -> D:
+        """Return the prior of every sentence, at every timestep where the posterior has them."""
+        prior = self.given(labels)
+        shape = (-1, *[1] * (posterior.mu.ndim - 2), self.latent)
+        return replace(
+            posterior,
+            mu=prior.mu.view(shape).expand_as(posterior.mu),
+            logvar=prior.logvar.view(shape).expand_as(posterior.logvar),
+        )
+
+    def log_prob(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
+        """Return the log density."""
+        return self.given(labels).log_prob(z)
+
+    def draw(self, n: int, device: torch.device, labels: Labels = UNLABELLED) -> Tensor:
+        """Draw one code for every sentence."""
+        return self.given(labels).at(self.noise(n, 1, device=device))[:, 0]
+
+    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
+        """Draw one code for every sentence; their number is that of the labels."""
+        device = next(self.parameters()).device
+        prior = self.given({field: classes.to(device) for field, classes in labels.items()}).cpu()
+        return prior.at(StandardNormal(self.latent).sample(n, seed)[:, None])[:, 0]
 
 
 class StandardT(Prior):
@@ -144,12 +207,12 @@ class StandardT(Prior):
         super().__init__(latent)
         self.df = df
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def log_prob(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
         """Return the log density."""
         zeros = z.new_zeros(len(z), self.latent)
         return StudentT(zeros, zeros, self.df).log_prob(z)
 
-    def sample(self, n: int, seed: int) -> Tensor:
+    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
         """Draw a normal vector and divide it by the root of one chi-square over df."""
         normal = np.random.default_rng([seed, 0]).standard_normal((n, self.latent))
         shrink = np.random.default_rng([seed, 1]).chisquare(self.df, (n, 1)) / self.df
@@ -184,20 +247,69 @@ class LengthMixture(Prior):
         self.register_buffer("variances", torch.tensor(list(scales)))
         self.register_buffer("probabilities", torch.tensor(list(probabilities)))
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def log_prob(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
         """Return log sum_T p(T) N(z; 0, s_T I)."""
         squared = (z**2).sum(-1, keepdim=True)
         each = -0.5 * (self.latent * (LOG_TWO_PI + self.variances.log()) + squared / self.variances)
         return (each + self.probabilities.log()).logsumexp(-1)
 
-    def draw(self, n: int, device: torch.device) -> Tensor:
+    def draw(self, n: int, device: torch.device, labels: Labels = UNLABELLED) -> Tensor:
         """Draw a length, then z."""
         chosen = torch.multinomial(self.probabilities, n, replacement=True)
         return torch.randn(n, self.latent, device=device) * self.variances[chosen].sqrt()[:, None]
 
-    def sample(self, n: int, seed: int) -> Tensor:
+    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
         """Draw a length, then z."""
         probabilities = self.probabilities.double().cpu().numpy()
         chosen = np.random.default_rng([seed, 1]).choice(len(probabilities), n, p=probabilities / probabilities.sum())
         normal = np.random.default_rng([seed, 0]).standard_normal((n, self.latent), dtype=np.float32)
         return torch.from_numpy(normal) * self.variances.cpu()[torch.from_numpy(chosen)].sqrt()[:, None]
+
+
+class Mixture(Prior):
+    """A mixture of Gaussians with full covariances, such as one fitted to the codes of a corpus; no bound uses it.
+
+    Args:
+        weights: `[C]`, positive, of sum 1.
+        means: `[C, Z]`.
+        factors: lower triangular L of each covariance L L', `[C, Z, Z]`.
+    """
+
+    weights: Tensor
+    means: Tensor
+    factors: Tensor
+
+    def __init__(self, weights: Tensor, means: Tensor, factors: Tensor) -> None:
+        super().__init__(means.shape[1])
+        self.register_buffer("weights", weights)
+        self.register_buffer("means", means)
+        self.register_buffer("factors", factors)
+
+    def beside(self, posterior: D, labels: Labels = UNLABELLED) -> D:
+        """Refuse: a mixture is no member of a posterior's family."""
+        raise NotImplementedError("a fitted mixture is for sampling; no divergence is held against it")
+
+    def draw(self, n: int, device: torch.device, labels: Labels = UNLABELLED) -> Tensor:
+        """Draw a component, then z."""
+        chosen = torch.multinomial(self.weights, n, replacement=True)
+        noise = self.noise(n, 1, device=device)[:, 0, :, None]
+        return self.means[chosen] + (self.factors[chosen] @ noise)[..., 0]
+
+    def components(self, z: Tensor) -> Tensor:
+        """Return log (w_c N(z; mu_c, L_c L_c')) of codes `[N, Z]`, `[N, C]`."""
+        centred = (z[:, None] - self.means).permute(1, 2, 0)
+        squared = torch.linalg.solve_triangular(self.factors, centred, upper=False).square().sum(1).T
+        logdet = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
+        return self.weights.log() - logdet - 0.5 * (self.latent * LOG_TWO_PI + squared)
+
+    def log_prob(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
+        """Return log sum_c w_c N(z; mu_c, L_c L_c')."""
+        return self.components(z.flatten(0, 1)).logsumexp(-1).view(z.shape[:2])
+
+    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
+        """Draw a component, then z."""
+        weights = self.weights.double().cpu().numpy()
+        chosen = np.random.default_rng([seed, 1]).choice(len(weights), n, p=weights / weights.sum())
+        normal = torch.from_numpy(np.random.default_rng([seed, 0]).standard_normal((n, self.latent), dtype=np.float32))
+        rows = torch.from_numpy(chosen)
+        return self.means.cpu()[rows] + (self.factors.cpu()[rows] @ normal[..., None])[..., 0]

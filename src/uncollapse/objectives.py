@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from uncollapse.latent import Diagonal, Prior
+from uncollapse.latent import UNLABELLED, Diagonal, Labels, Prior
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Inference, Text
 from uncollapse.schedules import Schedule, constant
@@ -45,6 +45,21 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class Dream:
+    """Codes, and the forms that they should give (`training.dreams`).
+
+    Attributes:
+        z: codes from the prior, `[N, Z]`.
+        awake: a form of the row that each was recognised as.
+        count: how many codes were drawn, N of them recognised.
+    """
+
+    z: Tensor
+    awake: Text
+    count: int
+
+
+@dataclass(frozen=True)
 class Objective:
     """Distortion plus a penalty on a divergence of posterior from prior.
 
@@ -58,6 +73,9 @@ class Objective:
         share: the last share of the timesteps that is penalised; 0 for the last timestep alone.
         mmd: weight of the maximum mean discrepancy of the codes of a batch from the prior.
         bow: weight of the bag-of-words loss.
+        forcing: probability that the decoder reads the true token and not its own (scheduled sampling).
+        translate: whether a form of the same row is decoded, drawn anew each time, and not the sentence itself.
+        dream: weight of the agreement of forms written from codes of the prior.
     """
 
     divergence: Divergence
@@ -69,8 +87,19 @@ class Objective:
     share: float = 0.0
     mmd: float = 0.0
     bow: float = 0.0
+    forcing: Schedule = field(default_factory=lambda: constant(1.0))
+    translate: bool = False
+    dream: Schedule = field(default_factory=lambda: constant(0.0))
 
-    def __call__(self, model: VAE, batch: Text, step: int, factor: float = 1.0) -> Terms:
+    def __call__(
+        self,
+        model: VAE,
+        batch: Text,
+        step: int,
+        factor: float = 1.0,
+        written: Text | None = None,
+        dream: Dream | None = None,
+    ) -> Terms:
         """Return the terms of a batch at a step, with one draw of z a sentence.
 
         Args:
@@ -78,40 +107,46 @@ class Objective:
             batch: the sentences.
             step: counted from the beginning of the schedules.
             factor: of the weight, set by a controller.
+            written: what is decoded from the code of each sentence; the sentence itself by default.
+            dream: codes of the prior that should give certain forms (`training.dreams`).
         """
+        written = batch if written is None else written
         inference = model.infer(batch)
         posterior = inference.posterior
         z = posterior.at(model.prior.noise(len(batch), 1, device=posterior.mu.device))
-        distortion = model.distortion(batch, z).squeeze(1)
-        divergence = self.of_sentences(inference)
+        distortion = model.distortion(written, z, self.forcing(step)).squeeze(1)
+        divergence = self.of_sentences(inference, model.prior, batch.labels)
         weight = self.weight(step) * factor
         loss = distortion.mean() + weight * self.penalty(divergence, step)
         if self.mmd:
-            loss = loss + self.mmd * discrepancy(z[:, 0], model.prior)
+            loss = loss + self.mmd * discrepancy(z[:, 0], model.prior, batch.labels)
         if self.bow and model.words is not None:
-            loss = loss + self.bow * model.words(batch, z[:, 0]).mean()
+            loss = loss + self.bow * model.words(written, model.given(z[:, 0], written.labels)).mean()
+        if dream is not None:
+            # those that were not recognised count as 0
+            loss = loss + self.dream(step) * model.distortion(dream.awake, dream.z[:, None]).sum() / dream.count
         total = divergence.sum(-1) if divergence.ndim == 2 else divergence
-        return Terms(loss, distortion, model.rate(posterior, z), total.mean(), weight)
+        return Terms(loss, distortion, model.rate(posterior, z, batch.labels), total.mean(), weight)
 
-    def of_sentences(self, inference: Inference) -> Tensor:
+    def of_sentences(self, inference: Inference, prior: Prior, labels: Labels = UNLABELLED) -> Tensor:
         """Return the divergence of each sentence, `[B, Z]` or `[B]`: at the last timestep, or a mean over the last ones."""
         steps, mask = inference.steps, inference.mask
         if steps is None or mask is None:
-            return self.divergence(inference.posterior, inference.posterior.standard())
+            return self.divergence(inference.posterior, prior.beside(inference.posterior, labels))
         count = mask.sum(1)
         if not self.share:
             last = steps[torch.arange(len(mask), device=mask.device), count - 1]
-            return self.divergence(last, last.standard())
+            return self.divergence(last, prior.beside(last, labels))
         # the last ceil(share * T) timesteps of each sentence
         wanted = (share_of(count, self.share)[:, None] > count[:, None] - 1 - positions(mask)) & mask
-        every = self.divergence(steps, steps.standard())
+        every = self.divergence(steps, prior.beside(steps, labels))
         chosen = (wanted if every.ndim == 2 else wanted[..., None]).to(every.dtype)
         return (every * chosen).sum(1) / chosen.sum(1)
 
     @property
     def settles(self) -> float:
-        """Return the step from which the weight and the target no longer change; 0 for those that never stop changing."""
-        lengths = (self.weight.length, self.target.length)
+        """Return the step from which no schedule changes any more; those that never stop changing are not waited for."""
+        lengths = (self.weight.length, self.target.length, self.forcing.length, self.dream.length)
         return max(length if math.isfinite(length) else 0 for length in lengths)
 
     def penalty(self, divergence: Tensor, step: int) -> Tensor:
@@ -155,7 +190,7 @@ def share_of(count: Tensor, share: float) -> Tensor:
     return (count * share).ceil().long().clamp(min=1)
 
 
-def discrepancy(z: Tensor, prior: Prior) -> Tensor:
+def discrepancy(z: Tensor, prior: Prior, labels: Labels = UNLABELLED) -> Tensor:
     """Return the unbiased squared MMD between codes `[B, Z]` and as many draws from the prior, scalar.
 
     The kernel is a sum of inverse multiquadrics, sum_s C_s / (C_s + |a - b|^2) with C_s = 2 Z s, s from 0.1 to 10.
@@ -165,7 +200,7 @@ def discrepancy(z: Tensor, prior: Prior) -> Tensor:
     n = len(z)
     if n < 2:
         return z.sum() * 0
-    other = prior.draw(n, z.device).to(z.dtype)
+    other = prior.draw(n, z.device, labels).to(z.dtype)
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T

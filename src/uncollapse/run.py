@@ -3,6 +3,7 @@
     config.yaml         the complete settings        corpus.json    what each split held, with fingerprints
     vocab.json          tokens and label names       metrics.jsonl  one line an epoch
     model.safetensors   the best on validation       metrics.json   the evaluation of each split
+    prior.safetensors   a mixture fitted to the codes, where asked for
     state/last.pt       the last state, for an exact resume
 
 Every write goes to a temporary file first and is then renamed, so that a file is either old or new, never half.
@@ -11,12 +12,13 @@ Every write goes to a temporary file first and is then renamed, so that a file i
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 import yaml
@@ -24,9 +26,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from uncollapse.config import Config, Settings, read_yaml
+from uncollapse.data.labels import LabelSpace
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.data.vocabulary import Vocabulary
 from uncollapse.errors import UserError
+from uncollapse.latent import Mixture
 
 VERSION = 1
 
@@ -76,6 +80,11 @@ class RunFolder:
         return self.path / "model.safetensors"
 
     @property
+    def prior_file(self) -> Path:
+        """Return the path of prior.safetensors."""
+        return self.path / "prior.safetensors"
+
+    @property
     def state_file(self) -> Path:
         """Return the path of the last state."""
         return self.path / "state" / "last.pt"
@@ -98,7 +107,10 @@ class RunFolder:
             "labels": {name: list(classes) for name, classes in splits.train.label_names.items()},
         }
         write_json(self.path / "vocab.json", content)
-        write_json(self.path / "corpus.json", {part: _describe(splits, part) for part in ("train", "valid", "test")})
+        told = origin.config.model.told
+        write_json(
+            self.path / "corpus.json", {part: _describe(splits, part, told) for part in ("train", "valid", "test")}
+        )
 
     def write_origin(self, origin: Origin) -> None:
         """Write config.yaml."""
@@ -119,6 +131,7 @@ class RunFolder:
             "metrics.json",
             "metrics.jsonl",
             "model.safetensors",
+            "prior.safetensors",
         ):
             (self.path / name).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
@@ -166,6 +179,11 @@ class RunFolder:
         """Read the vocabulary."""
         content = self._read_json("vocab.json")
         return Vocabulary(tuple(content["tokens"]), content["level"], content["lowercase"])
+
+    def label_space(self) -> LabelSpace:
+        """Read the labels of the data."""
+        names = self._read_json("vocab.json")["labels"]
+        return LabelSpace({field: tuple(classes) for field, classes in names.items()})
 
     def corpus(self) -> dict[str, Any]:
         """Read what the splits held at training time."""
@@ -229,6 +247,24 @@ class RunFolder:
                 f"{self.model_file}: truncated or damaged ({error}); restore the file or train again"
             ) from None
 
+    def save_prior(self, prior: Mixture) -> None:
+        """Write the mixture that was fitted to the codes of the training split."""
+        weights = {name: value.detach().cpu().contiguous() for name, value in prior.state_dict().items()}
+        write_atomically(self.prior_file, safetensors.torch.save(weights))
+
+    def load_prior(self) -> Mixture:
+        """Read the fitted mixture.
+
+        Raises:
+            UserError: there is none, or a truncated file.
+        """
+        try:
+            return Mixture(**safetensors.torch.load_file(self.prior_file))
+        except FileNotFoundError:
+            raise UserError(f"{self.path}: no fitted prior; train with --train.fit_prior 1 (or up to 16)") from None
+        except SafetensorError as error:
+            raise UserError(f"{self.prior_file}: truncated or damaged ({error}); train again") from None
+
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write the last state of training."""
         self.state_file.parent.mkdir(parents=True, exist_ok=True)
@@ -253,7 +289,7 @@ class RunFolder:
             ) from None
 
 
-def _describe(splits: Splits, part: str) -> dict[str, Any]:
+def _describe(splits: Splits, part: str, told: Sequence[str]) -> dict[str, Any]:
     corpus = splits[part]
     return {
         "sentences": len(corpus),
@@ -261,5 +297,9 @@ def _describe(splits: Splits, part: str) -> dict[str, Any]:
         "longest": int(corpus.lengths.max()) - 1,
         "unknown": corpus.unknown,
         "left_out": corpus.left_out,
-        "fingerprint": fingerprint(corpus),
+        "labels": {
+            field: dict(zip(names, np.bincount(corpus.labels[field], minlength=len(names)).tolist(), strict=True))
+            for field, names in corpus.label_names.items()
+        },
+        "fingerprint": fingerprint(corpus, told),
     }

@@ -29,6 +29,11 @@ class Schedule:
     length: float
     end: float
 
+    @property
+    def zero(self) -> bool:
+        """Return whether it is written as a constant 0."""
+        return self.length == 0 and self.end == 0
+
     def __call__(self, step: int) -> float:
         """Return the value at `step`."""
         return self.at(step)

@@ -157,7 +157,7 @@ BAD = [
     (["evaluate"], "see --help"),
     (["evaluate", "nothing"], "no such run folder"),
     (["evaluate", "RUN", "--split", "tets"], "did you mean test"),
-    (["evaluate", "RUN", "--protocol", "twt"], "expected twr"),
+    (["evaluate", "RUN", "--protocol", "twt"], "unknown protocol"),
     (["losses", "nothing"], "no such run folder"),
     (["bench", "--recipe", "grammar", "--remedies", ""], "expected different remedies"),
     (["bench", "--recipe", "grammar", "--seeds", "0"], "at least one seed"),
@@ -231,3 +231,18 @@ def test_interrupted_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     assert "the state is saved" in said and "--resume" in said
     monkeypatch.setattr(Bars, "step", real)
     assert main([*command, "--resume"]) == 0
+
+
+def test_verbs_written_as_rows_are_read_as_the_embedded_corpus(tmp_path, capsys):
+    from dataclasses import asdict
+
+    from uncollapse.config import DataConfig
+    from uncollapse.data.splits import load_splits
+
+    assert main(["data", "verbs", "--out", str(tmp_path)]) == 0
+    assert "--data.level char --data.format parallel --data.columns 'tense: sp, tp, pg, p'" in capsys.readouterr().err
+    files = DataConfig(path=str(tmp_path), format="parallel", columns="tense: sp, tp, pg, p", level="char")
+    read, made = load_splits(**asdict(files)), load_splits(**asdict(DataConfig(name="verbs", level="char")))
+    for part in ("train", "valid", "test"):
+        assert read[part].texts() == made[part].texts() and (read[part].forms == made[part].forms).all()
+        assert (read[part].labels["tense"] == made[part].labels["tense"]).all()

@@ -10,7 +10,7 @@ from uncollapse.errors import UserError
 
 def write(path, content):
     data = content if isinstance(content, bytes) else content.encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
     return path
 
 
@@ -54,7 +54,7 @@ def test_a_txt_whose_every_line_holds_one_tab_draws_a_hint(tmp_path):
         ("a.jsonl", b'{"txt": "a"}\n', 'line 1: expected {"text": '),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}\n', "line 2: expected the label fields ['label']"),
         ("a.txt.gz", b"this is no gzip", "cannot be read"),
-        ("a.txt.gz", gzip.compress(b"a b c d e f g\n" * 50)[:20] + b"\x00" * 20, "cannot be read"),
+        ("a.txt.gz", gzip.compress(b"a b c d e f g\n" * 50, mtime=0)[:20] + b"\x00" * 20, "cannot be read"),
         ("a.jsonl", b'{"text": "a \\ud83d c"}\n', "line 1: expected text, got half of a surrogate pair"),
     ],
 )

@@ -70,7 +70,7 @@ def trainer(tmp_path, **changes):
     config = compose("grammar", ["aggressive"], merge(TINY, changes))
     splits = build_splits(config.data)
     model = build_model(config, len(splits.vocabulary))
-    from uncollapse.api import Quiet
+    from uncollapse.launch import Quiet
 
     return Trainer(
         model, build_objective(config, 13), splits, config.optim, config.train, RunFolder(tmp_path / "run"), Quiet()

@@ -11,9 +11,9 @@ import torch
 
 import uncollapse as uc
 from tests.conftest import TINY
-from uncollapse.api import Quiet
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import Config, available, compose, merge
+from uncollapse.launch import Quiet
 from uncollapse.run import RunFolder
 from uncollapse.training.timing import seconds_per_epoch
 
@@ -243,3 +243,41 @@ def test_gradients_are_clipped_to_the_norm(tmp_path, monkeypatch):
     uc.train("grammar", out=tmp_path / "run", **settings(optim={"optimizer": "sgd", "lr": 0.1, "clip": 0.01}))
     together = [(a**2 + b**2) ** 0.5 for a, b in zip(norms[::2], norms[1::2], strict=True)]
     assert max(together) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_dreams_are_forms_of_the_row_that_was_recognised_and_leave_the_mode():
+    from uncollapse.training.dreams import Dreams
+
+    config = compose(
+        "verbs", (), merge(TINY, {"data": {"name": "verbs", "sentences": 40}, "model": {"condition_emb": 0}})
+    )
+    splits = build_splits(config.data)
+    from uncollapse.data.labels import LabelSpace
+
+    model = build_model(config, len(splits.vocabulary), space=LabelSpace(splits.train.label_names))
+    dreams = Dreams(splits.train, splits.longest)
+    model.train()
+    torch.manual_seed(0)
+    assert dreams.draw(model, 20) is None and model.training  # an untrained decoder says nothing that is known
+
+    said = []
+
+    class Parrot(type(model.decoder)):
+        """Always writes the second row of the corpus, under the label that it is told."""
+
+        def start(self, z):
+            said.append(z[:, -4:].argmax(1))
+            rows = splits.train.forms[1][said[-1].numpy()]
+            return (splits.train.batch(rows).tokens, torch.zeros(len(z), dtype=torch.long))
+
+        def step(self, token, state):
+            tokens, place = state
+            after = tokens.gather(1, place[:, None] + 1)[:, 0]
+            return torch.nn.functional.one_hot(after, len(splits.vocabulary)).float() * 1e4, (tokens, place + 1)
+
+    model.decoder.__class__ = Parrot
+    dream = dreams.draw(model, 300)
+    assert dream.count == 300 and len(dream.z) == len(dream.awake) == 300
+    assert set(dream.awake.index.tolist()) == set(splits.train.forms[1].tolist())
+    told, awake = torch.cat(said), dream.awake.labels["tense"]
+    assert 0.1 < (told == awake).float().mean() < 0.45  # any form of the row, not only the one that was written

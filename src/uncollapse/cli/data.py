@@ -1,19 +1,21 @@
 """`uncollapse data`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import say
 from uncollapse.data.grammar import english
+from uncollapse.data.reading import Texts
 from uncollapse.data.splits import EMBEDDED, embedded
 from uncollapse.errors import UserError
 from uncollapse.run import write_atomically, write_json
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Write the three parts of an embedded corpus, with the factors that made each sentence as its labels."""
+    """Write the three parts of an embedded corpus, with the factors that made each sentence as its labels, or rows of forms."""
     parser = Parser("data", f"Write an embedded corpus ({', '.join(EMBEDDED)}) to a folder that --data.path takes.")
     parser.add("name", metavar="NAME", help=" or ".join(EMBEDDED))
     parser.add("--out", default=None, metavar="DIR", help="the folder (needed)")
@@ -32,10 +34,8 @@ def run(arguments: Sequence[str]) -> None:
         raise UserError(f"--sentences: expected an integer of at least 1, got {asked.sentences}")
     folder, parts = Path(asked.out), embedded(asked.name, asked.seed, asked.sentences)
     for part, texts in parts.items():
-        fields = list(texts.labels)
-        labels = (dict(zip(fields, values, strict=True)) for values in zip(*texts.labels.values(), strict=True))
-        rows = (json.dumps({"text": text, "label": label}) for text, label in zip(texts.texts, labels, strict=True))
-        write_atomically(folder / f"{part}.jsonl", ("\n".join(rows) + "\n").encode())
+        name, rows = (f"{part}.txt", _parallel(texts)) if texts.rows else (f"{part}.jsonl", _labelled(texts))
+        write_atomically(folder / name, ("\n".join(rows) + "\n").encode())
     if asked.name == "grammar":
         grammar = english()
         floors = {part: grammar.nll(texts.texts) for part, texts in parts.items()}
@@ -43,4 +43,21 @@ def run(arguments: Sequence[str]) -> None:
             folder / "floor.json",
             {"unit": "nats per sentence", "entropy": grammar.entropy(), "nll_floor": floors},
         )
+    if parts["train"].rows:
+        field, names = next((field, dict.fromkeys(names)) for field, names in parts["train"].labels.items())
+        flags = f"--data.level char --data.format parallel --data.columns '{field}: {', '.join(names)}'"
+        say(f"rows of parallel forms: read them with {flags}")
     say(f"{', '.join(f'{len(texts.texts):,} {part}' for part, texts in parts.items())} sentences written to {folder}")
+
+
+def _labelled(texts: Texts) -> Iterator[str]:
+    """Yield one JSON object a sentence, with its labels."""
+    fields = list(texts.labels)
+    for text, *values in zip(texts.texts, *texts.labels.values(), strict=True):
+        yield json.dumps({"text": text, "label": dict(zip(fields, values, strict=True))})
+
+
+def _parallel(texts: Texts) -> Iterator[str]:
+    """Yield the forms of each row, separated by blanks."""
+    for _, row in groupby(zip(texts.rows, texts.texts, strict=True), key=lambda pair: pair[0]):
+        yield " ".join(text for _, text in row)

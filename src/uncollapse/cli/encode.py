@@ -9,7 +9,7 @@ import numpy as np
 import uncollapse as uc
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import say
-from uncollapse.cli.reconstruct import read_sentences
+from uncollapse.cli.reconstruct import add_label, add_sentences, labels_given, read_sentences, say_unknown
 from uncollapse.errors import UserError
 from uncollapse.run import write_atomically
 
@@ -17,8 +17,8 @@ from uncollapse.run import write_atomically
 def run(arguments: Sequence[str]) -> None:
     """Write mu and logvar of every sentence to a file, or mu as TSV to stdout."""
     parser = Parser("encode", "Write the codes of sentences: their posterior means.")
-    parser.add("run", metavar="RUN", help="the run folder")
-    parser.add("file", nargs="?", default="-", metavar="FILE", help="a file of sentences, or - for stdin (default)")
+    add_sentences(parser)
+    add_label(parser, "without it FILE must hold labels, as the training file did")
     parser.add(
         "--out",
         default="",
@@ -29,8 +29,10 @@ def run(arguments: Sequence[str]) -> None:
     if asked.out and Path(asked.out).suffix not in (".npz", ".tsv"):
         raise UserError(f"--out: expected a file named *.npz or *.tsv, got {asked.out!r}")
     done = uc.load(asked.run)
-    texts = read_sentences(asked.file, done)
-    posterior = done.posterior(texts)
+    found = read_sentences(asked.file, done, asked.label)
+    say_unknown(found.texts, done)
+    texts = found.texts
+    posterior = done.posterior(texts, labels_given(asked.label, found, done))
     if asked.out.endswith(".npz"):
         content = io.BytesIO()
         np.savez_compressed(content, mu=posterior.mu.numpy(), logvar=posterior.logvar.numpy(), texts=np.array(texts))

@@ -4,40 +4,97 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 import uncollapse as uc
 from uncollapse.api import Run
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import say
 from uncollapse.cli.sample import add_decoding
-from uncollapse.data.reading import decode_lines, read_texts
+from uncollapse.data.labels import Asked
+from uncollapse.data.reading import Texts, decode_lines, read_texts
 from uncollapse.errors import UserError
 
 
-def read_sentences(source: str, run: Run) -> list[str]:
-    """Read sentences from a file, or from stdin for `-`; say how many of their words are unknown."""
+def add_sentences(parser: Parser) -> None:
+    """Add the run folder and the file of sentences."""
+    parser.add("run", metavar="RUN", help="the run folder")
+    parser.add("file", nargs="?", default="-", metavar="FILE", help="a file of sentences, or - for stdin (default)")
+
+
+def add_label(parser: Parser, help: str) -> None:
+    """Add the flag of a label."""
+    parser.add("--label", default="", metavar="LABEL", help=f"of a conditional run: LABEL, or FIELD=LABEL,…; {help}")
+
+
+def labels_given(asked: str, found: Texts, run: Run, flag: str = "--label") -> Asked | None:
+    """Return the labels of sentences: those asked for, else those of the file; None for an unconditional run.
+
+    Raises:
+        UserError: a conditional run, and no labels anywhere.
+    """
+    if asked or not run.told.names:
+        return asked or None
+    if missing := [field for field in run.told.names if field not in found.labels]:
+        raise UserError(f"expected labels of {', '.join(missing)}: the sentences carry none; add {flag} LABEL")
+    return {field: found.labels[field] for field in run.told.names}
+
+
+def read_sentences(source: str, run: Run, label: str = "") -> Texts:
+    """Read sentences from a file, or from stdin for `-`.
+
+    A file is read as the run's own data were (rows of forms: as its suffix says). If it carries labels and one is asked for, the
+    sentences of that label are taken; a file without labels may stand where labels are given.
+    """
     if source == "-":
         if sys.stdin.isatty():
             say("reading sentences from the keyboard, one a line; end with Ctrl-D")
-        texts = [text for _, text in decode_lines(sys.stdin.buffer, "stdin")]
+        found = Texts([text for _, text in decode_lines(sys.stdin.buffer, "stdin")])
     else:
-        found, remarks = read_texts(Path(source), run.config.data.format)
-        texts = found.texts
-        for remark in remarks:
-            say(remark)
-    if not texts:
+        found = _read_file(Path(source), run, label)
+    if not found.texts:
         raise UserError(f"{'stdin' if source == '-' else source}: expected a sentence a line, got none")
+    return found
+
+
+def _read_file(path: Path, run: Run, label: str) -> Texts:
+    format = "auto" if run.config.data.format == "parallel" else run.config.data.format
+    try:
+        found, remarks = read_texts(path, format)
+    except UserError:
+        if not label or format != "tsv":
+            raise
+        found, remarks = read_texts(path, "txt")  # no labels in it: the one asked for is that of all
+    for remark in remarks:
+        say(remark)
+    if label and found.labels and run.told.names:
+        wanted = run.told.read(label)
+        kept = [
+            i
+            for i in range(len(found.texts))
+            if all(found.labels[f][i] == wanted[f] for f in wanted if f in found.labels)
+        ]
+        say(f"{len(kept):,} of {len(found.texts):,} sentences of {path.name} have the label {label}")
+        found = found.take(np.array(kept, dtype=int))
+    return found
+
+
+def say_unknown(texts: Sequence[str], run: Run) -> None:
+    """Say how many words of sentences are unknown."""
     if unknown := run.unknown_words(texts):
         say(f"{unknown} tokens are not in the vocabulary of the run and were read as <unk>")
-    return texts
 
 
 def run(arguments: Sequence[str]) -> None:
     """Print the reconstruction of every sentence, one a line."""
     parser = Parser("reconstruct", "Encode sentences and decode their posterior means. One a line.")
-    parser.add("run", metavar="RUN", help="the run folder")
-    parser.add("file", nargs="?", default="-", metavar="FILE", help="a file of sentences, or - for stdin (default)")
+    add_sentences(parser)
+    add_label(parser, "without it FILE must hold labels, as the training file did")
     add_decoding(parser, "greedy")
     asked, _ = parser.parse(arguments)
     done = uc.load(asked.run)
-    for sentence in done.reconstruct(read_sentences(asked.file, done), asked.decode, asked.seed):
+    found = read_sentences(asked.file, done, asked.label)
+    say_unknown(found.texts, done)
+    labels = labels_given(asked.label, found, done)
+    for sentence in done.reconstruct(found.texts, asked.decode, asked.seed, labels):
         print(sentence)

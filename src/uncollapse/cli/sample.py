@@ -18,7 +18,20 @@ def run(arguments: Sequence[str]) -> None:
     parser = Parser("sample", "Draw sentences: z from the prior, then the sentence from z. One a line.")
     parser.add("run", metavar="RUN", help="the run folder")
     parser.add("-n", type=int, default=10, metavar="N", help="how many (default 10)")
+    parser.add(
+        "--label",
+        default="",
+        metavar="LABEL",
+        help="of a conditional run: LABEL, or FIELD=LABEL,… (default: drawn as often as they occur in training)",
+    )
+    parser.add(
+        "--prior",
+        default="model",
+        metavar="NAME",
+        help="model, or fitted: the mixture fitted to the training codes by train.fit_prior (default model)",
+    )
     add_decoding(parser, "sample")
     asked, _ = parser.parse(arguments)
-    for sentence in uc.load(asked.run).sample(asked.n, asked.decode, asked.seed):
+    run = uc.load(asked.run)
+    for sentence in run.sample(asked.n, asked.decode, asked.seed, asked.label or None, asked.prior):
         print(sentence)

@@ -3,6 +3,8 @@
 import shlex
 from collections.abc import Sequence
 
+import numpy as np
+
 import uncollapse as uc
 from uncollapse.api import Run
 from uncollapse.cli.parser import Parser
@@ -70,9 +72,10 @@ def show(done: Run) -> None:
     for sentence in done.sample(SHOWN_SAMPLES):
         print(f"  {sentence}")
     if done.model.latent:
-        originals = splits.valid.texts(range(min(SHOWN_RECONSTRUCTIONS, len(splits.valid))))
+        few = splits.valid.subset(np.arange(min(SHOWN_RECONSTRUCTIONS, len(splits.valid))))
+        originals = few.texts()
         print("\nreconstructions of validation sentences")
-        for original, back in zip(originals, done.reconstruct(originals), strict=True):
+        for original, back in zip(originals, done.reconstruct(originals, labels=done.labels_of(few)), strict=True):
             print(f"  {original}\n    -> {back}")
     metrics = evaluate(done.model, splits.valid, iw_samples=0).metrics
     verdict = judge(metrics)
@@ -87,6 +90,11 @@ def show(done: Run) -> None:
     if verdict.state == "collapsed":
         where = f" --data.path {shlex.quote(done.config.data.path)}" if done.config.data.path else ""
         print(f"  uncollapse bench --recipe {done.recipe}{where}    # which remedy works on these data?")
+    elif done.told.names:
+        field, names = next(iter(done.told.names.items()))
+        first, last = (shlex.quote(f"{field}={name}") for name in (names[0], names[-1]))
+        print(f"  uncollapse sample {here} --label {last}")
+        print(f"  uncollapse transfer {here} FILE --from {first} --to {last}")
     elif done.model.latent:
         sentence = min(splits.valid.texts(range(min(50, len(splits.valid)))), key=len)
         print(f"  echo {shlex.quote(sentence)} | uncollapse reconstruct {here} -")

@@ -21,11 +21,13 @@ class Batch:
         tokens: ids from BOS to EOS, then pads, `[B, T]`.
         lengths: predicted tokens of each sentence (EOS counted, BOS not), `[B]`.
         index: position of each sentence in its corpus, `[B]`.
+        labels: for each label field, the class of each sentence, `[B]`.
     """
 
     tokens: Tensor
     lengths: Tensor
     index: np.ndarray
+    labels: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of sentences B."""
@@ -53,7 +55,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
-        return Batch(self.tokens.to(device), self.lengths.to(device), self.index)
+        labels = {name: classes.to(device) for name, classes in self.labels.items()}
+        return Batch(self.tokens.to(device), self.lengths.to(device), self.index, labels)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Corpus:
         vocabulary: what the ids mean.
         labels: for each label field, the class of every sentence `[sentences]`.
         label_names: for each label field, the names of its classes.
+        rows: for each sentence the row of parallel forms that it stands in, `[sentences]`; empty where there are no such rows.
         left_out: sentences not here because they were longer than the limit.
     """
 
@@ -74,6 +78,7 @@ class Corpus:
     vocabulary: Vocabulary
     labels: Labels = field(default_factory=dict)
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     left_out: int = 0
 
     @staticmethod
@@ -132,7 +137,35 @@ class Corpus:
         source = self.offsets[index][:, None] + column - 1
         tokens[inside] = self.flat[source[inside]]
         tokens[np.arange(len(index)), lengths] = EOS
-        return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), index)
+        labels = {name: torch.from_numpy(classes[index]) for name, classes in self.labels.items()}
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), index, labels)
+
+    @cached_property
+    def _members(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return sentences sorted by row, and for each sentence its row's number, the first member's place and their count."""
+        by_row = np.argsort(self.rows, kind="stable")
+        _, row, count = np.unique(self.rows, return_inverse=True, return_counts=True)
+        return by_row, row, np.cumsum(count) - count, count
+
+    def siblings(self, indices: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Return for each sentence one of the forms of its row (perhaps itself), by a number in [0, 1) each."""
+        by_row, row, first, count = self._members
+        return by_row[first[row[indices]] + (uniform * count[row[indices]]).astype(np.int64)]
+
+    @property
+    def form_field(self) -> str:
+        """Return the label field that tells the forms of a row apart; empty where there are no rows."""
+        return next(iter(self.labels), "") if len(self.rows) else ""
+
+    @cached_property
+    def forms(self) -> np.ndarray:
+        """Return the sentences of every complete row of parallel forms, by their class, `[rows, classes]`; no rows: `[0, 0]`."""
+        if not self.form_field:
+            return np.zeros((0, 0), np.int64)
+        _, row = np.unique(self.rows, return_inverse=True)
+        table = np.full((row.max() + 1, len(self.label_names[self.form_field])), -1, dtype=np.int64)
+        table[row, self.labels[self.form_field]] = np.arange(len(self))
+        return table[(table >= 0).all(1)]
 
     def subset(self, indices: np.ndarray) -> "Corpus":
         """Return the corpus of the sentences at `indices`, in that order."""
@@ -140,7 +173,8 @@ class Corpus:
         flat = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
         offsets = np.concatenate([[0], np.cumsum([len(p) for p in pieces])]).astype(np.int64)
         labels = {name: values[indices] for name, values in self.labels.items()}
-        return Corpus(flat, offsets, self.vocabulary, labels, self.label_names)
+        rows = self.rows[indices] if len(self.rows) else self.rows
+        return Corpus(flat, offsets, self.vocabulary, labels, self.label_names, rows)
 
 
 def shuffled_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:

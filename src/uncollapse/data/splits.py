@@ -1,7 +1,7 @@
 """From settings to three splits of one corpus: files or an embedded generator, one vocabulary."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +9,15 @@ import numpy as np
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.grammar import english
+from uncollapse.data.labels import LabelSpace
+from uncollapse.data.morphology import TENSES, base_verbs, conjugate
 from uncollapse.data.reading import Texts, read_parts
 from uncollapse.data.synthetic import Generator
 from uncollapse.data.vocabulary import Level, Vocabulary, build_vocabulary
 from uncollapse.errors import UserError, nearest
 
 PARTS = ("train", "valid", "test")
+Draw = Callable[[int, list[int]], tuple[list[str], dict[str, list[str]]]]
 
 
 @dataclass(frozen=True)
@@ -41,16 +44,50 @@ class Splits:
         """Return the vocabulary."""
         return self.train.vocabulary
 
+    @property
+    def longest(self) -> int:
+        """Return the most tokens of a training sentence, EOS not counted."""
+        return int(self.train.lengths.max()) - 1
 
-# name -> sentences of train, valid, test
-EMBEDDED: dict[str, tuple[int, int, int]] = {"grammar": (10000, 1000, 1000), "synthetic": (16000, 2000, 2000)}
+
+def _drawn(draw: Draw, seed: int, counts: Sequence[int]) -> dict[str, Texts]:
+    """Return parts of so many sentences, each drawn from its own stream."""
+    return {part: Texts(*draw(count, [seed, i])) for i, (part, count) in enumerate(zip(PARTS, counts, strict=True))}
+
+
+def _grammar(seed: int, sentences: int) -> dict[str, Texts]:
+    def draw(count: int, stream: list[int]) -> tuple[list[str], dict[str, list[str]]]:
+        return english().sample(count, np.random.default_rng(stream))
+
+    return _drawn(draw, seed, (sentences or 10000, 1000, 1000))
+
+
+def _synthetic(seed: int, sentences: int) -> dict[str, Texts]:
+    return _drawn(Generator(seed).sample, seed, (sentences or 16000, 2000, 2000))
+
+
+def _verbs(seed: int, sentences: int) -> dict[str, Texts]:
+    """Return rows of four forms; a twentieth of the verbs is held out for validation and as many for the test."""
+    order = np.random.default_rng([seed, 0]).permutation(base_verbs()).tolist()
+    held = len(order) // 20
+    train = order[2 * held :]
+    parts = (train[: max(1, sentences // len(TENSES))] if sentences else train, order[:held], order[held : 2 * held])
+    rows = (Texts.of_rows([list(conjugate(base)) for base in part], "tense", TENSES) for part in parts)
+    return dict(zip(PARTS, rows, strict=True))
+
+
+EMBEDDED: dict[str, Callable[[int, int], dict[str, Texts]]] = {
+    "grammar": _grammar,
+    "synthetic": _synthetic,
+    "verbs": _verbs,
+}
 
 
 def embedded(name: str, seed: int = 0, sentences: int = 0) -> dict[str, Texts]:
     """Make the three parts of an embedded corpus.
 
     Args:
-        name: grammar or synthetic.
+        name: grammar, synthetic or verbs.
         seed: the same seed makes the same sentences.
         sentences: of the training part; 0 for the corpus's own default.
 
@@ -59,14 +96,7 @@ def embedded(name: str, seed: int = 0, sentences: int = 0) -> dict[str, Texts]:
     """
     if name not in EMBEDDED:
         raise UserError(f"unknown corpus {name!r}: {nearest(name, EMBEDDED)}")
-    train, *held = EMBEDDED[name]
-    draw: Callable[[int, list[int]], tuple[list[str], dict[str, list[str]]]]
-    if name == "grammar":
-        draw = lambda count, stream: english().sample(count, np.random.default_rng(stream))  # noqa: E731
-    else:
-        draw = Generator(seed).sample
-    counts = (sentences or train, *held)
-    return {part: Texts(*draw(count, [seed, i])) for i, (part, count) in enumerate(zip(PARTS, counts, strict=True))}
+    return EMBEDDED[name](seed, sentences)
 
 
 def load_splits(
@@ -76,6 +106,10 @@ def load_splits(
     valid: str,
     test: str,
     format: str,
+    columns: str,
+    pairs: str,
+    directions: str,
+    held_out: float,
     level: Level,
     lowercase: bool,
     max_vocab: int,
@@ -84,29 +118,31 @@ def load_splits(
     sentences: int,
     seed: int,
     vocabulary: Vocabulary | None = None,
+    space: LabelSpace | None = None,
 ) -> Splits:
     """Read or make the data that the `data` settings of a run name; see `config.DataConfig` for each.
 
-    The vocabulary is that of a finished run, or is built from the training split.
+    The vocabulary and the labels are those of a finished run, or are built from the data.
 
     Raises:
         UserError: no source or two, and whatever the readers refuse.
     """
     if name and (valid or test):
         raise UserError(f"data.valid and data.test go with --data.path, but the data are the embedded corpus {name}")
+    if columns and format != "parallel" and not name:
+        raise UserError(f"data.columns: expected data.format parallel beside it, got {format}")
     if bool(name) == bool(path):
         got = "both" if path else "neither"
         raise UserError(f"expected --data.path FILE or --data.name ({', '.join(EMBEDDED)}), got {got}")
     parts, remarks = (
-        (embedded(name, seed, sentences), []) if name else read_parts(Path(path), valid, test, format, seed)
+        (embedded(name, seed, sentences), [])
+        if name
+        else read_parts(Path(path), valid, test, format, seed, columns, pairs, held_out)
     )
     if vocabulary is None:
         vocabulary = build_vocabulary(parts["train"].texts, level, lowercase, max_vocab, min_count)
-    fields = parts["train"].labels
-    classes = {
-        field: tuple(sorted({value for texts in parts.values() for value in texts.labels[field]})) for field in fields
-    }
-    corpora = {part: _encode(texts, vocabulary, max_length, classes, part) for part, texts in parts.items()}
+    space = space or _label_space(parts)
+    corpora = {part: _encode(texts, vocabulary, max_length, space, part) for part, texts in parts.items()}
     remarks += [
         f"{part}: {corpus.left_out:,} of {len(parts[part].texts):,} sentences are longer than data.max_length "
         f"({max_length} tokens) and were left out"
@@ -119,26 +155,30 @@ def load_splits(
     return Splits(corpora["train"], corpora["valid"], corpora["test"], floor, tuple(remarks))
 
 
-def _encode(
-    texts: Texts, vocabulary: Vocabulary, max_length: int, names: Mapping[str, tuple[str, ...]], part: str
-) -> Corpus:
+def _label_space(parts: Mapping[str, Texts]) -> LabelSpace:
+    """Return the labels of all splits: those of parallel forms in the order of their columns, others sorted."""
+    train = parts["train"]
+    names = {}
+    for field in train.labels:
+        seen = dict.fromkeys(value for texts in parts.values() for value in texts.labels[field])
+        names[field] = tuple(seen if train.rows else sorted(seen))
+    return LabelSpace(names)
+
+
+def _encode(texts: Texts, vocabulary: Vocabulary, max_length: int, space: LabelSpace, part: str) -> Corpus:
     """Encode one split, its labels too; sentences over the limit are left out of both."""
     every = Corpus.from_texts(texts.texts, vocabulary)
     short = np.flatnonzero(every.lengths - 1 <= max_length)
     if not len(short):
         raise UserError(f"{part}: every sentence is longer than data.max_length {max_length} tokens; raise it")
-    labels = {field: _classes(texts.labels[field], classes) for field, classes in names.items()}
-    corpus = replace(every, labels=labels, label_names=dict(names))
+    labels = {field: space.ids(field, texts.labels[field]) for field in texts.labels if field in space.names}
+    corpus = replace(every, labels=labels, label_names=dict(space.names), rows=np.asarray(texts.rows, dtype=np.int64))
     if len(short) == len(every):
         return corpus
     return replace(corpus.subset(short), left_out=len(every) - len(short))
 
 
-def _classes(values: list[str], names: tuple[str, ...]) -> np.ndarray:
-    ids = {name: i for i, name in enumerate(names)}
-    return np.array([ids[value] for value in values], dtype=np.int32)
-
-
-def fingerprint(corpus: Corpus) -> str:
-    """Return a short hash of a split's tokens, to notice that a file has changed since training."""
-    return hashlib.sha256(corpus.flat.tobytes() + corpus.offsets.tobytes()).hexdigest()[:16]
+def fingerprint(corpus: Corpus, fields: Sequence[str] = ()) -> str:
+    """Return a short hash of a split's tokens and of some label fields, to notice that a file has changed since training."""
+    labels = b"".join(corpus.labels[field].tobytes() for field in fields if field in corpus.labels)
+    return hashlib.sha256(corpus.flat.tobytes() + corpus.offsets.tobytes() + labels).hexdigest()[:16]

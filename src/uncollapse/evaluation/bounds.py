@@ -80,7 +80,7 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
         draw = posterior.at(noise[index].to(device))
         z[index] = draw[:, 0].cpu()
         distortion[index] = model.distortion(batch, draw)[:, 0].cpu()
-        rate[index] = model.rate(posterior, draw).cpu()
+        rate[index] = model.rate(posterior, draw, batch.labels).cpu()
         order.append(index)
         posteriors.append(posterior.cpu())
         tick(len(index))
@@ -123,7 +123,7 @@ def log_weights(
         at_once = max(1, TOKENS_AT_A_TIME // (int(lengths[rows].max()) * len(rows)))
         for k in range(0, samples, at_once):
             z = posterior.at(noise[:, k : k + at_once].to(device))
-            log_w = model.prior.log_prob(z) - posterior.log_prob(z) - model.distortion(batch, z)
+            log_w = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z) - model.distortion(batch, z)
             found[rows, k : k + at_once] = log_w.cpu()
         tick(len(rows))
     return found

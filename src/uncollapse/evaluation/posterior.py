@@ -3,13 +3,25 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.latent import LOG_TWO_PI, Diagonal
+from uncollapse.data.corpus import Corpus, ordered_batches
+from uncollapse.latent import LOG_TWO_PI, Diagonal, pool
+from uncollapse.model import VAE
 
 ACTIVE = 0.01
 """Variance of mu over a corpus from which a dimension counts as active (Burda et al. 2016, section 5.2)."""
+
+
+@torch.inference_mode()
+def posteriors(model: VAE, corpus: Corpus) -> Diagonal:
+    """Return q(z given x) of every sentence of a corpus, `[N, Z]`, on the CPU."""
+    device = next(model.parameters()).device
+    order = ordered_batches(corpus.lengths, 256)
+    found = pool([model.posterior(corpus.batch(index).to(device)).cpu() for index in order])
+    return found[torch.from_numpy(np.argsort(np.concatenate(order)))]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def twr_protocol(model: VAE, corpus: Corpus) -> dict[str, float | str]:
         corpus: the split.
     """
     if not isinstance(model.prior, StandardNormal | LengthMixture):
-        raise UserError("protocol twr: the KL of t posteriors has no closed form; it is for models with Gaussian ones")
+        raise UserError("protocol twr: expected Gaussian posteriors and the prior N(0, I), whose KL has a closed form")
     distortion = divergence = 0.0
     timestepwise = False
     for index in ordered_batches(corpus.lengths, 128):

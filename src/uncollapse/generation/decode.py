@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.vocabulary import BOS, EOS
-from uncollapse.generation.choose import Choose
+from uncollapse.generation.choose import Choose, greedy
+from uncollapse.latent import UNLABELLED, Labels
+from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
 
 ROWS_AT_A_TIME = 256
@@ -34,6 +36,25 @@ def decode(decoder: Decoder, z: Tensor, choose: Choose, max_length: int, seed: i
         rows = slice(start, start + ROWS_AT_A_TIME)
         sentences += _decode_rows(decoder, z[rows], choose, uniform[rows])
     return sentences
+
+
+@torch.inference_mode()
+def write(
+    model: VAE, z: Tensor, longest: int, labels: Labels = UNLABELLED, choose: Choose = greedy, seed: int = 0
+) -> list[list[int]]:
+    """Write a sentence for every code `[N, Z]` under its labels (classes `[N]` a field); return the ids of each.
+
+    Args:
+        model: in evaluation mode.
+        z: codes.
+        longest: most tokens of a sentence, EOS not counted.
+        labels: of a conditional model.
+        choose: how a token is taken from its logits.
+        seed: as in `decode`.
+    """
+    device = next(model.parameters()).device
+    told = {field: classes.to(device) for field, classes in labels.items()}
+    return decode(model.decoder, model.given(z.to(device), told), choose, longest, seed)
 
 
 def _decode_rows(decoder: Decoder, z: Tensor, choose: Choose, uniform: Tensor) -> list[list[int]]:

@@ -56,11 +56,12 @@ class TextDecoder(Decoder):
     def run(self, inputs: Tensor, memory: State) -> tuple[Tensor, State]:
         """Read inputs `[N, T, emb + Z]`; return the states `[N, T, hidden]` and the new memory."""
 
-    def forward(self, batch: Text, z: Tensor) -> Tensor:
+    def forward(self, batch: Text, z: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Return -log p(x given z), `[B, K]`."""
         sentences, samples, _ = z.shape
         rows = z.flatten(0, 1)
-        embedded = self.dropout_in(self.embedding(self._drop_words(batch.inputs))).repeat_interleave(samples, 0)
+        read = self._drop_words(batch.inputs if inputs is None else inputs)
+        embedded = self.dropout_in(self.embedding(read)).repeat_interleave(samples, 0)
         states, _ = self._states(embedded, rows, self.memory(rows))
         mask = batch.mask.repeat_interleave(samples, 0)
         targets = batch.targets.repeat_interleave(samples, 0)[mask]
@@ -187,6 +188,16 @@ def linear(latent: int, hidden: int) -> nn.Linear:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         return nn.Linear(latent, hidden, bias=False)
+
+
+def initialise_orthogonal(module: nn.Module) -> None:
+    """Make the recurrent weights of every gate orthogonal (Saxe et al. 2014); all else stays as it is."""
+    for part in module.modules():
+        if isinstance(part, nn.RNNBase):
+            for name, parameter in part.named_parameters():
+                if name.startswith("weight_hh"):
+                    for gate in parameter.data.split(part.hidden_size):
+                        nn.init.orthogonal_(gate)
 
 
 def initialise_lagging(module: nn.Module) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.latent import Diagonal, Gaussian, StudentT
+from uncollapse.nn.condition import Condition
 from uncollapse.nn.interfaces import Encoder, Inference, Text
 
 Cell = Literal["lstm", "gru", "rnn"]
@@ -49,6 +50,7 @@ class RecurrentEncoder(Encoder):
         timestepwise: whether the posteriors of all timesteps are returned too.
         norm: gamma of the batch normalisation of mu; 0 for none.
         df: degrees of freedom of t posteriors; 0 for Gaussian ones.
+        condition: labels -> a vector beside every embedding, or None.
     """
 
     def __init__(
@@ -62,17 +64,19 @@ class RecurrentEncoder(Encoder):
         timestepwise: bool = False,
         norm: float = 0.0,
         df: float = 0.0,
+        condition: Condition | None = None,
     ) -> None:
         super().__init__()
+        self.condition = condition
         self.combine, self.timestepwise, self.df = combine, timestepwise or combine != "last", df
         self.embedding = nn.Embedding(vocabulary, emb)
-        self.cell = CELLS[cell](emb, hidden, batch_first=True)
+        self.cell = CELLS[cell](emb + (condition.width if condition else 0), hidden, batch_first=True)
         self.posterior = nn.Linear(hidden, 2 * latent, bias=False)
         self.norm = FixedScaleNorm(latent, norm) if norm else nn.Identity()
 
     def forward(self, batch: Text) -> Inference:
         """Return q(z given x) of the decoded code, and of every timestep where that is wanted."""
-        states, _ = self.cell(self.embedding(batch.tokens))
+        states, _ = self.cell(self._read(batch))
         # The network only looks back, so pads behind EOS change nothing.
         if not self.timestepwise:
             return Inference(self._head(states[torch.arange(len(batch), device=states.device), batch.lengths]))
@@ -80,6 +84,14 @@ class RecurrentEncoder(Encoder):
         found = self._head(states[mask])
         steps = self._family(_spread(found.mu, mask), _spread(found.logvar, mask))
         return Inference(combined(steps, mask, self.combine), steps, mask)
+
+    def _read(self, batch: Text) -> Tensor:
+        """Return what the cell reads: `[B, T, emb]`, and the condition beside every embedding."""
+        embedded = self.embedding(batch.tokens)
+        if self.condition is None:
+            return embedded
+        told = self.condition(batch.labels)[:, None].expand(-1, embedded.shape[1], -1)
+        return torch.cat([embedded, told.to(embedded.dtype)], -1)
 
     def _head(self, states: Tensor) -> Diagonal:
         mu, logvar = self.posterior(states).to(self.posterior.weight.dtype).chunk(2, dim=-1)

@@ -4,9 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
-from uncollapse.latent import Diagonal, Gaussian
+from uncollapse.latent import Diagonal, Gaussian, Labels
 
 State = tuple[Tensor, ...]
 """What a decoder remembers between steps: tensors whose first dimension is the row, so that rows can be picked."""
@@ -34,6 +35,10 @@ class Text(Protocol):
     @property
     def mask(self) -> Tensor:
         """Where there is something to predict, `[B, T - 1]`."""
+
+    @property
+    def labels(self) -> Labels:
+        """The class of every sentence in each label field."""
 
     def __len__(self) -> int:
         """Return the number of sentences B."""
@@ -63,11 +68,20 @@ class Encoder(nn.Module, ABC):
 
 
 class Decoder(nn.Module, ABC):
-    """From codes to the probability of a batch, at once (`forward`) or token by token (`start`, `step`)."""
+    """From codes to the probability of a batch, at once (`forward`) or token by token (`start`, `step`).
+
+    What it calls the code z is whatever it is given: of a conditional model, the code and the condition beside it (`VAE.given`).
+    """
 
     @abstractmethod
-    def forward(self, batch: Text, z: Tensor) -> Tensor:
-        """Return -log p(x given z) in nats, `[B, K]`, for codes `[B, K, Z]`."""
+    def forward(self, batch: Text, z: Tensor, inputs: Tensor | None = None) -> Tensor:
+        """Return -log p(x given z) in nats, `[B, K]`, for codes `[B, K, Z]`.
+
+        Args:
+            batch: what is to be written.
+            z: the codes.
+            inputs: what is read in place of the batch's own inputs, `[B, T - 1]` (scheduled sampling).
+        """
 
     @abstractmethod
     def start(self, z: Tensor) -> State:
@@ -76,6 +90,29 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token a row `[N]`; return the logits of the next `[N, V]` and the new state."""
+
+    @torch.no_grad()
+    def own_inputs(self, batch: Text, z: Tensor, forcing: float) -> Tensor:
+        """Return the inputs of a batch, `[B, T - 1]`, some replaced by what the decoder itself writes at that place.
+
+        Each place is the true token with probability `forcing`, else a draw from the decoder's own distribution given all that it
+        has read so far, its own tokens among it. What is read is no function of the weights, as the method has it.
+
+        Source: Bengio et al. 2015 (scheduled sampling), section 2.4.
+
+        Args:
+            batch: what is to be written.
+            z: codes `[B, Z]`.
+            forcing: the probability of the true token; BOS is always true.
+        """
+        true, state = batch.inputs, self.start(z)
+        keep = torch.rand(true.shape, device=true.device) < forcing
+        read = [true[:, 0]]
+        for t in range(1, true.shape[1]):
+            logits, state = self.step(read[-1], state)
+            own = torch.multinomial(logits.float().softmax(-1), 1)[:, 0]
+            read.append(torch.where(keep[:, t], true[:, t], own))
+        return torch.stack(read, 1)
 
 
 class NoEncoder(Encoder):

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,20 @@ from uncollapse.errors import TrainingError
 from uncollapse.evaluation.bounds import Scores, device_of, score
 from uncollapse.evaluation.evaluate import summarise
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
+from uncollapse.evaluation.transfer import transfer_metrics
 from uncollapse.model import VAE
-from uncollapse.objectives import Objective, Terms
+from uncollapse.objectives import Dream, Objective, Terms
 from uncollapse.run import RunFolder
-from uncollapse.schedules import constant
+from uncollapse.schedules import Schedule, constant
 from uncollapse.training.aggressive import InnerLoop, Phase
 from uncollapse.training.controller import Controller
+from uncollapse.training.dreams import Dreams
 from uncollapse.training.guards import Interrupted, frozen, stop_requests
 from uncollapse.training.plateau import Plateau
 from uncollapse.training.progress import Listener, Progress, Sums
 
 VALIDATION_MI_SENTENCES = 2000
+VALIDATION_ROWS = 200
 LOGGED = ("distortion", "rate", "nll_elbo", "ppl_elbo", "mi", "mi_se", "au")
 
 
@@ -56,7 +60,9 @@ class Trainer:
         train: TrainConfig,
         folder: RunFolder,
         listener: Listener,
+        lr_factor: Schedule = constant(1.0),  # noqa: B008
     ) -> None:
+        self.lr_factor = lr_factor
         self.model, self.objective, self.splits, self.folder, self.listener = (
             model,
             objective,
@@ -66,14 +72,14 @@ class Trainer:
         )
         self.optim, self.train = optim, train
         self.device = device_of(model)
-        words = {} if model.words is None else {"words": model.words}
         # what each optimizer trains: the encoder, and the decoder with all else
-        self.parts = {"encoder": model.encoder, "decoder": nn.ModuleDict({"decoder": model.decoder, **words})}
+        rest = {name: part for name, part in model.named_children() if name != "encoder"}
+        self.parts = {"encoder": model.encoder, "decoder": nn.ModuleDict(rest)}
         self.progress = Progress()
         self.plateau = Plateau(optim.patience, optim.decay_after, optim.max_decays)
         self.phase = Phase(train.aggressive, train.aggressive_steps, on=train.aggressive != "off")
         self.controller = Controller()
-        self.first_decoder = copy.deepcopy(model.decoder.state_dict()) if train.pretrain_epochs else None
+        self.first_decoder = copy.deepcopy(self.parts["decoder"].state_dict()) if train.pretrain_epochs else None
         self._make_optimizers()
 
     # -- the path -----------------------------------------------------------------------------------------------
@@ -121,10 +127,18 @@ class Trainer:
     def _step(self, batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> Terms:
         """Descend once along the gradient of the objective, with the optimizers given; the other weights are held."""
         held = [name for name in self.optimizers if name not in optimizers]
+        self._set_lr(self.lr * self.lr_factor(self._schedule_step))
         with frozen(self.parts[name] for name in held):
             self.model.zero_grad(set_to_none=True)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
-                terms = self._objective(self.model, batch, self._schedule_step, self.controller.factor)
+                terms = self._objective(
+                    self.model,
+                    batch,
+                    self._schedule_step,
+                    self.controller.factor,
+                    self._written(batch),
+                    self._dream(batch),
+                )
             terms.loss.backward()
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip or math.inf)
             if not bool(torch.isfinite(terms.loss.detach() + norm)):
@@ -157,7 +171,8 @@ class Trainer:
             "epoch": progress.epoch,
             "step": progress.step,
             "weight": progress.weight,
-            "lr": self.lr,
+            "teacher_forcing": self.objective.forcing(self._schedule_step),
+            "lr": self.lr * self.lr_factor(self._schedule_step),
             "seconds": progress.sums.seconds,
             "train": progress.sums.means(),
             "valid": valid,
@@ -168,7 +183,7 @@ class Trainer:
             entry["aggressive"] = self._check_phase(scores)
         pretraining = progress.epoch <= self.train.pretrain_epochs
         trained = progress.epoch - self.train.pretrain_epochs
-        entry["selection"] = self.objective.settled(scores.distortion, scores.rate)
+        entry["selection"] = self._selection(valid, scores)
         settled = self._schedule_step >= self.objective.settles
         advice = "pretrain" if pretraining else self.plateau.advise(entry["selection"], trained, settled)
         entry["advice"] = advice
@@ -182,13 +197,21 @@ class Trainer:
         self.folder.write_log([*self.folder.log(), entry])
         self.listener.epoch_ends(entry)
 
+    def _selection(self, valid: dict[str, float], scores: Scores) -> float:
+        """Return what the weights to keep are chosen by, the lower the better."""
+        if self.train.select == "last":
+            return -float(self.progress.epoch)
+        if self.train.select == "loss":
+            return self.objective.settled(scores.distortion, scores.rate)
+        return -valid[self.train.select]
+
     def _end_pretraining(self) -> None:
         """Keep the encoder, make the decoder anew, and begin as if for the first time.
 
         Source: Li et al. 2019 (a surprisingly effective fix), section 3.
         """
         assert self.first_decoder is not None
-        self.model.decoder.load_state_dict(self.first_decoder)
+        self.parts["decoder"].load_state_dict(self.first_decoder)
         self._make_optimizers()
 
     def _check_phase(self, scores: Scores) -> dict[str, float | bool]:
@@ -214,7 +237,8 @@ class Trainer:
         self.model.eval()
         scores = score(self.model, corpus)
         measured = summarise(corpus, scores, mi_sentences=VALIDATION_MI_SENTENCES)
-        return {key: measured[key] for key in LOGGED}, scores
+        converted = transfer_metrics(self.model, corpus, self.splits.longest, VALIDATION_ROWS)
+        return {key: measured[key] for key in LOGGED} | converted, scores
 
     # -- what it rests on ---------------------------------------------------------------------------------------
 
@@ -236,6 +260,22 @@ class Trainer:
     def _batch(self, index: np.ndarray) -> Batch:
         return self.splits.train.batch(index).to(self.device)
 
+    def _written(self, batch: Batch) -> Batch:
+        """Return what is decoded from the codes of a batch: its sentences, or forms of the same rows."""
+        if not self.objective.translate:
+            return batch
+        return self._batch(self.splits.train.siblings(batch.index, torch.rand(len(batch)).double().numpy()))
+
+    def _dream(self, batch: Batch) -> Dream | None:
+        """Return as many dreams as the batch has sentences, where the objective wants them now."""
+        if self._pretraining or not self.objective.dream(self._schedule_step):
+            return None
+        return self._dreams.draw(self.model, len(batch))
+
+    @cached_property
+    def _dreams(self) -> Dreams:
+        return Dreams(self.splits.train, self.splits.longest)
+
     @property
     def lr(self) -> float:
         """Return the learning rate after the decays so far."""
@@ -245,9 +285,11 @@ class Trainer:
         """Make fresh optimizers, of encoder and decoder apart, at the present learning rate."""
         made = {name: make_optimizer(part.parameters(), self.optim) for name, part in self.parts.items()}
         self.optimizers = {name: optimizer for name, optimizer in made.items() if optimizer is not None}
+
+    def _set_lr(self, lr: float) -> None:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = self.lr
+                group["lr"] = lr
 
     def _refuse(self, batch: Batch, terms: Terms) -> None:
         progress = self.progress

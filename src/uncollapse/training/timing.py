@@ -10,12 +10,14 @@ from uncollapse.data.splits import Splits
 from uncollapse.evaluation.bounds import device_of
 from uncollapse.model import VAE
 from uncollapse.objectives import Objective
+from uncollapse.training.dreams import Dreams
 
 
 def seconds_per_epoch(model: VAE, objective: Objective, splits: Splits, train: TrainConfig) -> float:
     """Measure a few training steps, without changing the model or the random state, and extrapolate to an epoch.
 
-    Batches are taken evenly from the shortest to the longest; validation is counted as a third of training a token.
+    Batches are taken evenly from the shortest to the longest, at the middle of the schedules; validation is counted as a third of
+    training a token.
     """
     corpus, device = splits.train, device_of(model)
     order = sorted(
@@ -24,13 +26,16 @@ def seconds_per_epoch(model: VAE, objective: Objective, splits: Splits, train: T
     )
     picked = [order[len(order) * share // 100] for share in (50, 10, 50, 90)]
     random, tokens, seconds = torch.get_rng_state(), 0, 0.0
+    middle = len(order) * train.epochs // 2
+    dreams = Dreams(corpus, splits.longest) if objective.dream(middle) else None
     moments = {name: buffer.clone() for name, buffer in model.named_buffers()}  # of batch normalisation
     model.train()
     for number, index in enumerate(picked):
         batch = corpus.batch(index).to(device)
         began = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bf16"):
-            terms = objective(model, batch, 0)
+            dream = dreams.draw(model, len(batch)) if dreams else None
+            terms = objective(model, batch, middle, dream=dream)
         terms.loss.backward()
         float(terms.loss.detach())
         if number:  # the first step also warms up

@@ -1,0 +1,193 @@
+"""The scores of the tense lab, and the honest ones beside them.
+
+The lab asks for two numbers: BLEU-4 on ten pairs, which all stand in training rows, and the Gaussian score. Both measure memory.
+What is added here says whether the model has learned to conjugate: verbs that it has never seen, how much of the tense is left in
+the code, and what it invents.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.labels import LabelSpace
+from uncollapse.data.morphology import TENSES, conjugate, is_regular
+from uncollapse.data.reading import Pair
+from uncollapse.data.splits import Splits
+from uncollapse.errors import UserError
+from uncollapse.evaluation.overlap import sentence_bleu
+from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.probe import linear_probe
+from uncollapse.evaluation.transfer import Conversions, conversions, off_diagonal
+from uncollapse.generation.decode import write
+from uncollapse.latent import Prior
+from uncollapse.model import VAE
+
+DRAWS, SETS = 100, 10
+TRAINING_ROWS = 200
+
+Row = tuple[str, ...]
+
+
+def tense_protocol(
+    model: VAE, splits: Splits, pairs: Sequence[Pair] = (), fitted: Prior | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Return the scores of a model of parallel forms; the keys are explained in docs/protocol.md.
+
+    Args:
+        model: told which form is which, in evaluation mode.
+        splits: rows of parallel forms; the test split is the held-out one.
+        pairs: what the lab converts; without any there is no `tense_bleu4`.
+        fitted: a prior fitted to the training codes, to be scored beside that of the model.
+        seed: of the draws.
+
+    Raises:
+        UserError: no rows of forms, or a model that is not told which is which.
+    """
+    train, field = splits.train, splits.train.form_field
+    if not field or model.condition is None or field not in model.condition.classes or not model.latent:
+        raise UserError("protocol tense: expected rows of parallel forms and a model that is told which form is which")
+    if not len(splits.test.forms):
+        raise UserError("protocol tense: expected complete rows in the test split, got none; raise data.max_length")
+    found = _lab(model, train, pairs, splits.longest) if pairs else {}
+    rows = {tuple(train.text(int(i)) for i in row) for row in train.forms}
+    for name, prior in {"gaussian": model.prior, "fitted": fitted}.items():
+        if prior is not None:
+            found |= inventions(invent(model, train, prior, splits.longest, seed), rows, name)
+    found |= _held_out(model, splits.test, splits.longest)
+    known = conversions(model, train, splits.longest, TRAINING_ROWS)
+    probe = linear_probe(*_codes(model, train), *_codes(model, splits.test))
+    return found | {
+        "training_exact": float(off_diagonal(known.exact).mean()),
+        "leak_accuracy": probe.accuracy,
+        "leak_majority": probe.majority,
+    }
+
+
+# -- the lab's pairs ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One pair of the lab, with what the model wrote."""
+
+    source: str
+    target: str
+    word: str
+    reference: str
+    written: str
+    bleu4: float
+
+
+def convert(model: VAE, corpus: Corpus, pairs: Sequence[Pair], longest: int) -> list[Converted]:
+    """Convert each word from z = mu, greedily."""
+    field, space = corpus.form_field, LabelSpace(corpus.label_names)
+    words = Corpus.from_texts([pair.word for pair in pairs], corpus.vocabulary)
+    sources = replace(words, labels={field: space.ids(field, [pair.source for pair in pairs])})
+    targets = torch.from_numpy(space.ids(field, [pair.target for pair in pairs]))
+    rows = write(model, posteriors(model, sources).mu, longest, {field: targets})
+    return [
+        Converted(p.source, p.target, p.word, p.reference, word, sentence_bleu(p.reference, word))
+        for p, word in zip(pairs, map(corpus.vocabulary.decode, rows), strict=True)
+    ]
+
+
+def _lab(model: VAE, corpus: Corpus, pairs: Sequence[Pair], longest: int) -> dict[str, Any]:
+    done = convert(model, corpus, pairs, longest)
+    by_target = {
+        name: float(np.mean([one.bleu4 for one in done if one.target == name]))
+        for name in dict.fromkeys(one.target for one in done)
+    }
+    return {
+        "tense_bleu4": float(np.mean([one.bleu4 for one in done])),
+        "tense_bleu4_by_target": by_target,
+        "tense_pairs": [vars(one) for one in done],
+    }
+
+
+# -- words from the prior -----------------------------------------------------------------------------------------------
+
+
+def invent(model: VAE, corpus: Corpus, prior: Prior, longest: int, seed: int) -> list[Row]:
+    """Decode every draw from a prior under every label: 10 sets of 100 rows."""
+    field = corpus.form_field
+    columns = []
+    for label in range(len(corpus.label_names[field])):
+        classes = {field: torch.full((DRAWS * SETS,), label)}
+        rows = write(model, prior.sample(DRAWS * SETS, seed, classes), longest, classes)
+        columns.append([corpus.vocabulary.decode(row) for row in rows])
+    return list(zip(*columns, strict=True))
+
+
+def inventions(invented: Sequence[Row], training: set[Row], name: str) -> dict[str, Any]:
+    """Score rows of invented words in sets of 100, as the lab does; means over the sets.
+
+    score: the share of draws whose forms are all those of one training row; distinct: how many different training rows they are;
+    new: the share of draws that are no training row, but what the rules of English make of their first form (of the four English
+    forms alone), new_distinct: how many different ones, in all draws; known: the share of words that stand in the training rows
+    at all.
+    """
+    hits = [row in training for row in invented]
+    sets = [slice(start, start + DRAWS) for start in range(0, len(invented), DRAWS)]
+    scores = [np.mean(hits[part]) for part in sets]
+    distinct = [len({row for row, hit in zip(invented[part], hits[part], strict=True) if hit}) for part in sets]
+    words = [{row[column] for row in training} for column in range(len(invented[0]))]
+    known = [form in words[column] for row in invented for column, form in enumerate(row)]
+    new = (
+        {row for row in set(invented) - training if row[0] and row == tuple(conjugate(row[0]))}
+        if len(words) == 4
+        else set()
+    )
+    return {
+        f"{name}_score": float(np.mean(scores)),
+        f"{name}_score_se": float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else 0.0,
+        f"{name}_distinct": float(np.mean(distinct)),
+        f"{name}_new": float(np.mean([row in new for row in invented])),
+        f"{name}_new_distinct": len(new),
+        f"{name}_known": float(np.mean(known)),
+        f"{name}_examples": [" ".join(row) for row in invented[:10]],
+    }
+
+
+# -- verbs never seen ---------------------------------------------------------------------------------------------------
+
+
+def _held_out(model: VAE, corpus: Corpus, longest: int) -> dict[str, Any]:
+    done = conversions(model, corpus, longest)
+    names = corpus.label_names[corpus.form_field]
+    return {
+        "heldout_rows": len(corpus.forms),
+        "heldout_exact": exact_share(done),
+        "heldout_bleu4": done.bleu4(),
+        "heldout_copied": done.copied,
+        "heldout_directions": {
+            f"{a}>{b}": float(done.exact[:, i, j].mean())
+            for i, a in enumerate(names)
+            for j, b in enumerate(names)
+            if i != j
+        },
+        "heldout_reconstructed": float(done.exact.diagonal(axis1=1, axis2=2).mean()),
+        **(_by_regularity(done, corpus) if names == TENSES else {}),
+    }
+
+
+def _by_regularity(done: Conversions, corpus: Corpus) -> dict[str, Any]:
+    regular = np.array([is_regular(tuple(corpus.text(int(i)) for i in row)) for row in corpus.forms])
+    return {
+        "heldout_exact_regular": exact_share(done, regular),
+        "heldout_exact_irregular": exact_share(done, ~regular),
+        "heldout_irregular_rows": int((~regular).sum()),
+    }
+
+
+def exact_share(done: Conversions, rows: np.ndarray | None = None) -> float:
+    """Return the share of right conversions from one form to another, of some rows; 0 where there are none."""
+    exact = done.exact if rows is None else done.exact[rows]
+    return float(off_diagonal(exact).mean()) if len(exact) else 0.0
+
+
+def _codes(model: VAE, corpus: Corpus) -> tuple[torch.Tensor, torch.Tensor]:
+    return posteriors(model, corpus).mu, torch.from_numpy(corpus.labels[corpus.form_field])
