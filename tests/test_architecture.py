@@ -13,7 +13,7 @@ import uncollapse as uc
 ROOT = Path(uc.__file__).parent
 EVERYTHING = {
     "errors", "config", "schedules", "latent", "data", "divergences", "nn", "model", "objectives", "generation",
-    "evaluation", "run", "training", "build", "launch", "reporting", "api", "bench", "cli",
+    "evaluation", "run", "training", "build", "launch", "reporting", "space", "api", "bench", "cli",
 }  # fmt: skip
 MAY_IMPORT = {
     "errors": set(),
@@ -43,6 +43,7 @@ MAY_IMPORT = {
         "training",
         "build",
     },
+    "space": {"data", "latent", "model", "generation", "evaluation", "run", "build"},
     "api": EVERYTHING - {"bench", "cli"},
     "bench": EVERYTHING - {"cli"},
     "cli": EVERYTHING,

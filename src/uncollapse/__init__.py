@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uncollapse.api import Run, load, train
     from uncollapse.errors import TrainingError, UserError
+    from uncollapse.generation.choose import Decoding
     from uncollapse.training.guards import Interrupted
 
 __version__ = "0.1.0"
-__all__ = ["Interrupted", "Run", "TrainingError", "UserError", "__version__", "load", "train"]
+__all__ = ["Decoding", "Interrupted", "Run", "TrainingError", "UserError", "__version__", "load", "train"]
 
 _HOMES = {
+    "Decoding": "uncollapse.generation.choose",
     "Interrupted": "uncollapse.training.guards",
     "Run": "uncollapse.api",
     "TrainingError": "uncollapse.errors",

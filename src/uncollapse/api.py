@@ -1,69 +1,36 @@
 """The Python face: train, load, and a run to use."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from uncollapse.build import build_device, build_splits, load_model, told
+from uncollapse.build import build_splits
 from uncollapse.config import Config, DataConfig, instead_of, merge
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import Asked
 from uncollapse.data.reading import Pair, pairs_file, read_pairs
 from uncollapse.data.splits import Splits, fingerprint
-from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError, nearest
 from uncollapse.evaluation.evaluate import Evaluation, Stage, evaluate, silent
 from uncollapse.evaluation.overlap import token_accuracy
-from uncollapse.evaluation.posterior import posteriors
 from uncollapse.evaluation.style import transfer_protocol
 from uncollapse.evaluation.tense import tense_protocol
 from uncollapse.evaluation.transfer import transfer_metrics
 from uncollapse.evaluation.twr import twr_protocol
-from uncollapse.generation.choose import STRATEGIES, Strategy
-from uncollapse.generation.decode import write
-from uncollapse.latent import UNLABELLED, Diagonal, Labels, Mixture
+from uncollapse.latent import Mixture
 from uncollapse.launch import changed_splits, launch
-from uncollapse.model import VAE
-from uncollapse.run import RunFolder
+from uncollapse.space import Space
 from uncollapse.training.progress import Listener
 
 
-class Run:
-    """A trained model and everything that is known about it.
-
-    Attributes:
-        folder: its files.
-        config: its settings.
-        recipe: the recipe's name.
-        remedies: the remedies' names.
-        vocabulary: its tokens.
-        told: the labels that its model is told; none where it is unconditional.
-        model: its best weights, in evaluation mode.
-    """
-
-    def __init__(self, path: str | Path, device: str = "auto") -> None:
-        self.folder = RunFolder(Path(path))
-        origin = self.folder.origin()
-        self.config, self.recipe, self.remedies = origin.config, origin.recipe, origin.remedies
-        self.vocabulary = self.folder.vocabulary()
-        self.told = told(self.config.model, self.folder.label_space())
-        self.device = build_device(device)
-        self.model: VAE = load_model(self.folder, self.config, self.vocabulary).to(self.device)
+class Run(Space):
+    """A finished run: its space to use, and the numbers that say how alive it is."""
 
     def __repr__(self) -> str:
         """Show where the run is and what it is."""
         return f"Run({str(self.folder.path)!r}, recipe={self.recipe!r}, remedies={list(self.remedies)})"
-
-    @property
-    def path(self) -> Path:
-        """Return the run folder."""
-        return self.folder.path
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -74,174 +41,6 @@ class Run:
     def log(self) -> list[dict[str, Any]]:
         """Return the training log, one entry an epoch."""
         return self.folder.log()
-
-    @cached_property
-    def _longest(self) -> int:
-        return int(self.folder.corpus()["train"]["longest"])
-
-    # -- the space ----------------------------------------------------------------------------------------------
-
-    def posterior(self, texts: Sequence[str], labels: Asked | None = None) -> Diagonal:
-        """Return q(z given x) of each sentence: mu and logvar `[N, Z]`, on the CPU.
-
-        Args:
-            texts: sentences, in the form of the training text (words separated by blanks, say).
-            labels: of a conditional run: `"past"`, `"tense=past"`, or `{"tense": …}` with one label for all sentences or a
-                list with one each.
-
-        Raises:
-            UserError: no sentence at all, a language model (which has no latent space), labels that are missing or unknown.
-        """
-        self._need_latent()
-        return posteriors(self.model, self._corpus(texts, labels))
-
-    def encode(self, texts: Sequence[str], labels: Asked | None = None) -> np.ndarray:
-        """Return the posterior mean of each sentence, `[N, Z]`; `labels` as in `posterior`."""
-        return self.posterior(texts, labels).mu.numpy()
-
-    def decode(
-        self,
-        z: np.ndarray | Tensor,
-        decode: Strategy = "greedy",
-        seed: int = 0,
-        labels: Asked | None = None,
-    ) -> list[str]:
-        """Write the sentence of each code.
-
-        Args:
-            z: codes, `[N, Z]`.
-            decode: `greedy`, or `sample` to draw each token from its probability.
-            seed: of the draws.
-            labels: of a conditional run, as in `posterior`.
-
-        Raises:
-            UserError: codes of another width, an unknown strategy, labels that are missing or unknown.
-        """
-        codes = torch.as_tensor(np.asarray(z), dtype=torch.float32)
-        if codes.ndim != 2 or codes.shape[1] != self.model.latent:
-            raise UserError(f"decode: expected codes of shape [N, {self.model.latent}], got {list(codes.shape)}")
-        return self._write(codes, decode, seed, self._classes(labels, len(codes)))
-
-    def reconstruct(
-        self, texts: Sequence[str], decode: Strategy = "greedy", seed: int = 0, labels: Asked | None = None
-    ) -> list[str]:
-        """Encode each sentence and decode its posterior mean; `labels` as in `posterior`."""
-        return self.decode(self.posterior(texts, labels).mu, decode, seed, labels)
-
-    def transfer(
-        self, texts: Sequence[str], source: Asked, target: Asked, decode: Strategy = "greedy", seed: int = 0
-    ) -> list[str]:
-        """Change the labels of sentences: encode each under `source`, decode its posterior mean under `target`.
-
-        Args:
-            texts: the sentences.
-            source: their labels, as in `posterior`.
-            target: the labels to be; fields that it does not name stay as they are.
-            decode: as in `decode`.
-            seed: as in `decode`.
-
-        Raises:
-            UserError: an unconditional run, unknown labels, letters that a run on characters does not know.
-        """
-        self.need_labels()
-        if self.vocabulary.level == "char":
-            self._refuse_letters(texts)
-        changed = {**self.told.read(source), **self.told.read(target)}
-        return self.decode(self.posterior(texts, source).mu, decode, seed, changed)
-
-    def sample(
-        self,
-        n: int = 5,
-        decode: Strategy = "sample",
-        seed: int = 0,
-        labels: Asked | None = None,
-        prior: str = "model",
-    ) -> list[str]:
-        """Draw sentences: z from the prior, then the sentence from z.
-
-        Args:
-            n: how many.
-            decode: as in `decode`.
-            seed: of all draws.
-            labels: of a conditional run, as in `posterior`; by default drawn as often as they occur in training.
-            prior: `model`, or `fitted`: the mixture fitted to the training codes (`train.fit_prior`).
-
-        Raises:
-            UserError: n below 1, unknown names, no fitted prior in the run.
-        """
-        if n < 1:
-            raise UserError(f"sample: expected at least one sentence, got {n}")
-        if prior not in ("model", "fitted"):
-            raise UserError(f"unknown prior {prior!r}: {nearest(prior, ('model', 'fitted'))}")
-        classes = self._drawn_classes(n, seed) if labels is None else self._classes(labels, n)
-        source = self.model.prior if prior == "model" else self.folder.load_prior()
-        with torch.inference_mode():
-            z = source.sample(n, seed, classes)
-        return self._write(z, decode, seed + 1, classes)
-
-    def unknown_words(self, texts: Iterable[str]) -> int:
-        """Count the tokens that are not in the vocabulary."""
-        return sum(i == UNK for text in texts for i in self.vocabulary.encode(text))
-
-    def _write(self, z: Tensor, strategy: str, seed: int, classes: Labels = UNLABELLED) -> list[str]:
-        if strategy not in STRATEGIES:
-            raise UserError(f"unknown decoding {strategy!r}: {nearest(strategy, STRATEGIES)}")
-        rows = write(self.model, z, self._longest, classes, STRATEGIES[strategy], seed)
-        return [self.vocabulary.decode(row) for row in rows]
-
-    def _classes(self, labels: Asked | None, count: int) -> Labels:
-        """Return the class of every sentence in every field that the model is told."""
-        if not self.told.names:
-            if labels:
-                raise UserError(f"{self.path}: the run is unconditional and takes no labels, got {labels!r}")
-            return UNLABELLED
-        if labels is None:
-            known = "; ".join(f"{field}: {', '.join(names)}" for field, names in self.told.names.items())
-            raise UserError(f"{self.path}: the run is conditional, expected labels ({known}), got none")
-        found = self.told.of_sentences(labels, count)
-        return {field: torch.from_numpy(classes) for field, classes in found.items()}
-
-    def _drawn_classes(self, n: int, seed: int) -> Labels:
-        """Draw the labels of sentences as often as they occur in training, each field by itself."""
-        found = {}
-        for number, (field, names) in enumerate(self.told.names.items()):
-            random = np.random.default_rng([seed, 2, number])
-            counts = self.folder.corpus()["train"]["labels"][field]
-            share = np.array([counts[name] for name in names], dtype=float)
-            found[field] = torch.from_numpy(random.choice(len(names), n, p=share / share.sum()))
-        return found
-
-    def _refuse_letters(self, texts: Sequence[str]) -> None:
-        for number, text in enumerate(texts, 1):
-            if strange := {c for c in self.vocabulary.split(text) if c not in self.vocabulary.ids}:
-                letters = " ".join(map(repr, sorted(strange)))
-                raise UserError(
-                    f"sentence {number}, {text!r}: expected letters that the run was trained on, got {letters}"
-                )
-
-    def _corpus(self, texts: Sequence[str], labels: Asked | None = None) -> Corpus:
-        if isinstance(texts, str):
-            raise UserError("expected a list of sentences, got one string; write [text]")
-        if not len(texts):
-            raise UserError("expected at least one sentence, got none")
-        corpus = Corpus.from_texts(texts, self.vocabulary)
-        classes = {field: values.numpy() for field, values in self._classes(labels, len(texts)).items()}
-        return replace(corpus, labels=classes, label_names=dict(self.told.names))
-
-    def need_labels(self) -> None:
-        """Raise UserError unless the run is conditional."""
-        if not self.told.names:
-            raise UserError(
-                f"{self.path}: expected a conditional run, but this one was trained without --model.condition"
-            )
-
-    def _need_latent(self) -> None:
-        if not self.model.latent:
-            raise UserError(
-                f"{self.path}: a language model (model.latent 0) has no latent space; use sample or evaluate"
-            )
-
-    # -- the numbers --------------------------------------------------------------------------------------------
 
     def splits(self, data: Mapping[str, Any] | None = None) -> tuple[Splits, list[str]]:
         """Read the run's data again, perhaps from another place.
@@ -357,7 +156,7 @@ class Run:
             "given": list(self.told.names),
             "same_as_training": split not in changed_splits(self.folder, splits),
         }
-        done.metrics.update(transfer_metrics(self.model, corpus, self._longest))
+        done.metrics.update(transfer_metrics(self.model, corpus, self.longest))
         if split in splits.floor and not self.told.names:  # the floor is that of p(x), not of p(x given labels)
             done.metrics["nll_floor"] = splits.floor[split]
         if log := self.log:

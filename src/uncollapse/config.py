@@ -41,7 +41,9 @@ class DataConfig:
     )
     directions: str = setting("", "of these pairs, in order, such as 'sp>p, sp>pg'")
     held_out: float = setting(0.05, "share of the training part split off for each missing split", 0.0001, 0.45)
-    level: Literal["word", "char"] = setting("word", "what a token is")
+    level: Literal["word", "char", "bpe"] = setting(
+        "word", "what a token is; bpe: subwords, learned from the training split"
+    )
     lowercase: bool = setting(False, "lower the case of the text")
     max_vocab: int = setting(20000, "keep the most frequent tokens of the training split", 1)
     min_count: int = setting(1, "tokens seen less often are unknown", 1)

@@ -104,6 +104,7 @@ class RunFolder:
             "level": vocabulary.level,
             "lowercase": vocabulary.lowercase,
             "tokens": list(vocabulary.tokens),
+            "subwords": vocabulary.subwords,
             "labels": {name: list(classes) for name, classes in splits.train.label_names.items()},
         }
         write_json(self.path / "vocab.json", content)
@@ -178,7 +179,7 @@ class RunFolder:
     def vocabulary(self) -> Vocabulary:
         """Read the vocabulary."""
         content = self._read_json("vocab.json")
-        return Vocabulary(tuple(content["tokens"]), content["level"], content["lowercase"])
+        return Vocabulary(tuple(content["tokens"]), content["level"], content["lowercase"], content.get("subwords", ""))
 
     def label_space(self) -> LabelSpace:
         """Read the labels of the data."""

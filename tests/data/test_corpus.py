@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from uncollapse.data.corpus import Corpus, ordered_batches, shuffled_batches
-from uncollapse.data.vocabulary import BOS, EOS, PAD, build_vocabulary
+from uncollapse.data.corpus import ordered_batches, shuffled_batches
+from uncollapse.data.vocabulary import BOS, EOS, PAD
 
 
 def test_a_batch_holds_the_sentences_between_bos_and_eos(corpus):
@@ -42,12 +42,6 @@ def test_the_order_is_a_function_of_seed_and_epoch_and_batches_are_of_like_lengt
     assert max(np.ptp(lengths[b]) for b in one) <= 1
     means = [lengths[b].mean() for b in one]
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3
-
-
-def test_long_sentences_are_counted_when_they_are_left_out():
-    texts = ["a", "a a a", "a a"]
-    found = Corpus.from_texts(texts, build_vocabulary(texts), max_length=2)
-    assert (found.left_out, found.texts()) == (1, ["a", "a a"])
 
 
 def test_a_subset_keeps_sentences_and_labels(corpus):

@@ -14,6 +14,22 @@ from uncollapse.errors import UserError
 from uncollapse.run import write_atomically
 
 
+def read_codes(path: Path) -> np.ndarray:
+    """Read codes `[N, Z]` from a .npy, or the means from a .npz that `encode` wrote.
+
+    Raises:
+        UserError: a file that holds no codes.
+    """
+    try:
+        found = np.load(path, allow_pickle=False)
+        codes = found["mu"] if isinstance(found, np.lib.npyio.NpzFile) else found
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: expected codes, a .npy [N, Z] or a .npz of encode ({error})") from None
+    if codes.ndim != 2 or codes.dtype.kind not in "fi":
+        raise UserError(f"{path}: expected codes of shape [N, Z], got {list(codes.shape)} of {codes.dtype}")
+    return codes
+
+
 def run(arguments: Sequence[str]) -> None:
     """Write mu and logvar of every sentence to a file, or mu as TSV to stdout."""
     parser = Parser("encode", "Write the codes of sentences: their posterior means.")

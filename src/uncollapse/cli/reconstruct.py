@@ -8,9 +8,9 @@ import numpy as np
 
 import uncollapse as uc
 from uncollapse.api import Run
+from uncollapse.cli.decoding import add_decoding, decoding, print_written
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import say
-from uncollapse.cli.sample import add_decoding
 from uncollapse.data.labels import Asked
 from uncollapse.data.reading import Texts, decode_lines, read_texts
 from uncollapse.errors import UserError
@@ -92,9 +92,10 @@ def run(arguments: Sequence[str]) -> None:
     add_label(parser, "without it FILE must hold labels, as the training file did")
     add_decoding(parser, "greedy")
     asked, _ = parser.parse(arguments)
+    how = decoding(asked)
     done = uc.load(asked.run)
     found = read_sentences(asked.file, done, asked.label)
     say_unknown(found.texts, done)
     labels = labels_given(asked.label, found, done)
-    for sentence in done.reconstruct(found.texts, asked.decode, asked.seed, labels):
-        print(sentence)
+    z = done.posterior(found.texts, labels).mu
+    print_written(done, z, how, asked.seed, labels, asked.json, [{"source": text} for text in found.texts])

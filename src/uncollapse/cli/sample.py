@@ -3,14 +3,8 @@
 from collections.abc import Sequence
 
 import uncollapse as uc
+from uncollapse.cli.decoding import add_decoding, decoding, print_written
 from uncollapse.cli.parser import Parser
-from uncollapse.generation.choose import STRATEGIES
-
-
-def add_decoding(parser: Parser, default: str) -> None:
-    """Add the flags of decoding."""
-    parser.add("--decode", default=default, metavar="NAME", help=f"{' or '.join(STRATEGIES)} (default {default})")
-    parser.add_seed()
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -32,6 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     add_decoding(parser, "sample")
     asked, _ = parser.parse(arguments)
+    how = decoding(asked)
     run = uc.load(asked.run)
-    for sentence in run.sample(asked.n, asked.decode, asked.seed, asked.label or None, asked.prior):
-        print(sentence)
+    z, labels = run.draw(asked.n, asked.seed, asked.label or None, asked.prior)
+    print_written(run, z, how, asked.seed + 1, labels, asked.json)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import uncollapse as uc
+from uncollapse.cli.decoding import add_decoding, decoding, print_written
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.reconstruct import add_sentences, labels_given, read_sentences, say_unknown
-from uncollapse.cli.sample import add_decoding
 from uncollapse.errors import UserError
 
 
@@ -24,12 +24,14 @@ def run(arguments: Sequence[str]) -> None:
     asked, _ = parser.parse(arguments)
     if not asked.to:
         raise UserError("transfer: expected --to LABEL")
+    how = decoding(asked)
     done = uc.load(asked.run)
     done.need_labels()
     given = vars(asked)["from"]
     found = read_sentences(asked.file, done, given)
     if done.vocabulary.level == "word":  # unknown letters are refused
         say_unknown(found.texts, done)
-    source = labels_given(given, found, done, "--from")
-    for sentence in done.transfer(found.texts, source or {}, asked.to, asked.decode, asked.seed):
-        print(sentence)
+    source = labels_given(given, found, done, "--from") or {}
+    target = done.changed(found.texts, source, asked.to)
+    z = done.posterior(found.texts, source).mu
+    print_written(done, z, how, asked.seed, target, asked.json, [{"source": text} for text in found.texts])

@@ -1,7 +1,7 @@
 """The corpus: sentences as flat arrays, and the batches made of them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -82,18 +82,16 @@ class Corpus:
     left_out: int = 0
 
     @staticmethod
-    def from_texts(texts: Iterable[str], vocabulary: Vocabulary, max_length: int | None = None) -> "Corpus":
-        """Encode texts; those of more than `max_length` tokens are left out and counted."""
-        chunks, lengths, left_out = [], [], 0
-        for text in texts:
-            ids = vocabulary.encode(text)
-            if max_length is not None and len(ids) > max_length:
-                left_out += 1
-                continue
-            chunks.append(np.asarray(ids, dtype=np.int32))
-            lengths.append(len(ids))
-        flat = np.concatenate(chunks) if chunks else np.zeros(0, np.int32)
-        return Corpus(flat, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), vocabulary, left_out=left_out)
+    def from_texts(texts: Iterable[str], vocabulary: Vocabulary) -> "Corpus":
+        """Encode texts."""
+        return Corpus.from_ids(vocabulary.encode_all(texts), vocabulary)
+
+    @staticmethod
+    def from_ids(sentences: Iterable[Sequence[int] | np.ndarray], vocabulary: Vocabulary) -> "Corpus":
+        """Take sentences as token ids, without BOS and EOS."""
+        pieces = [np.asarray(ids, dtype=np.int32) for ids in sentences]
+        flat = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+        return Corpus(flat, np.cumsum([0, *map(len, pieces)], dtype=np.int64), vocabulary)
 
     def __len__(self) -> int:
         """Return the number of sentences."""
@@ -169,12 +167,10 @@ class Corpus:
 
     def subset(self, indices: np.ndarray) -> "Corpus":
         """Return the corpus of the sentences at `indices`, in that order."""
-        pieces = [self.ids(int(i)) for i in indices]
-        flat = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
-        offsets = np.concatenate([[0], np.cumsum([len(p) for p in pieces])]).astype(np.int64)
         labels = {name: values[indices] for name, values in self.labels.items()}
         rows = self.rows[indices] if len(self.rows) else self.rows
-        return Corpus(flat, offsets, self.vocabulary, labels, self.label_names, rows)
+        taken = Corpus.from_ids((self.ids(int(i)) for i in indices), self.vocabulary)
+        return replace(taken, labels=labels, label_names=self.label_names, rows=rows)
 
 
 def shuffled_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:

@@ -1,17 +1,23 @@
-"""The vocabulary: tokens to ids and back."""
+"""The vocabulary: tokens to ids and back. A token is a word, a character or a subword."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from itertools import takewhile
+from typing import TYPE_CHECKING, Literal
+
+from uncollapse.errors import UserError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 WRITTEN_UNKNOWNS = ("<unk>", "_UNK")
 """How corpora write an unknown word; both are read as the unknown token."""
 
-Level = Literal["word", "char"]
+Level = Literal["word", "char", "bpe"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +26,16 @@ class Vocabulary:
 
     Attributes:
         tokens: token of every id; the first four are `SPECIALS`.
-        level: what a token is, a word (between blanks) or a character.
+        level: what a token is, a word (between blanks), a character or a subword.
         lowercase: whether text is lowered before it is read.
+        subwords: of level bpe, how text is cut: a tokenizer of the library `tokenizers`, as its JSON. Its ids are those of
+            `tokens` less the specials.
     """
 
     tokens: tuple[str, ...]
     level: Level = "word"
     lowercase: bool = False
+    subwords: str = ""
 
     def __len__(self) -> int:
         """Return the number of tokens V, specials included."""
@@ -41,27 +50,33 @@ class Vocabulary:
             ids.update(dict.fromkeys((*SPECIALS, *_unknowns(self.lowercase)), UNK))
         return ids
 
-    def split(self, text: str) -> Sequence[str]:
-        """Cut a text into tokens."""
-        return tokenise(text, self.level, self.lowercase)
+    @cached_property
+    def _cutter(self) -> "Tokenizer":
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self.subwords)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text's tokens, without BOS and EOS."""
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Iterable[str]) -> list[list[int]]:
+        """Return the ids of the tokens of every text."""
+        if self.level == "bpe":
+            lowered = [text.strip().lower() if self.lowercase else text.strip() for text in texts]
+            return [[i + len(SPECIALS) for i in found.ids] for found in self._cutter.encode_batch(lowered)]
         ids = self.ids
-        return [ids.get(token, UNK) for token in self.split(text)]
+        return [[ids.get(token, UNK) for token in tokenise(text, self.level, self.lowercase)] for text in texts]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of the ids up to the first EOS; pads and BOS are skipped."""
-        tokens = []
-        for i in ids:
-            if i == EOS:
-                break
-            if i not in (PAD, BOS):
-                tokens.append(self.tokens[i])
-        return (" " if self.level == "word" else "").join(tokens)
+        shown = [i for i in takewhile(lambda i: i != EOS, ids) if i not in (PAD, BOS)]
+        if self.level == "bpe":
+            return self._cutter.decode([i - len(SPECIALS) for i in shown if i >= len(SPECIALS)]).strip()
+        return (" " if self.level == "word" else "").join(self.tokens[i] for i in shown)
 
 
-def tokenise(text: str, level: Level, lowercase: bool) -> Sequence[str]:
+def tokenise(text: str, level: Literal["word", "char"], lowercase: bool) -> Sequence[str]:
     """Cut a text into words (between blanks, without an outer <s> and </s>) or characters (outer blanks removed)."""
     text = text.lower() if lowercase else text
     if level == "char":
@@ -88,14 +103,43 @@ def build_vocabulary(
 
     Args:
         texts: the training split, and nothing else.
-        level: word or character.
+        level: word, character or subword.
         lowercase: lower the case first.
         max_size: how many tokens to keep, specials not counted.
-        min_count: rarer tokens become unknown.
+        min_count: rarer tokens become unknown (subwords: are not formed).
     """
+    if level == "bpe":
+        return _learn_subwords(texts, lowercase, max_size, min_count)
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(tokenise(text, level, lowercase))
     reserved = {*SPECIALS, *_unknowns(lowercase)} if level == "word" else set()
     kept = [t for t, n in counts.most_common() if n >= min_count and t not in reserved]
     return Vocabulary((*SPECIALS, *kept[:max_size]), level, lowercase)
+
+
+def _learn_subwords(texts: Iterable[str], lowercase: bool, max_size: int, min_count: int) -> Vocabulary:
+    """Learn byte-pair encoding over bytes, so that no text is unknown.
+
+    Source: Sennrich, Haddow & Birch 2016; over bytes as Radford et al. 2019, section 2.2.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if max_size < len(alphabet):
+        raise UserError(
+            f"data.max_vocab: expected at least {len(alphabet)} for data.level bpe, a token a byte, got {max_size}"
+        )
+    cutter = Tokenizer(models.BPE())
+    cutter.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # the first word is written as any other
+    cutter.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=max_size,
+        min_frequency=min_count,
+        initial_alphabet=sorted(alphabet),
+        special_tokens=[],
+        show_progress=False,
+    )
+    cutter.train_from_iterator((text.strip().lower() if lowercase else text.strip() for text in texts), trainer)
+    tokens = sorted(cutter.get_vocab().items(), key=lambda item: item[1])
+    return Vocabulary((*SPECIALS, *(token for token, _ in tokens)), "bpe", lowercase, cutter.to_str())

@@ -88,6 +88,23 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
     return Scores(pool(posteriors)[back], z, distortion, rate)
 
 
+@torch.inference_mode()
+def log_likelihoods(model: VAE, corpus: Corpus, z: Tensor) -> Tensor:
+    """Return log p(x given z) of every sentence with its own code `[N, Z]`, `[N]`, nats.
+
+    Args:
+        model: in evaluation mode.
+        corpus: sentences; empty ones, too, which consist of EOS.
+        z: a code each.
+    """
+    device = device_of(model)
+    found = torch.empty(len(corpus))
+    for index in ordered_batches(corpus.lengths, _rows(corpus)) if len(corpus) else []:
+        batch = corpus.batch(index).to(device)
+        found[index] = -model.distortion(batch, z[index][:, None].to(device))[:, 0].cpu()
+    return found
+
+
 def _rows(corpus: Corpus) -> int:
     return max(1, min(256, TOKENS_AT_A_TIME // int(corpus.lengths.max())))
 

@@ -1,0 +1,410 @@
+"""The latent space of a finished run, to use: from sentences to codes, from code to code, from codes to sentences."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncollapse.build import build_device, load_model, told
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.labels import Asked
+from uncollapse.data.vocabulary import UNK, tokenise
+from uncollapse.errors import UserError, nearest
+from uncollapse.evaluation.bounds import log_likelihoods
+from uncollapse.evaluation.posterior import posteriors
+from uncollapse.generation import moves
+from uncollapse.generation.choose import Decoding, Strategy
+from uncollapse.generation.decode import write_all
+from uncollapse.latent import UNLABELLED, Diagonal, Labels
+from uncollapse.model import VAE
+from uncollapse.run import RunFolder
+
+How = Decoding | Strategy
+"""How to decode: `Decoding(...)`, or the name of a strategy with its defaults."""
+
+Point = str | np.ndarray | Tensor
+"""A place in the space: a sentence, which stands for its posterior mean, or a code `[Z]`."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence that was written.
+
+    Attributes:
+        text: it.
+        log_prob: log p(text given its code), in nats, EOS counted.
+        tokens: predicted tokens, EOS counted.
+    """
+
+    text: str
+    log_prob: float
+    tokens: int
+
+
+class Space:
+    """A trained model, what its tokens and labels mean, and the moves in its latent space.
+
+    Attributes:
+        folder: its files.
+        config: its settings.
+        recipe: the recipe's name.
+        remedies: the remedies' names.
+        vocabulary: its tokens.
+        told: the labels that its model is told; none where it is unconditional.
+        model: its best weights, in evaluation mode.
+    """
+
+    def __init__(self, path: str | Path, device: str = "auto") -> None:
+        self.folder = RunFolder(Path(path))
+        origin = self.folder.origin()
+        self.config, self.recipe, self.remedies = origin.config, origin.recipe, origin.remedies
+        self.vocabulary = self.folder.vocabulary()
+        self.told = told(self.config.model, self.folder.label_space())
+        self.device = build_device(device)
+        self.model: VAE = load_model(self.folder, self.config, self.vocabulary).to(self.device)
+
+    @property
+    def path(self) -> Path:
+        """Return the run folder."""
+        return self.folder.path
+
+    @cached_property
+    def longest(self) -> int:
+        """Return the most tokens of a training sentence, EOS not counted: where decoding stops unless told otherwise."""
+        return int(self.folder.corpus()["train"]["longest"])
+
+    # -- from sentences to codes ----------------------------------------------------------------------------------
+
+    def posterior(self, texts: Sequence[str], labels: Asked | None = None) -> Diagonal:
+        """Return q(z given x) of each sentence: mu and logvar `[N, Z]`, on the CPU.
+
+        Args:
+            texts: sentences, in the form of the training text (words separated by blanks, say).
+            labels: of a conditional run: `"past"`, `"tense=past"`, or `{"tense": …}` with one label for all sentences or a
+                list with one each.
+
+        Raises:
+            UserError: no sentence at all, a language model (which has no latent space), labels that are missing or unknown.
+        """
+        self.need_latent()
+        return posteriors(self.model, self._corpus(texts, labels))
+
+    def encode(self, texts: Sequence[str], labels: Asked | None = None) -> np.ndarray:
+        """Return the posterior mean of each sentence, `[N, Z]`; `labels` as in `posterior`."""
+        return self.posterior(texts, labels).mu.numpy()
+
+    def mean_code(self, texts: Sequence[str], labels: Asked | None = None) -> np.ndarray:
+        """Return the mean of the posterior means of a group of sentences, `[Z]`; `labels` as in `posterior`."""
+        return self.encode(texts, labels).mean(0)
+
+    def draw(
+        self, n: int, seed: int = 0, labels: Asked | None = None, prior: str = "model"
+    ) -> tuple[Tensor, Asked | None]:
+        """Draw codes from the prior.
+
+        Args:
+            n: how many.
+            seed: of all draws.
+            labels: of a conditional run, as in `posterior`; by default drawn as often as they occur in training.
+            prior: `model`, or `fitted`: the mixture fitted to the training codes (`train.fit_prior`).
+
+        Returns:
+            codes `[n, Z]`, and the label of each (None for an unconditional run).
+
+        Raises:
+            UserError: n below 1, unknown names, no fitted prior in the run.
+        """
+        if n < 1:
+            raise UserError(f"sample: expected at least one sentence, got {n}")
+        if prior not in ("model", "fitted"):
+            raise UserError(f"unknown prior {prior!r}: {nearest(prior, ('model', 'fitted'))}")
+        classes = self._drawn_classes(n, seed) if labels is None else self._classes(labels, n)
+        source = self.model.prior if prior == "model" else self.folder.load_prior()
+        with torch.inference_mode():
+            z = source.sample(n, seed, classes)
+        names = self.told.names
+        return z, ({f: [names[f][i] for i in classes[f].tolist()] for f in names} if names else None)
+
+    # -- from code to code ----------------------------------------------------------------------------------------
+
+    def between(
+        self,
+        a: Point | None = None,
+        b: Point | None = None,
+        steps: int = 8,
+        path: str = "line",
+        seed: int = 0,
+        labels: Asked | None = None,
+    ) -> Tensor:
+        """Return codes on the way from a to b, both among them, `[steps, Z]`.
+
+        Args:
+            a: where it begins; a draw from the prior by default.
+            b: where it ends; another draw by default.
+            steps: codes, at least 2.
+            path: `line`, or `arc` about the origin (spherical interpolation).
+            seed: of the draws.
+            labels: of a conditional run, as in `posterior`, one for all.
+
+        Raises:
+            UserError: fewer than 2 steps, an unknown path, codes of another width.
+        """
+        if path not in moves.PATHS:
+            raise UserError(f"unknown path {path!r}: {nearest(path, moves.PATHS)}")
+        if steps < 2:
+            raise UserError(f"interpolate: expected at least 2 steps, its two ends, got {steps}")
+        self.need_latent()
+        drawn = self.draw(2, seed, labels)[0]
+        begin, end = (drawn[i] if point is None else self.code(point, labels) for i, point in enumerate((a, b)))
+        return moves.PATHS[path](begin, end, steps)
+
+    def along(
+        self,
+        dimension: int,
+        start: Point | None = None,
+        steps: int = 7,
+        span: float = 3.0,
+        labels: Asked | None = None,
+    ) -> Tensor:
+        """Return copies of a code whose one dimension goes from -span to span, `[steps, Z]`.
+
+        Args:
+            dimension: which, from 0.
+            start: the code that is walked from; the origin by default.
+            steps: codes, at least 2.
+            span: half the length of the walk; the standard deviation of N(0, I) is 1.
+            labels: of a conditional run, as in `posterior`.
+
+        Raises:
+            UserError: no such dimension, fewer than 2 steps.
+        """
+        self.need_latent()
+        if not 0 <= dimension < self.model.latent:
+            raise UserError(f"walk: expected a dimension from 0 to {self.model.latent - 1}, got {dimension}")
+        if steps < 2:
+            raise UserError(f"walk: expected at least 2 steps, got {steps}")
+        origin = torch.zeros(self.model.latent) if start is None else self.code(start, labels)
+        return moves.walk(origin, dimension, span, steps)
+
+    def code(self, point: Point, labels: Asked | None = None) -> Tensor:
+        """Return the code `[Z]` of a place; `labels` as in `posterior`.
+
+        Raises:
+            UserError: a code of another width.
+        """
+        if isinstance(point, str):
+            return self.posterior([point], labels).mu[0]
+        code = torch.as_tensor(np.asarray(point), dtype=torch.float32)
+        if code.shape != (self.model.latent,):
+            raise UserError(f"expected a sentence or a code of shape [{self.model.latent}], got {list(code.shape)}")
+        return code
+
+    # -- from codes to sentences ----------------------------------------------------------------------------------
+
+    def decode(
+        self, z: np.ndarray | Tensor, decode: How = "greedy", seed: int = 0, labels: Asked | None = None
+    ) -> list[str]:
+        """Write the sentence of each code.
+
+        Args:
+            z: codes, `[N, Z]`.
+            decode: the name of a strategy, such as `beam`, or a `Decoding` with its settings.
+            seed: of the draws.
+            labels: of a conditional run, as in `posterior`.
+
+        Raises:
+            UserError: codes of another width, an unknown strategy, labels that are missing or unknown.
+        """
+        written = self._write(*self._given(z, labels), decode, seed)
+        return [self.vocabulary.decode(best[0]) for best in written]
+
+    def candidates(
+        self, z: np.ndarray | Tensor, decode: How = "greedy", seed: int = 0, labels: Asked | None = None
+    ) -> list[list[Sentence]]:
+        """Write the n best sentences of each code (one unless by a beam with `n_best`), the best first, with their scores.
+
+        Arguments and errors as in `decode`.
+        """
+        codes, classes = self._given(z, labels)
+        written = self._write(codes, classes, decode, seed)
+        owner = torch.tensor([i for i, best in enumerate(written) for _ in best], dtype=torch.long)
+        rows = [ids for best in written for ids in best]
+        corpus = Corpus.from_ids(rows, self.vocabulary)
+        labelled = replace(corpus, labels={f: c[owner].numpy() for f, c in classes.items()})
+        found = iter(
+            Sentence(self.vocabulary.decode(ids), float(log_prob), len(ids) + 1)
+            for ids, log_prob in zip(rows, log_likelihoods(self.model, labelled, codes[owner]), strict=True)
+        )
+        return [[next(found) for _ in best] for best in written]
+
+    def reconstruct(
+        self, texts: Sequence[str], decode: How = "greedy", seed: int = 0, labels: Asked | None = None
+    ) -> list[str]:
+        """Encode each sentence and decode its posterior mean; `labels` as in `posterior`."""
+        return self.decode(self.posterior(texts, labels).mu, decode, seed, labels)
+
+    def transfer(
+        self, texts: Sequence[str], source: Asked, target: Asked, decode: How = "greedy", seed: int = 0
+    ) -> list[str]:
+        """Change the labels of sentences: encode each under `source`, decode its posterior mean under `target`.
+
+        Args:
+            texts: the sentences.
+            source: their labels, as in `posterior`.
+            target: the labels to be; fields that it does not name stay as they are.
+            decode: as in `decode`.
+            seed: as in `decode`.
+
+        Raises:
+            UserError: an unconditional run, unknown labels, letters that a run on characters does not know.
+        """
+        labels = self.changed(texts, source, target)
+        return self.decode(self.posterior(texts, source).mu, decode, seed, labels)
+
+    def changed(self, texts: Sequence[str], source: Asked, target: Asked) -> Asked:
+        """Return the labels that `transfer` decodes under; errors as there."""
+        self.need_labels()
+        if self.vocabulary.level == "char":
+            self._refuse_letters(texts)
+        return {**self.told.read(source), **self.told.read(target)}
+
+    def sample(
+        self,
+        n: int = 5,
+        decode: How = "sample",
+        seed: int = 0,
+        labels: Asked | None = None,
+        prior: str = "model",
+    ) -> list[str]:
+        """Draw sentences: z from the prior (arguments as in `draw`), then the sentence from z."""
+        z, drawn = self.draw(n, seed, labels, prior)
+        return self.decode(z, decode, seed + 1, drawn)
+
+    def interpolate(
+        self,
+        a: Point | None = None,
+        b: Point | None = None,
+        steps: int = 8,
+        path: str = "line",
+        decode: How = "greedy",
+        seed: int = 0,
+        labels: Asked | None = None,
+    ) -> list[str]:
+        """Write the sentences on the way from a to b, both ends among them; arguments as in `between` and `decode`."""
+        return self.decode(self.between(a, b, steps, path, seed, labels), decode, seed + 1, labels)
+
+    def analogy(
+        self, a: Point, b: Point, c: Point, decode: How = "greedy", seed: int = 0, labels: Asked | None = None
+    ) -> str:
+        """Write what stands to c as a stands to b: the sentence of a - b + c."""
+        code = moves.analogy(*(self.code(point, labels) for point in (a, b, c)))
+        return self.decode(code[None], decode, seed, labels)[0]
+
+    def walk(
+        self,
+        dimension: int,
+        start: Point | None = None,
+        steps: int = 7,
+        span: float = 3.0,
+        decode: How = "greedy",
+        seed: int = 0,
+        labels: Asked | None = None,
+    ) -> list[str]:
+        """Write the sentences along one dimension; arguments as in `along` and `decode`."""
+        return self.decode(self.along(dimension, start, steps, span, labels), decode, seed, labels)
+
+    def neighbours(
+        self,
+        point: Point,
+        among: Sequence[str],
+        n: int = 5,
+        cosine: bool = False,
+        labels: Asked | None = None,
+        among_labels: Asked | None = None,
+    ) -> list[tuple[float, str]]:
+        """Return the distances and the texts of the sentences whose codes lie nearest, the nearest first.
+
+        Args:
+            point: a sentence or a code.
+            among: the sentences to look among.
+            n: how many.
+            cosine: by 1 - cos of the angle, not by the Euclidean distance.
+            labels: of the sentence, for a conditional run, as in `posterior`.
+            among_labels: of the sentences looked among.
+        """
+        codes = self.posterior(among, among_labels).mu
+        distance, index = moves.neighbours(self.code(point, labels), codes, n, cosine)
+        return [(d, among[i]) for d, i in zip(distance.tolist(), index.tolist(), strict=True)]
+
+    # -- what may be asked for ------------------------------------------------------------------------------------
+
+    def unknown_words(self, texts: Iterable[str]) -> int:
+        """Count the tokens that are not in the vocabulary."""
+        return sum(i == UNK for text in texts for i in self.vocabulary.encode(text))
+
+    def need_labels(self) -> None:
+        """Raise UserError unless the run is conditional."""
+        if not self.told.names:
+            raise UserError(
+                f"{self.path}: expected a conditional run, but this one was trained without --model.condition"
+            )
+
+    def need_latent(self) -> None:
+        """Raise UserError for a language model."""
+        if not self.model.latent:
+            raise UserError(
+                f"{self.path}: a language model (model.latent 0) has no latent space; use sample or evaluate"
+            )
+
+    def _given(self, z: np.ndarray | Tensor, labels: Asked | None) -> tuple[Tensor, Labels]:
+        codes = torch.as_tensor(np.asarray(z), dtype=torch.float32)
+        if codes.ndim != 2 or codes.shape[1] != self.model.latent:
+            raise UserError(f"decode: expected codes of shape [N, {self.model.latent}], got {list(codes.shape)}")
+        return codes, self._classes(labels, len(codes))
+
+    def _write(self, z: Tensor, classes: Labels, decode: How, seed: int) -> list[list[list[int]]]:
+        how = decode if isinstance(decode, Decoding) else Decoding(decode)
+        return write_all(self.model, z, self.longest, classes, how, seed)
+
+    def _classes(self, labels: Asked | None, count: int) -> Labels:
+        """Return the class of every sentence in every field that the model is told."""
+        if not self.told.names:
+            if labels:
+                raise UserError(f"{self.path}: the run is unconditional and takes no labels, got {labels!r}")
+            return UNLABELLED
+        if labels is None:
+            known = "; ".join(f"{field}: {', '.join(names)}" for field, names in self.told.names.items())
+            raise UserError(f"{self.path}: the run is conditional, expected labels ({known}), got none")
+        found = self.told.of_sentences(labels, count)
+        return {field: torch.from_numpy(classes) for field, classes in found.items()}
+
+    def _drawn_classes(self, n: int, seed: int) -> Labels:
+        """Draw the labels of sentences as often as they occur in training, each field by itself."""
+        found = {}
+        for number, (field, names) in enumerate(self.told.names.items()):
+            random = np.random.default_rng([seed, 2, number])
+            counts = self.folder.corpus()["train"]["labels"][field]
+            share = np.array([counts[name] for name in names], dtype=float)
+            found[field] = torch.from_numpy(random.choice(len(names), n, p=share / share.sum()))
+        return found
+
+    def _refuse_letters(self, texts: Sequence[str]) -> None:
+        for number, text in enumerate(texts, 1):
+            if strange := set(tokenise(text, "char", self.vocabulary.lowercase)) - set(self.vocabulary.ids):
+                letters = " ".join(map(repr, sorted(strange)))
+                raise UserError(
+                    f"sentence {number}, {text!r}: expected letters that the run was trained on, got {letters}"
+                )
+
+    def _corpus(self, texts: Sequence[str], labels: Asked | None = None) -> Corpus:
+        if isinstance(texts, str):
+            raise UserError("expected a list of sentences, got one string; write [text]")
+        if not len(texts):
+            raise UserError("expected at least one sentence, got none")
+        corpus = Corpus.from_texts(texts, self.vocabulary)
+        classes = {field: values.numpy() for field, values in self._classes(labels, len(texts)).items()}
+        return replace(corpus, labels=classes, label_names=dict(self.told.names))
