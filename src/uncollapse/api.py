@@ -13,8 +13,12 @@ from uncollapse.data.labels import Asked
 from uncollapse.data.reading import Pair, pairs_file, read_pairs
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.errors import UserError, nearest
+from uncollapse.evaluation.aggregate import aggregate_protocol
+from uncollapse.evaluation.diversity import diversity_protocol
 from uncollapse.evaluation.evaluate import Evaluation, Stage, evaluate, silent
+from uncollapse.evaluation.groups import probe_protocol
 from uncollapse.evaluation.overlap import token_accuracy
+from uncollapse.evaluation.reconstruction import reconstruction_protocol
 from uncollapse.evaluation.style import transfer_protocol
 from uncollapse.evaluation.tense import tense_protocol
 from uncollapse.evaluation.transfer import transfer_metrics
@@ -94,10 +98,10 @@ class Run(Space):
         seed: int = 0,
         data: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Return the numbers of one of `PROTOCOLS`, and their names as `by_protocol`; see docs/protocol.md.
+        """Return the numbers of one of `PROTOCOLS`; see docs/protocol.md.
 
         Args:
-            name: `twr`, `tense` or `transfer`.
+            name: of the protocol.
             splits: the run's data.
             split: which of them (the tense lab always holds the test split out).
             seed: of all draws.
@@ -106,15 +110,36 @@ class Run(Space):
         Raises:
             UserError: an unknown name, or a run that the protocol is not for.
         """
+        model, corpus = self.model, choose_split(splits, split)
         choices: dict[str, Callable[[], dict[str, Any]]] = {
-            "twr": lambda: dict(twr_protocol(self.model, choose_split(splits, split))),
-            "tense": lambda: tense_protocol(self.model, splits, self._pairs(data), self._fitted(), seed),
-            "transfer": lambda: transfer_protocol(self.model, splits, split, seed),
+            "reconstruction": lambda: reconstruction_protocol(model, splits, split, seed),
+            "aggregate": lambda: aggregate_protocol(model, splits, split, seed),
+            "samples": lambda: diversity_protocol(model, splits, split, seed),
+            "probe": lambda: probe_protocol(model, splits, split, seed),
+            "twr": lambda: dict(twr_protocol(model, corpus)),
+            "tense": lambda: tense_protocol(model, splits, self._pairs(data), self._fitted(), seed),
+            "transfer": lambda: transfer_protocol(model, splits, split, seed),
         }
         if name not in choices:
             raise UserError(f"unknown protocol {name!r}: {nearest(name, choices)}")
-        found = choices[name]()
-        return {**found, "by_protocol": sorted(found)}
+        return choices[name]()
+
+    def protocols(self, splits: Splits) -> list[str]:
+        """Return the names of the protocols that say something about this run on its data: what `evaluate --all` runs."""
+        forms, timestepwise = (
+            splits.train.form_field,
+            self.config.model.decode != "last" or self.config.objective.where != "last",
+        )
+        fits = {
+            "reconstruction": bool(self.model.latent),
+            "aggregate": bool(self.model.latent),
+            "samples": True,
+            "probe": bool(self.model.latent and splits.train.labels),
+            "twr": timestepwise,
+            "tense": bool(forms) and forms in self.told.names,
+            "transfer": bool(self.told.names) and not forms,
+        }
+        return [name for name in PROTOCOLS if fits[name]]
 
     def _pairs(self, data: Mapping[str, Any] | None) -> list[Pair]:
         """Return the pairs that the tense lab converts, or none."""
@@ -146,8 +171,12 @@ class Run(Space):
         iw_sentences: int | None = 500,
         seed: int = 0,
         stage: Stage = silent,
+        found: Mapping[str, Any] = {},
     ) -> Evaluation:
-        """Evaluate on splits already read; write `metrics.json`; return the numbers of every sentence too."""
+        """Evaluate on splits already read; write `metrics.json`; return the numbers of every sentence too.
+
+        What protocols `found` on the same split is written beside it, and what others found before stays.
+        """
         corpus = choose_split(splits, split)
         done = evaluate(self.model, corpus, iw_samples, iw_sentences, seed, stage)
         done.metrics["protocol"] = {
@@ -161,17 +190,18 @@ class Run(Space):
             done.metrics["nll_floor"] = splits.floor[split]
         if log := self.log:
             done.metrics["epochs"], done.metrics["weight_final"] = log[-1]["epoch"], log[-1]["weight"]
+        done.metrics.update(found)
         # what a protocol measured on the same sentences stays
         before = self.metrics.get(split, {})
-        if before.get("protocol", {}).get("fingerprint") == done.metrics["protocol"]["fingerprint"]:
-            kept = before.get("by_protocol", [])
-            self.folder.write_metrics(split, {**{k: before[k] for k in kept}, "by_protocol": kept, **done.metrics})
-        else:
-            self.folder.write_metrics(split, done.metrics)
+        same = before.get("protocol", {}).get("fingerprint") == done.metrics["protocol"]["fingerprint"]
+        kept = before.get("by_protocol", []) if same else []
+        names = sorted({*kept, *found} - {"by_protocol"})
+        written = {**{key: before[key] for key in kept}, **done.metrics, **({"by_protocol": names} if names else {})}
+        self.folder.write_metrics(split, written)
         return done
 
 
-PROTOCOLS = ("twr", "tense", "transfer")
+PROTOCOLS = ("reconstruction", "aggregate", "samples", "probe", "twr", "tense", "transfer")
 """What can be measured besides the evaluation that every run gets."""
 
 

@@ -101,10 +101,11 @@ def measure(run: Run, iw_samples: int, iw_sentences: int | None) -> dict[str, An
     asked = (iw_samples if run.model.latent else 1, iw_sentences)
     if "accuracy" not in metrics or (metrics["iw_samples"], metrics["asked_sentences"]) != asked:
         splits, _ = run.splits()
-        metrics = run.evaluate_on(splits, "test", iw_samples, iw_sentences).metrics
+        lab = run.model.latent and splits.train.form_field in run.told.names
+        found = run.by_protocol("tense", splits) if lab else {}
+        metrics = run.evaluate_on(splits, "test", iw_samples, iw_sentences, found=found).metrics
         metrics["accuracy"] = run.accuracy(splits.test) if run.model.latent else 0.0
-        if run.model.latent and splits.train.form_field in run.told.names:
-            metrics.update(run.by_protocol("tense", splits))
+        metrics["by_protocol"] = sorted(found)
         metrics["seconds"] = sum(entry["seconds"] for entry in run.log)
         metrics["state"], metrics["asked_sentences"] = judge(metrics).state, iw_sentences
         run.folder.write_metrics("test", metrics)

@@ -24,8 +24,8 @@ from uncollapse.data.reading import pairs_file, read_pairs
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError
-from uncollapse.evaluation.aggregate import fit_mixture
 from uncollapse.evaluation.bounds import score
+from uncollapse.evaluation.mixture import fit_mixture
 from uncollapse.model import VAE
 from uncollapse.objectives import Objective
 from uncollapse.run import Origin, RunFolder

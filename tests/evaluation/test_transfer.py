@@ -12,7 +12,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.morphology import conjugate
 from uncollapse.data.reading import Texts
 from uncollapse.data.vocabulary import build_vocabulary
-from uncollapse.evaluation.aggregate import fit_mixture
+from uncollapse.evaluation.mixture import fit_mixture
 from uncollapse.evaluation.overlap import sentence_bleu
 from uncollapse.evaluation.probe import linear_probe
 from uncollapse.evaluation.style import train_classifier

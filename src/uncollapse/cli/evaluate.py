@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import uncollapse as uc
 from uncollapse.api import PROTOCOLS, choose_split
@@ -12,7 +13,8 @@ from uncollapse.errors import UserError, nearest
 from uncollapse.evaluation.evaluate import Evaluation, expected_seconds
 from uncollapse.evaluation.verdict import judge
 from uncollapse.launch import spell_time
-from uncollapse.reporting.table import evaluation_table, print_table, protocol_tables
+from uncollapse.reporting.protocols import protocol_tables
+from uncollapse.reporting.table import evaluation_table, print_table
 from uncollapse.run import write_atomically
 
 
@@ -39,9 +41,11 @@ def run(arguments: Sequence[str]) -> None:
         "--protocol",
         default="",
         metavar="NAME",
-        help="also: twr, the TWR-VAE paper's own numbers (not a bound); tense, the scores of the tense lab; transfer, a "
-        "classifier's view of changed labels",
+        help="also: reconstruction, by length; aggregate, the codes beside the prior; samples, how varied and new; probe, "
+        "what the code knows of labels; twr, the TWR-VAE paper's own numbers (not a bound); tense, the scores of the tense lab; "
+        "transfer, a classifier's view of changed labels",
     )
+    parser.add("--all", action="store_true", help="every protocol that fits the run")
     parser.add("--json", action="store_true", help="print JSON instead of a table")
     parser.add("--per-sentence", default="", metavar="FILE", help="also write one row a sentence (TSV)")
     parser.add_settings(["data.path", "data.valid", "data.test", "data.pairs", "data.directions"])
@@ -58,19 +62,22 @@ def run(arguments: Sequence[str]) -> None:
     for remark in remarks:
         say(remark)
     corpus = choose_split(splits, asked.split)
-    if asked.protocol == "twr":
+    if asked.all and asked.protocol:
+        raise UserError("expected --all or --protocol, got both")
+    names = done.protocols(splits) if asked.all else [asked.protocol] if asked.protocol else []
+    if "twr" in names:
         say("the numbers of the TWR paper's protocol are not a bound")
     # what cannot be measured is said before the long evaluation
     data = settings.get("data")
-    found = done.by_protocol(asked.protocol, splits, asked.split, asked.seed, data) if asked.protocol else {}
+    found: dict[str, Any] = {}
+    for name in names:
+        say(f"protocol {name}")
+        found |= done.by_protocol(name, splits, asked.split, asked.seed, data)
     say(
         f"about {spell_time(expected_seconds(done.model, corpus, asked.iw_samples, sentences))} for {len(corpus):,} sentences"
     )
     with Bars() as bars:
-        result = done.evaluate_on(splits, asked.split, asked.iw_samples, sentences, asked.seed, bars.stage)
-    if found:
-        result.metrics.update(found)
-        done.folder.write_metrics(asked.split, result.metrics)
+        result = done.evaluate_on(splits, asked.split, asked.iw_samples, sentences, asked.seed, bars.stage, found)
     if asked.per_sentence:
         write_atomically(Path(asked.per_sentence), _rows(result, corpus.texts()).encode())
     if asked.json:

@@ -122,7 +122,7 @@ def load_splits(
 ) -> Splits:
     """Read or make the data that the `data` settings of a run name; see `config.DataConfig` for each.
 
-    The vocabulary and the labels are those of a finished run, or are built from the data.
+    The vocabulary and the labels are those of a finished run; what it does not know is built from the data.
 
     Raises:
         UserError: no source or two, and whatever the readers refuse.
@@ -141,7 +141,8 @@ def load_splits(
     )
     if vocabulary is None:
         vocabulary = build_vocabulary(parts["train"].texts, level, lowercase, max_vocab, min_count)
-    space = space or _label_space(parts)
+    known = space.names if space else {}
+    space = LabelSpace({**_label_space(parts).names, **known})
     corpora = {part: _encode(texts, vocabulary, max_length, space, part) for part, texts in parts.items()}
     remarks += [
         f"{part}: {corpus.left_out:,} of {len(parts[part].texts):,} sentences are longer than data.max_length "

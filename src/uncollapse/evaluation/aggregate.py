@@ -1,60 +1,114 @@
-"""The aggregate posterior: a Gaussian mixture fitted to the codes of a corpus, to sample from where N(0, I) has holes."""
+"""The aggregate posterior q(z) = mean over sentences of q(z given x), and how much of z the decoder uses."""
 
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.latent import Mixture
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.splits import Splits
+from uncollapse.divergences import kl
+from uncollapse.errors import UserError
+from uncollapse.evaluation.bounds import Scores, chosen, device_of, log_likelihoods, score, seeded, standard_error
+from uncollapse.evaluation.posterior import sentence_mutual_information
+from uncollapse.latent import StandardNormal
+from uncollapse.model import VAE
 
-RIDGE = 1e-4
-"""Added to the variances, so that a component on few codes stays a density."""
-ROUNDS = 100
-TOLERANCE = 1e-5
+DRAWS = 5
+"""Draws of every sentence that moments are averaged over (Prokhorov et al. 2019, section 4)."""
+SENTENCES = 10_000
 
 
-def fit_mixture(z: Tensor, components: int, seed: int = 0) -> Mixture:
-    """Fit a mixture of Gaussians with full covariances to codes `[N, Z]` by expectation maximisation.
-
-    It begins from a hard assignment to seeded centres, each drawn with a probability in proportion to its squared distance from
-    those before it, and ends when the mean log density gains less than 1e-5 or after 100 rounds. One component is the sample mean
-    and covariance.
-
-    Source: Dempster, Laird & Rubin 1977; Arthur & Vassilvitskii 2007 (the centres).
+def aggregate_protocol(model: VAE, splits: Splits, split: str, seed: int = 0) -> dict[str, Any]:
+    """Return what the codes of a whole split look like beside the prior, and what they are worth to the decoder.
 
     Args:
-        z: at least one code; draws from q, not means, so that the width of the posteriors counts.
-        components: C, at most N.
-        seed: of the centres.
+        model: in evaluation mode.
+        splits: the run's data.
+        split: which of them; at most 10,000 of its sentences.
+        seed: of all draws.
+
+    Returns:
+        aggregate_logdet: log det Cov of draws from q(z), mean over 5 draws of all sentences; aggregate_mean_sq: squared norm of
+        their mean, likewise; aggregate_mismatch: KL of a Gaussian of these moments from N(0, I), where that is the prior;
+        aggregate_kl (and _se): Monte Carlo KL(q(z), p(z)), which is rate - mi; z_use (and _se): by how much the distortion rises
+        where every sentence is decoded from the code of another; rate_by_dimension, where the prior is a standard normal.
+
+    Raises:
+        UserError: a language model, or a split of no more sentences than dimensions.
     """
-    codes = z.double()
-    centres = _centres(codes, min(components, len(codes)), seed)
-    shares = torch.nn.functional.one_hot(torch.cdist(codes, centres).argmin(1), len(centres)).double()
-    before = -torch.inf
-    for _ in range(ROUNDS):
-        mixture = _maximise(codes, shares)
-        joint = mixture.components(codes)
-        density = joint.logsumexp(1, keepdim=True)
-        shares, now = (joint - density).exp(), float(density.mean())
-        if now - before < TOLERANCE:
-            break
-        before = now
-    return mixture.float()
+    if not model.latent:
+        raise UserError("protocol aggregate: a language model (model.latent 0) has no codes")
+    corpus = splits[split].subset(chosen(len(splits[split]), SENTENCES, seed))
+    if len(corpus) <= model.latent:
+        raise UserError(
+            f"protocol aggregate: expected more sentences in {split} than dimensions, {model.latent}, got {len(corpus)}"
+        )
+    scores = score(model, corpus, seed)
+    divergence = aggregate_divergence(model, corpus, scores)
+    use = z_use(model, corpus, scores, seed)
+    draws = scores.posterior.at(model.prior.noise(len(corpus), DRAWS, seeded(seed + 1)))
+    moments = [_moments(draws[:, k].double()) for k in range(DRAWS)]
+    found: dict[str, Any] = {
+        "aggregate_logdet": _mean(float(torch.logdet(covariance)) for _, covariance in moments),
+        "aggregate_mean_sq": _mean(float(mean.square().sum()) for mean, _ in moments),
+        "aggregate_kl": float(divergence.mean()),
+        "aggregate_kl_se": standard_error(divergence),
+        "z_use": float(use.mean()),
+        "z_use_se": standard_error(use),
+    }
+    if isinstance(model.prior, StandardNormal):
+        found["aggregate_mismatch"] = _mean(mismatch(mean, covariance) for mean, covariance in moments)
+        found["rate_by_dimension"] = _rate_by_dimension(model, scores)
+    return found
 
 
-def _centres(codes: Tensor, count: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    chosen = codes[torch.randint(len(codes), (1,), generator=generator)]
-    while len(chosen) < count:
-        far = torch.cdist(codes, chosen).min(1).values.square()
-        far = far + far.mean() * 1e-6 + 1e-30  # equal codes too can be drawn
-        chosen = torch.cat([chosen, codes[torch.multinomial(far, 1, generator=generator)]])
-    return chosen
+def _moments(z: Tensor) -> tuple[Tensor, Tensor]:
+    return z.mean(0), torch.atleast_2d(torch.cov(z.T))
 
 
-def _maximise(codes: Tensor, shares: Tensor) -> Mixture:
-    """Return the mixture of the codes shared out as `[N, C]`."""
-    total = shares.sum(0).clamp(min=1e-10)
-    means = shares.T @ codes / total[:, None]
-    centred = codes[:, None] - means
-    covariances = torch.einsum("nc,nci,ncj->cij", shares, centred, centred) / total[:, None, None]
-    ridge = RIDGE * torch.eye(codes.shape[1], dtype=codes.dtype)
-    return Mixture(total / total.sum(), means, torch.linalg.cholesky(covariances + ridge))
+def mismatch(mean: Tensor, covariance: Tensor) -> float:
+    """Return KL(N(m, C), N(0, I)) = 1/2 (tr C + |m|^2 - Z - log det C), nats."""
+    return 0.5 * float(covariance.trace() + mean.square().sum() - len(mean) - torch.logdet(covariance))
+
+
+@torch.inference_mode()
+def aggregate_divergence(model: VAE, corpus: Corpus, scores: Scores) -> Tensor:
+    """Return log q(z_i) - log p(z_i) of the draw of every sentence, `[N]`, nats: its mean estimates KL(q(z), p(z)).
+
+    log q(z_i) is pooled over all sentences given; the estimate is biased upwards as the pooled MI is downwards, since
+
+        log q(z_i) - log p(z_i) = [log q(z_i given x_i) - log p(z_i)] - mi_i.
+
+    Source: Hoffman & Johnson 2016, section 3.
+    """
+    z, device = scores.z[:, None], device_of(model)
+    labels = {field: torch.from_numpy(classes).to(device) for field, classes in corpus.labels.items()}
+    own = scores.posterior.log_prob(z) - model.prior.log_prob(z.to(device), labels).cpu()
+    return own[:, 0].double() - sentence_mutual_information(scores.posterior, scores.z)
+
+
+@torch.inference_mode()
+def z_use(model: VAE, corpus: Corpus, scores: Scores, seed: int = 0) -> Tensor:
+    """Return the distortion of every sentence from the code of another, less that from its own, `[N]`, nats.
+
+    The others are the next in a seeded cycle through all sentences, so that no sentence keeps its code. 0 where the decoder
+    ignores z; it may exceed the mutual information, since a wrong code misleads more than none.
+    """
+    cycle = np.random.default_rng(seed).permutation(len(corpus))
+    other = np.empty_like(cycle)
+    other[cycle] = np.roll(cycle, 1)
+    return -log_likelihoods(model, corpus, scores.z[other]).double() - scores.distortion.double()
+
+
+def _rate_by_dimension(model: VAE, scores: Scores) -> list[float]:
+    prior = model.prior.beside(scores.posterior, {})
+    return kl(scores.posterior, prior).double().mean(0).tolist()
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return math.fsum(found) / len(found)

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 SMALL = 0.1
 """What stands in for a count of 0: Chen & Cherry 2014, smoothing method 1."""
@@ -36,11 +36,90 @@ def sentence_bleu(reference: Sequence[Hashable], written: Sequence[Hashable]) ->
     Source: Papineni et al. 2002; Chen & Cherry 2014 (method 1), as in NLTK.
     """
     orders, weight = (3, 0.33) if len(reference) == 3 else (4, 0.25)
-    total = 0.0
+    hits = []
     for order in range(1, orders + 1):
         have, want = ngrams(written, order), ngrams(reference, order)
-        right = (have & want).total()
-        if order == 1 and not right:
-            return 0.0
-        total += weight * math.log((right or SMALL) / max(1, have.total()))
-    return math.exp(total + min(0.0, 1 - len(reference) / len(written)))
+        hits.append(((have & want).total(), have.total()))
+    return _bleu(hits, weight, len(reference), len(written))
+
+
+def _bleu(hits: Sequence[tuple[int, int]], weight: float, reference: int, written: int) -> float:
+    """Return BLEU from the hits and the count of n-grams of each order, one weight for all, and the two lengths."""
+    if not hits[0][0]:
+        return 0.0
+    precision = sum(weight * math.log((right or SMALL) / max(1, count)) for right, count in hits)
+    return math.exp(precision + min(0.0, 1 - reference / written))
+
+
+def self_bleu(sentences: Sequence[Sequence[Hashable]], orders: int = 4) -> float:
+    """Return the mean BLEU of each sentence with all the others as its references: 1 where all are alike, low where they differ.
+
+    The reference length is that of the other sentence nearest in length (the shorter of two). Smoothing as in `sentence_bleu`.
+
+    Source: Zhu et al. 2018 (Texygen), section 3.
+    """
+    if len(sentences) < 2:
+        return 0.0
+    counts = [[ngrams(sentence, order) for order in range(1, orders + 1)] for sentence in sentences]
+    most = [_two_most(one[order] for one in counts) for order in range(orders)]
+    lengths = Counter(map(len, sentences))
+    total = 0.0
+    for sentence, own in zip(sentences, counts, strict=True):
+        hits = [
+            (sum(min(n, _most_elsewhere(most[order][gram], n)) for gram, n in own[order].items()), own[order].total())
+            for order in range(orders)
+        ]
+        size = len(sentence)
+        others = (n for n, count in lengths.items() if count > (n == size))
+        total += _bleu(hits, 1 / orders, min(others, key=lambda n: (abs(n - size), n)), size)
+    return total / len(sentences)
+
+
+def _two_most(counts: Iterable[Counter[tuple[Hashable, ...]]]) -> dict[tuple[Hashable, ...], tuple[int, int]]:
+    """Return how often each n-gram stands in the two sentences that have most of it."""
+    most: dict[tuple[Hashable, ...], tuple[int, int]] = {}
+    for one in counts:
+        for gram, n in one.items():
+            first, second = most.get(gram, (0, 0))
+            most[gram] = (n, first) if n > first else (first, max(second, n))
+    return most
+
+
+def _most_elsewhere(most: tuple[int, int], own: int) -> int:
+    first, second = most
+    return second if own == first else first
+
+
+def rouge(reference: Sequence[Hashable], written: Sequence[Hashable], order: int) -> float:
+    """Return the F1 of the n-grams of one order: 2 P R / (P + R); 0 where one of the two has none.
+
+    Source: Lin 2004, section 2, with clipped counts; F1 as in the package rouge-score.
+    """
+    have, want = ngrams(written, order), ngrams(reference, order)
+    both = have.total() + want.total()
+    return 2 * (have & want).total() / both if have and want else 0.0
+
+
+def corpus_bleu(
+    references: Sequence[str], written: Sequence[str], orders: int, tokenise: str = "none"
+) -> tuple[float, str]:
+    """Return the corpus BLEU (0 to 100) of sentences with one reference each, and sacreBLEU's signature.
+
+    Args:
+        references: what was meant.
+        written: what was written.
+        orders: longest n-grams, 2 for BLEU-2, 4 for BLEU-4.
+        tokenise: sacreBLEU's tokeniser; `none` where blanks separate the tokens.
+
+    Source: Papineni et al. 2002; Post 2018 (sacreBLEU).
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    bleu = BLEU(max_ngram_order=orders, tokenize=tokenise, force=True)
+    return bleu.corpus_score(list(written), [list(references)]).score, str(bleu.get_signature())
+
+
+def distinct(sentences: Iterable[Sequence[Hashable]], order: int) -> float:
+    """Return the share of different n-grams among all n-grams of some sentences (Li et al. 2016, section 5)."""
+    found = sum((ngrams(sentence, order) for sentence in sentences), Counter())
+    return len(found) / found.total() if found else 0.0

@@ -1,0 +1,76 @@
+"""How varied and how new sentences drawn from a model are, beside as many real ones; no other model is needed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.splits import Splits
+from uncollapse.evaluation.bounds import chosen
+from uncollapse.evaluation.overlap import distinct, self_bleu
+from uncollapse.evaluation.transfer import classes_of
+from uncollapse.generation.choose import Decoding
+from uncollapse.generation.decode import write
+from uncollapse.model import VAE
+
+SAMPLE = Decoding("sample")
+
+
+def diversity_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
+    """Draw sentences, z ~ p(z) and then x ~ p(x given z), and measure them beside real ones.
+
+    Args:
+        model: in evaluation mode; a conditional one is given the labels of training sentences.
+        splits: the run's data.
+        split: where the real ones are from.
+        seed: of all draws.
+        sentences: how many of each at most.
+
+    Returns:
+        samples: two rows, `model` and `real`, of `diversity`.
+    """
+    few = chosen(len(splits[split]), sentences, seed)
+    real = [splits[split].ids(int(i)).tolist() for i in few]
+    drawn = draw(model, splits, len(real), seed)
+    training = sentences_of(splits.train)
+    return {
+        "samples": [
+            {"of": "model", **diversity(drawn, training)},
+            {"of": "real", **diversity(real, training)},
+        ]
+    }
+
+
+def draw(model: VAE, splits: Splits, count: int, seed: int = 0, how: Decoding = SAMPLE) -> list[list[int]]:
+    """Draw sentences from the model: z from the prior, under the labels of training sentences drawn at random."""
+    origins = np.random.default_rng([seed, 4]).integers(len(splits.train), size=count)
+    labels = classes_of(splits.train, origins, {})
+    return write(model, model.prior.sample(count, seed, labels), splits.longest, labels, how, seed + 1)
+
+
+def sentences_of(corpus: Corpus) -> set[tuple[int, ...]]:
+    """Return the different sentences of a corpus."""
+    return {tuple(corpus.ids(i).tolist()) for i in range(len(corpus))}
+
+
+def diversity(sentences: Sequence[Sequence[int]], training: set[tuple[int, ...]]) -> dict[str, Any]:
+    """Measure some sentences, token ids each.
+
+    Returns:
+        sentences; distinct1, distinct2: the share of different n-grams among all; self_bleu4; unique: the share of different
+        sentences; copied: the share that stand in the training text; empty: the share without a token; length_mean and length_sd,
+        in tokens.
+    """
+    lengths = [len(one) for one in sentences]
+    return {
+        "sentences": len(sentences),
+        "distinct1": distinct(sentences, 1),
+        "distinct2": distinct(sentences, 2),
+        "self_bleu4": self_bleu(sentences),
+        "unique": len({tuple(one) for one in sentences}) / len(sentences),
+        "copied": float(np.mean([tuple(one) in training for one in sentences])),
+        "empty": float(np.mean([not one for one in sentences])),
+        "length_mean": float(np.mean(lengths)),
+        "length_sd": float(np.std(lengths)),
+    }

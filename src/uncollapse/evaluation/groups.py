@@ -1,0 +1,97 @@
+"""What the code knows of a label that nobody told it: a linear probe, and the mean codes of the label's groups."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.splits import Splits
+from uncollapse.errors import UserError
+from uncollapse.evaluation.bounds import chosen, log_likelihoods
+from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.probe import linear_probe
+from uncollapse.evaluation.style import train_classifier
+from uncollapse.evaluation.transfer import classes_of
+from uncollapse.generation.choose import Decoding
+from uncollapse.generation.decode import write
+from uncollapse.model import VAE
+
+FITTED = 10_000
+"""Training sentences whose codes are probed and averaged."""
+WRITTEN = 200
+"""Sentences written from each mean code."""
+
+
+def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
+    """Return, for every label field of the data, what the posterior means know of it.
+
+    The mean code of a class is that of training sentences. Scoring: the class of a sentence is taken to be the one whose mean
+    code gives it the highest log p(x given z). Decoding: sentences are drawn from p(x given z) at each mean code; a classifier
+    of words and pairs of words, trained on the training sentences, says of which class they are.
+
+    Args:
+        model: in evaluation mode.
+        splits: the run's data, with labels.
+        split: which of them is judged.
+        seed: of all choices and draws.
+        sentences: how many at most.
+
+    Returns:
+        probes: a row for every field: `field, classes, majority` (the share of the class most frequent in training), `probe`
+        (accuracy of a linear classifier on mu), `scoring`, `decoding` and `classifier` (its accuracy on real sentences). Scoring
+        and decoding are left out for a field that the decoder is told.
+
+    Raises:
+        UserError: a language model, or data without labels.
+
+    Source: Prokhorov et al. 2019, section 5 (group means); Alain & Bengio 2017 (probes).
+    """
+    if not model.latent:
+        raise UserError("protocol probe: a language model (model.latent 0) has no codes to probe")
+    train = splits.train.subset(chosen(len(splits.train), FITTED, seed))
+    corpus = splits[split].subset(chosen(len(splits[split]), sentences, seed))
+    if not train.labels:
+        raise UserError("protocol probe: expected data with labels (.tsv, .jsonl, rows of forms), got none")
+    codes, held = posteriors(model, train).mu, posteriors(model, corpus).mu
+    told = model.condition.classes if model.condition else {}
+    rows = []
+    for field, names in train.label_names.items():
+        classes, true = torch.from_numpy(train.labels[field]), torch.from_numpy(corpus.labels[field])
+        found = linear_probe(codes, classes, held, true)
+        row = {"field": field, "classes": len(names), "majority": found.majority, "probe": found.accuracy}
+        if field not in told:
+            means = torch.stack([_mean_code(codes, classes == c) for c in range(len(names))])
+            row |= {
+                "scoring": _scoring(model, corpus, means, true),
+                **_decoding(model, splits, corpus, field, means, seed),
+            }
+        rows.append(row)
+    return {"probes": rows}
+
+
+def _mean_code(codes: Tensor, inside: Tensor) -> Tensor:
+    """Return the mean code of a class; of all sentences where the class has none."""
+    return codes[inside].mean(0) if inside.any() else codes.mean(0)
+
+
+def _scoring(model: VAE, corpus: Corpus, means: Tensor, true: Tensor) -> float:
+    """Return the share of sentences that are most probable under the mean code of their own class."""
+    scores = [log_likelihoods(model, corpus, mean.expand(len(corpus), -1)) for mean in means]
+    return float((torch.stack(scores, 1).argmax(1) == true).double().mean())
+
+
+def _decoding(model: VAE, splits: Splits, corpus: Corpus, field: str, means: Tensor, seed: int) -> dict[str, float]:
+    """Return how many of the sentences drawn at the mean codes are seen to be of their class, and how well the judge sees."""
+    classifier = train_classifier(splits.train, field, seed)
+    random, right = np.random.default_rng([seed, 3]), []
+    for c, mean in enumerate(means):
+        of_class = np.flatnonzero(splits.train.labels[field] == c)
+        if not len(of_class):
+            continue
+        labels = classes_of(splits.train, random.choice(of_class, WRITTEN), {})  # of a model that is told other fields
+        written = write(model, mean.expand(WRITTEN, -1), splits.longest, labels, Decoding("sample"), seed + c)
+        right.append(float(np.mean(classifier.predict(written) == c)))
+    real = classifier.predict([corpus.ids(i).tolist() for i in range(len(corpus))])
+    return {"decoding": float(np.mean(right)), "classifier": float(np.mean(real == corpus.labels[field]))}

@@ -1,0 +1,112 @@
+"""Tables of what the protocols of `evaluate` find."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+# what a protocol may add: metric -> (digits, what it is)
+PROTOCOL_ROWS = {
+    "aggregate_kl": (3, "nats: KL(q(z), p(z)) = rate - mi, of all codes from the prior"),
+    "aggregate_mismatch": (3, "nats: the share of it that their mean and covariance make"),
+    "aggregate_logdet": (2, "log det Cov of sampled z; 0 for N(0, I)"),
+    "aggregate_mean_sq": (3, "squared norm of the mean of sampled z; 0 for N(0, I)"),
+    "z_use": (3, "nats lost by decoding from the code of another sentence"),
+    "tense_bleu4": (4, "the lab's BLEU-4, mean over its pairs"),
+    "gaussian_score": (3, "share of draws from the prior whose forms are a training row; 10 sets of 100"),
+    "gaussian_distinct": (1, "distinct training rows in 100 draws"),
+    "gaussian_new": (3, "share that is no training row, but well-formed English"),
+    "gaussian_known": (3, "share of words that occur in training"),
+    "fitted_score": (3, "the same under the prior fitted to the training codes"),
+    "fitted_distinct": (1, ""),
+    "fitted_new": (3, ""),
+    "fitted_known": (3, ""),
+    "training_exact": (3, "exact conversions of the first 200 training rows, all directions"),
+    "heldout_exact": (3, "exact conversions of verbs never seen, all directions"),
+    "heldout_exact_regular": (3, "of regular verbs"),
+    "heldout_exact_irregular": (3, "of irregular verbs"),
+    "heldout_bleu4": (4, "mean BLEU-4 of these conversions"),
+    "heldout_copied": (3, "share whose source came back where another form was right"),
+    "heldout_reconstructed": (3, "exact reconstructions of verbs never seen"),
+    "transfer_exact": (3, "exact conversions between forms of this split"),
+    "transfer_bleu4": (4, "mean BLEU-4 of these"),
+    "transfer_copied": (3, "share whose source came back where another form was right"),
+    "classifier_accuracy": (3, "of a classifier of n-grams on real sentences"),
+    "transfer_accuracy": (3, "share of transferred sentences in which it sees the new label"),
+    "transfer_self_bleu4": (3, "mean BLEU-4 of a transferred sentence with its source"),
+    "reconstruction_accuracy": (3, "share of reconstructions in which it sees the label kept"),
+    "reconstruction_bleu4": (3, "mean BLEU-4 of these with their source"),
+    "leak_accuracy": (3, "label read from z by a linear probe, on sentences it was not fitted to"),
+    "leak_majority": (3, "what saying the most frequent label would reach"),
+}
+
+
+# what a protocol may add as rows: metric -> title
+ROW_TABLES = {
+    "reconstruction": "greedy reconstructions, by tokens of the sentence; BLEU and ROUGE in percent",
+    "samples": "draws from the prior beside real sentences",
+    "probes": "labels: majority and linear probe on mu; scoring and decoding at the mean code of each class",
+}
+
+
+def protocol_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """Return what a protocol added to an evaluation: scores, directions, the lab's pairs, examples."""
+    tables = []
+    scores = [(name, digits, what) for name, (digits, what) in PROTOCOL_ROWS.items() if name in metrics]
+    if scores:
+        table = _plain_table("by protocol")
+        for name, digits, what in scores:
+            error = f" +- {metrics[f'{name}_se']:.{digits}f}" if f"{name}_se" in metrics else ""
+            table.add_row(name, f"{metrics[name]:.{digits}f}{error}", what)
+        tables.append(table)
+    if rates := metrics.get("rate_by_dimension"):
+        best = sorted(range(len(rates)), key=lambda d: -rates[d])[:7]
+        table.add_row("most rate", "  ".join(f"{d}: {rates[d]:.2f}" for d in best), "dimension: nats")
+    tables += [_rows_table(title, metrics[name]) for name, title in ROW_TABLES.items() if name in metrics]
+    if directions := metrics.get("heldout_directions"):
+        table = _plain_table("held-out conversions, share exact, by direction")
+        table.add_row("  ".join(f"{direction} {share:.2f}" for direction, share in directions.items()))
+        tables.append(table)
+    if pairs := metrics.get("tense_pairs"):
+        table = _plain_table("the lab's pairs")
+        for pair in pairs:
+            right = "" if pair["written"] == pair["reference"] else f"(should be {pair['reference']})"
+            table.add_row(
+                f"{pair['source']} > {pair['target']}", pair["word"], pair["written"], f"{pair['bleu4']:.3f}", right
+            )
+        by_target = metrics["tense_bleu4_by_target"]
+        table.add_row("by target", "  ".join(f"{name} {score:.3f}" for name, score in by_target.items()))
+        tables.append(table)
+    for name in ("gaussian_examples", "fitted_examples"):
+        if name in metrics:
+            table = _plain_table(f"rows from the {'prior' if name.startswith('gaussian') else 'fitted prior'}")
+            for row in metrics[name]:
+                table.add_row(row)
+            tables.append(table)
+    if examples := metrics.get("transfer_examples"):
+        table = _plain_table("transferred sentences")
+        for example in examples:
+            table.add_row(example["from"], f"to {example['to']}:", example["written"])
+        tables.append(table)
+    return tables
+
+
+def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return rows, the keys of the fullest as columns; what a row lacks stays empty."""
+    names = list(max(rows, key=len))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    for number, name in enumerate(names):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*(_cell(row.get(name, "")) for name in names))
+    return table
+
+
+def _cell(value: float | int | str) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"
+
+
+def _plain_table(title: str) -> Table:
+    return Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
