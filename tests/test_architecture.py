@@ -13,7 +13,7 @@ import uncollapse as uc
 ROOT = Path(uc.__file__).parent
 EVERYTHING = {
     "errors", "config", "schedules", "latent", "data", "divergences", "nn", "model", "objectives", "generation",
-    "evaluation", "run", "training", "build", "launch", "reporting", "space", "api", "bench", "cli",
+    "evaluation", "run", "training", "build", "launch", "reporting", "space", "api", "bench", "samples", "cli",
 }  # fmt: skip
 MAY_IMPORT = {
     "errors": set(),
@@ -44,8 +44,9 @@ MAY_IMPORT = {
         "build",
     },
     "space": {"data", "latent", "model", "generation", "evaluation", "run", "build"},
-    "api": EVERYTHING - {"bench", "cli"},
+    "api": EVERYTHING - {"bench", "samples", "cli"},
     "bench": EVERYTHING - {"cli"},
+    "samples": EVERYTHING - {"bench", "cli"},
     "cli": EVERYTHING,
 }
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,11 @@ ADDITIVE = ("kl", "renyi")
 
 def build_splits(settings: DataConfig, vocabulary: Vocabulary | None = None, space: LabelSpace | None = None) -> Splits:
     """Read the data; with the vocabulary and labels of a finished run, or those built from the data."""
-    return load_splits(**asdict(settings), vocabulary=vocabulary, space=space)
+    arguments = asdict(settings)
+    source = arguments.pop("vocab_from")
+    if source and vocabulary is None:
+        vocabulary = RunFolder(Path(source)).vocabulary()
+    return load_splits(**arguments, vocabulary=vocabulary, space=space)
 
 
 def told(settings: ModelConfig, space: LabelSpace) -> LabelSpace:

@@ -47,6 +47,9 @@ class DataConfig:
     lowercase: bool = setting(False, "lower the case of the text")
     max_vocab: int = setting(20000, "keep the most frequent tokens of the training split", 1)
     min_count: int = setting(1, "tokens seen less often are unknown", 1)
+    vocab_from: str = setting(
+        "", "a run folder whose vocabulary is taken, in place of one built from the training split"
+    )
     max_length: int = setting(256, "longer sentences (in tokens) are left out, counted and reported", 1)
     sentences: int = setting(0, "sentences of an embedded corpus's training split; 0: its own default", 0)
     seed: int = setting(0, "seed of an embedded corpus and of the split of missing parts", 0)

@@ -88,10 +88,9 @@ def default_folder(origin: Origin) -> Path:
 
 def with_absolute_paths(config: Config) -> Config:
     """Return the configuration with its data paths made absolute, so that the run can be used from any folder."""
-    path, valid, test = (
-        str(Path(p).resolve()) if p else "" for p in (config.data.path, config.data.valid, config.data.test)
-    )
-    return replace(config, data=replace(config.data, path=path, valid=valid, test=test))
+    paths = {name: getattr(config.data, name) for name in ("path", "valid", "test", "vocab_from")}
+    absolute: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
+    return replace(config, data=replace(config.data, **absolute))
 
 
 def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, listener: Listener) -> None:

@@ -91,9 +91,20 @@ def protocol_tables(metrics: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
+def samples_tables(found: Mapping[str, Any]) -> list[Table]:
+    """Return the tables of a judged corpus."""
+    table = Table(title="perplexity per predicted token", title_justify="left", box=None, padding=(0, 2))
+    table.add_column("a language model trained on")
+    for column in ("scores drawn", "scores real"):
+        table.add_column(column, justify="right")
+    table.add_row("real sentences", f"{found['ppl_forward']:.2f} (forward)", f"{found['ppl_real']:.2f}")
+    table.add_row("drawn sentences", f"{found['ppl_drawn']:.2f}", f"{found['ppl_reverse']:.2f} (reverse)")
+    return [table, _rows_table(ROW_TABLES["samples"], found["samples"])]
+
+
 def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return rows, the keys of the fullest as columns; what a row lacks stays empty."""
-    names = list(max(rows, key=len))
+    names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
     for number, name in enumerate(names):
         table.add_column(name, justify="right" if number else "left")
