@@ -13,7 +13,7 @@ import uncollapse as uc
 ROOT = Path(uc.__file__).parent
 EVERYTHING = {
     "errors", "config", "schedules", "latent", "data", "divergences", "nn", "model", "objectives", "generation",
-    "evaluation", "run", "training", "build", "launch", "reporting", "space", "api", "bench", "samples", "cli",
+    "evaluation", "run", "training", "build", "launch", "reporting", "space", "api", "bench", "samples", "importers", "cli",
 }  # fmt: skip
 MAY_IMPORT = {
     "errors": set(),
@@ -44,9 +44,10 @@ MAY_IMPORT = {
         "build",
     },
     "space": {"data", "latent", "model", "generation", "evaluation", "run", "build"},
-    "api": EVERYTHING - {"bench", "samples", "cli"},
-    "bench": EVERYTHING - {"cli"},
-    "samples": EVERYTHING - {"bench", "cli"},
+    "api": EVERYTHING - {"bench", "samples", "importers", "cli"},
+    "bench": EVERYTHING - {"samples", "importers", "cli"},
+    "samples": EVERYTHING - {"bench", "importers", "cli"},
+    "importers": EVERYTHING - {"bench", "samples", "cli"},
     "cli": EVERYTHING,
 }
 

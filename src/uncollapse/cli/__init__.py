@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 
 import uncollapse
 from uncollapse.errors import TrainingError, UserError, nearest
@@ -26,6 +27,7 @@ VERBS = {
     "losses": "write the loss of each epoch as text",
     "recipes": "list the recipes",
     "remedies": "list the remedies",
+    "import": "make a run of another repository's checkpoint",
     "data": "write an embedded corpus to files",
 }
 
@@ -50,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments[0] not in VERBS:
             raise UserError(f"unknown verb {arguments[0]!r}: {nearest(arguments[0], VERBS)}")
-        verb = import_module(f"uncollapse.cli.{arguments[0]}")
+        name = f"{arguments[0]}_" if iskeyword(arguments[0]) else arguments[0]
+        verb = import_module(f"uncollapse.cli.{name}")
         return verb.run(arguments[1:]) or 0
     except UserError as error:
         return _complain(str(error), 2)

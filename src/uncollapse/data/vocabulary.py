@@ -47,7 +47,9 @@ class Vocabulary:
         ids = {token: i for i, token in enumerate(self.tokens)}
         if self.level == "word":
             # what a text writes like a special token is no command to the model
-            ids.update(dict.fromkeys((*SPECIALS, *_unknowns(self.lowercase)), UNK))
+            ids.update(dict.fromkeys(SPECIALS, UNK))
+            for written in _unknowns(self.lowercase):  # an imported model may have learned it as a word
+                ids.setdefault(written, UNK)
         return ids
 
     @cached_property

@@ -1,0 +1,156 @@
+"""Old models, to be used and measured here: checkpoints of other repositories become run folders."""
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uncollapse.api import Run
+from uncollapse.build import build_model, build_splits
+from uncollapse.config import Config
+from uncollapse.data.reading import decode_lines
+from uncollapse.data.vocabulary import SPECIALS, Vocabulary
+from uncollapse.errors import UserError, nearest
+from uncollapse.run import Origin, RunFolder
+
+PARTS = {
+    "encoder.embed.": "encoder.embedding.",
+    "encoder.lstm.": "encoder.cell.",
+    "encoder.linear.": "encoder.posterior.",
+    "decoder.embed.": "decoder.embedding.",
+    "decoder.trans_linear.": "decoder.first_state.",
+    "decoder.lstm.": "decoder.cell.",
+    "decoder.pred_linear.": "decoder.output.",
+}
+"""Names of weights in vae-lagging-encoder (its LSTM text model) -> names here; the equations are the same."""
+
+IGNORED = ("decoder.loss.weight",)
+"""What a state holds besides: the weights of a loss, all 1."""
+
+KINDS = {
+    "lagging": "jxhe/vae-lagging-encoder, text model (He et al. 2019)",
+    "pretraining": "bohanli/vae-pretraining-encoder (Li et al. 2019), which kept these names",
+}
+
+
+def import_run(
+    kind: str, state: Path, vocab_from: Path, out: Path, data: Mapping[str, Any] | None = None, overwrite: bool = False
+) -> Run:
+    """Make a run folder of a checkpoint of another repository.
+
+    Args:
+        kind: `lagging` or `pretraining`.
+        state: its state, as `torch.save(model.state_dict(), …)` wrote it. It is read with `weights_only=True`.
+        vocab_from: the text that its vocabulary was built from, its training file: words are numbered as they first appear.
+        out: the run folder.
+        data: data settings of the run; by default `vocab_from`, or its folder where test files stand beside it.
+        overwrite: whether a run in `out` is replaced.
+
+    Returns:
+        the run, ready to be evaluated and used.
+
+    Raises:
+        UserError: an unknown kind, a state of another model, a text of another vocabulary, or a run that is in the way.
+    """
+    if kind not in KINDS:
+        raise UserError(f"unknown kind {kind!r}: {nearest(kind, KINDS)}")
+    weights = rename(read_state(state), state)
+    vocabulary = Vocabulary((*SPECIALS, *first_seen(vocab_from)))
+    if (words := len(weights["decoder.embedding.weight"])) != len(vocabulary):
+        raise UserError(
+            f"{vocab_from}: expected the text of {words:,} different words (four special ones counted) that {state.name} was "
+            f"trained on, got {len(vocabulary):,}"
+        )
+    settings: dict[str, Any] = {
+        "data": {"path": str(_data_path(vocab_from).resolve()), "max_vocab": len(vocabulary), **(data or {})},
+        "model": sizes(weights),
+    }
+    config = Config.from_settings(settings)
+    model = build_model(config, len(vocabulary))
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())
+        raise UserError(f"{state}: does not fit an LSTM text model of one layer ({detail})") from None
+    folder = RunFolder(out)
+    with folder.lock():
+        if folder.config_file.exists() and not overwrite:
+            raise UserError(f"{out}: a run is already there; add --overwrite to replace it, or choose another --out")
+        splits = build_splits(config.data, vocabulary)
+        folder.clear()
+        folder.begin(Origin(f"imported from {kind}", (), config), splits)
+        folder.save_weights(model.state_dict())
+    return Run(out)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dictionary of tensors, and nothing else that a pickle may hold.
+
+    Raises:
+        UserError: no file, or one that holds anything but tensors by name.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: expected a checkpoint, found no such file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: expected a state dictionary of tensors ({str(error).splitlines()[0]})") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: expected a state dictionary of tensors, got {type(state).__name__}")
+    return dict(state)
+
+
+def rename(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the weights under our names.
+
+    Raises:
+        UserError: a weight that the model does not have, or one that is missing.
+    """
+    renamed = {}
+    for name, value in state.items():
+        if name in IGNORED:
+            continue
+        prefix = next((prefix for prefix in PARTS if name.startswith(prefix)), None)
+        if prefix is None:
+            raise UserError(f"{path}: unknown weight {name!r}; expected the LSTM text model of {', '.join(KINDS)}")
+        renamed[PARTS[prefix] + name.removeprefix(prefix)] = value.float()
+    missing = [ours for ours in PARTS.values() if not any(name.startswith(ours) for name in renamed)]
+    if missing:
+        theirs = next(name for name, ours in PARTS.items() if ours == missing[0])
+        raise UserError(f"{path}: expected weights {theirs}*, found none; is it the LSTM text model?")
+    return renamed
+
+
+def sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the model settings that the shapes of the weights tell.
+
+    Raises:
+        UserError: encoder and decoder of different widths, which no setting here describes.
+    """
+    latent = weights["decoder.first_state.weight"].shape[1]
+    emb, hidden = weights["decoder.embedding.weight"].shape[1], weights["decoder.output.weight"].shape[1]
+    encoder = weights["encoder.embedding.weight"].shape[1], weights["encoder.posterior.weight"].shape[1]
+    if encoder != (emb, hidden):
+        raise UserError(f"expected an encoder of the decoder's widths {(emb, hidden)} (emb, hidden), got {encoder}")
+    return {"latent": latent, "emb": emb, "hidden": hidden}
+
+
+def first_seen(path: Path) -> Iterable[str]:
+    """Return the words of a text in the order in which they first appear, the special ones left out.
+
+    Raises:
+        UserError: no file, or bytes that are no UTF-8.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: expected the training text, found no such file")
+    with path.open("rb") as file:
+        words = dict.fromkeys(word for _, text in decode_lines(file, str(path)) for word in text.split())
+    return [word for word in words if word not in SPECIALS]
+
+
+def _data_path(vocab_from: Path) -> Path:
+    """Return the folder of a training text where a test text stands beside it, else the text."""
+    return vocab_from.parent if list(vocab_from.parent.glob("test.*")) else vocab_from
