@@ -1,6 +1,7 @@
 import pytest
 
 from uncollapse.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary, build_vocabulary
+from uncollapse.errors import UserError
 
 
 @pytest.mark.parametrize("level", ["word", "char"])
@@ -47,3 +48,43 @@ def test_lowercase_belongs_to_the_vocabulary():
 def test_characters_of_special_names_are_ordinary():
     vocabulary = Vocabulary((*SPECIALS, "<", "u"), "char")
     assert vocabulary.decode(vocabulary.encode("<u")) == "<u"
+
+
+RAW = [
+    "It's a test, isn't it?",
+    "Les élèves naïfs — déjà vus.",
+    "  outer blanks  ",
+    "<s> is no command </s>",
+    "日本語 🎉",
+]
+
+
+def test_subwords_give_every_text_back_and_know_no_unknown():
+    vocabulary = build_vocabulary(RAW * 5, "bpe", max_size=300)
+    assert len(vocabulary) <= 304 and vocabulary.tokens[:4] == SPECIALS
+    unseen = [*RAW, "Qwxz 123 never seen ☃", ""]
+    for text in unseen:
+        ids = vocabulary.encode(text)
+        assert (
+            vocabulary.decode(ids) == text.strip()
+            and min(ids, default=4) >= 4
+            and max(ids, default=4) < len(vocabulary)
+        )
+    assert vocabulary.encode_all(unseen) == [vocabulary.encode(text) for text in unseen]
+
+
+def test_subwords_are_learned_from_what_is_frequent_and_the_same_each_time():
+    texts = ["the lower the newer", "the newest and the lowest"] * 30
+    one, same = (build_vocabulary(texts, "bpe", max_size=290) for _ in range(2))
+    assert one == same and "Ġthe" in one.tokens
+    assert len(one.encode("the lowest")) < len(build_vocabulary(texts, "bpe", max_size=256).encode("the lowest")) == 11
+    assert one.encode("THE") != one.encode("the") == build_vocabulary(texts, "bpe", True, 290).encode("THE")
+
+
+def test_too_few_subwords_are_refused():
+    with pytest.raises(UserError, match="at least 256 for data.level bpe.* got 255"):
+        build_vocabulary(["a"], "bpe", max_size=255)
+
+
+def test_a_written_unknown_that_a_vocabulary_holds_is_a_word_of_its_own():
+    assert Vocabulary((*SPECIALS, "a", "_UNK")).encode("a _UNK <unk> b") == [4, 5, UNK, UNK]
