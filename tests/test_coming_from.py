@@ -2,13 +2,12 @@
 
 import re
 import shlex
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from uncollapse.build import refuse_impossible
-from uncollapse.cli import VERBS
+from uncollapse.cli import VERBS, module_of
 from uncollapse.cli.parser import Parser
 from uncollapse.config import compose
 
@@ -39,7 +38,7 @@ def test_it_parses(command, monkeypatch):
     _, verb, *arguments = shlex.split(command)
     assert verb in VERBS
     with pytest.raises(Parsed) as stopped:
-        import_module(f"uncollapse.cli.{verb}").run(arguments)
+        module_of(verb).run(arguments)
     asked, settings = stopped.value.args
     if verb == "train":
         refuse_impossible(compose(asked.recipe, asked.remedy, settings))

@@ -10,7 +10,7 @@ from uncollapse.build import build_splits
 from uncollapse.config import Config, DataConfig, instead_of, merge
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import Asked
-from uncollapse.data.reading import Pair, pairs_file, read_pairs
+from uncollapse.data.pairs import Pair, pairs_file, read_pairs
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.errors import UserError, nearest
 from uncollapse.evaluation.aggregate import aggregate_protocol

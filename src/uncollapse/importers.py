@@ -11,7 +11,7 @@ from torch import Tensor
 from uncollapse.api import Run
 from uncollapse.build import build_model, build_splits
 from uncollapse.config import Config
-from uncollapse.data.reading import decode_lines
+from uncollapse.data.reading import lines_of
 from uncollapse.data.vocabulary import SPECIALS, Vocabulary
 from uncollapse.errors import UserError, nearest
 from uncollapse.run import Origin, RunFolder
@@ -144,10 +144,7 @@ def first_seen(path: Path) -> Iterable[str]:
     Raises:
         UserError: no file, or bytes that are no UTF-8.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: expected the training text, found no such file")
-    with path.open("rb") as file:
-        words = dict.fromkeys(word for _, text in decode_lines(file, str(path)) for word in text.split())
+    words = dict.fromkeys(word for _, text in lines_of(path) for word in text.split())
     return [word for word in words if word not in SPECIALS]
 
 

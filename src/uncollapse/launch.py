@@ -20,7 +20,7 @@ from uncollapse.build import (
 )
 from uncollapse.config import Config, compose, differences, load_named
 from uncollapse.data.labels import LabelSpace
-from uncollapse.data.reading import pairs_file, read_pairs
+from uncollapse.data.pairs import pairs_file, read_pairs
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError

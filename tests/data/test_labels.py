@@ -6,7 +6,8 @@ import pytest
 from uncollapse.build import build_splits
 from uncollapse.config import Config
 from uncollapse.data.labels import LabelSpace
-from uncollapse.data.reading import Columns, Texts, read_pairs, read_texts
+from uncollapse.data.pairs import read_pairs
+from uncollapse.data.reading import Columns, Texts, read_texts
 from uncollapse.errors import UserError
 
 SPACE = LabelSpace({"tense": ("sp", "p"), "number": ("one", "many")})

@@ -4,7 +4,8 @@ import json
 import pytest
 
 from tests.conftest import needs_shared
-from uncollapse.data.reading import read_parts, read_texts
+from uncollapse.data.parts import read_parts
+from uncollapse.data.reading import read_texts
 from uncollapse.errors import UserError
 
 

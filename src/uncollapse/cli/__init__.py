@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from keyword import iskeyword
+from types import ModuleType
 
 import uncollapse
 from uncollapse.errors import TrainingError, UserError, nearest
@@ -52,9 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments[0] not in VERBS:
             raise UserError(f"unknown verb {arguments[0]!r}: {nearest(arguments[0], VERBS)}")
-        name = f"{arguments[0]}_" if iskeyword(arguments[0]) else arguments[0]
-        verb = import_module(f"uncollapse.cli.{name}")
-        return verb.run(arguments[1:]) or 0
+        return module_of(arguments[0]).run(arguments[1:]) or 0
     except UserError as error:
         return _complain(str(error), 2)
     except TrainingError as error:
@@ -66,6 +65,11 @@ def main(arguments: Sequence[str]) -> int:
         return _complain(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
+
+
+def module_of(verb: str) -> ModuleType:
+    """Return the module of a verb, imported only now so that `--help` is quick."""
+    return import_module(f"uncollapse.cli.{verb}_" if iskeyword(verb) else f"uncollapse.cli.{verb}")
 
 
 def _complain(text: str, status: int) -> int:

@@ -11,7 +11,8 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.grammar import english
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.morphology import TENSES, base_verbs, conjugate
-from uncollapse.data.reading import Texts, read_parts
+from uncollapse.data.parts import read_parts
+from uncollapse.data.reading import Texts
 from uncollapse.data.synthetic import Generator
 from uncollapse.data.vocabulary import Level, Vocabulary, build_vocabulary
 from uncollapse.errors import UserError, nearest

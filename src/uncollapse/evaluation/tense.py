@@ -15,7 +15,7 @@ import torch
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.morphology import TENSES, conjugate, is_regular
-from uncollapse.data.reading import Pair
+from uncollapse.data.pairs import Pair
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
 from uncollapse.evaluation.overlap import sentence_bleu

@@ -1,0 +1,117 @@
+"""From a path to the three splits of a corpus; what is missing is split off the training part."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from uncollapse.data.pairs import pairs_file
+from uncollapse.data.reading import SUFFIXES, Texts, lines_of, read_texts, split_row, suffix_of
+from uncollapse.errors import UserError
+
+PARTS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
+
+
+def find_parts(path: Path, leave: str = "") -> dict[str, Path]:
+    """Find the files of a folder's splits by their names, or take a file as the training split.
+
+    Args:
+        path: the folder or file.
+        leave: name of a file in the folder that is no split.
+
+    Raises:
+        UserError: nothing at `path`, no training file in the folder, or two files that both look like one split.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if path.is_file():
+        return {"train": path}
+    files = sorted(
+        p
+        for p in path.iterdir()
+        if p.is_file() and not p.name.startswith(".") and suffix_of(p) in SUFFIXES and p.name != leave
+    )
+    parts: dict[str, Path] = {}
+    for part, words in PARTS.items():
+        found = [p for p in files if any(word in p.name.lower() for word in words) and p not in parts.values()]
+        if len(found) > 1:
+            raise UserError(f"{path}: {' and '.join(p.name for p in found)} both look like the {part} split; keep one")
+        if found:
+            parts[part] = found[0]
+    if "train" not in parts:
+        raise UserError(
+            f"{path}: expected a file named *train* ({', '.join(SUFFIXES)}), got {', '.join(p.name for p in files) or 'none'}"
+        )
+    return parts
+
+
+def read_parts(
+    path: Path,
+    valid: str = "",
+    test: str = "",
+    format: str = "auto",
+    seed: int = 0,
+    columns: str = "",
+    pairs: str = "",
+    held_out: float = 0.05,
+) -> tuple[dict[str, Texts], list[str]]:
+    """Read the three splits of a corpus; what is missing is split off the training part, and said.
+
+    Args:
+        path: a file, or a folder with `*train*` and perhaps `*valid*|*val*|*dev*` and `*test*`.
+        valid: an explicit validation file, or empty.
+        test: an explicit test file, or empty.
+        format: as in `read_texts`.
+        seed: of the sentences that are split off.
+        columns: as in `read_texts`.
+        pairs: name of a file in the folder that is no split; rows that hold a form of it are not held out, for what it asks
+            is whether they were learned.
+        held_out: share of the training part that is split off for each missing part (whole rows of parallel forms).
+
+    Returns:
+        the splits by name, and remarks for the user.
+
+    Raises:
+        UserError: as `find_parts` and `read_texts`; too few sentences to split; splits whose label fields differ.
+    """
+    files = find_parts(path, pairs)
+    files |= {part: Path(name) for part, name in (("valid", valid), ("test", test)) if name}
+    parts: dict[str, Texts] = {}
+    remarks: list[str] = []
+    for part, file in files.items():
+        parts[part], said = read_texts(file, format, columns)
+        remarks += said
+    held = round(len(np.unique(parts["train"].units)) * held_out)
+    kept = {form for _, line in lines_of(pairs_file(path, pairs)) for form in split_row(line)} if pairs else set()
+    for part in ("test", "valid"):
+        if part not in parts:
+            parts["train"], parts[part] = _split_off(parts["train"], held, seed, part, path, kept)
+            remarks.append(
+                f"no {part} file: {len(parts[part].texts):,} sentences ({held_out:.0%}) were split off the training part "
+                f"(seed {seed})"
+            )
+    for part in ("valid", "test"):
+        if set(parts[part].labels) != set(parts["train"].labels):
+            raise UserError(
+                f"{files.get(part, path)}: expected the label fields of the training split, "
+                f"{sorted(parts['train'].labels) or 'none'}, got {sorted(parts[part].labels) or 'none'}"
+            )
+    return parts, remarks
+
+
+def _split_off(
+    texts: Texts, held: int, seed: int, part: str, path: Path, kept: Collection[str] = ()
+) -> tuple[Texts, Texts]:
+    """Part the sentences (whole rows of forms) at random; those with a text to be kept stay in the first part."""
+    staying = {unit for unit, text in zip(texts.units.tolist(), texts.texts, strict=True) if text in kept}
+    units = np.array([unit for unit in np.unique(texts.units).tolist() if unit not in staying])
+    if held < 1 or len(units) <= held:
+        kind = "rows" if texts.rows else "sentences"
+        beside = " beside those that data.pairs keeps in training" if kept else ""
+        raise UserError(
+            f"{path}: {len(units)} {kind}{beside} are too few to split off a {part} part; give more of them, a larger "
+            f"data.held_out, or a {part} file"
+        )
+    order = np.random.default_rng([seed, len(part)]).permutation(units)
+    out = np.isin(texts.units, order[:held])
+    return texts.take(np.flatnonzero(~out)), texts.take(np.flatnonzero(out))
