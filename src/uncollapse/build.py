@@ -170,6 +170,10 @@ def refuse_impossible(config: Config) -> None:
         raise UserError(
             f"train.pretrain_epochs: expected fewer than train.epochs {config.train.epochs}, got {config.train.pretrain_epochs}"
         )
+    if config.train.record_every and model.latent != 1:
+        raise UserError(
+            f"train.record_every: the posterior-mean space needs a scalar latent; expected model.latent 1, got {model.latent}"
+        )
     if config.train.aggressive != "off" and not model.latent:
         raise UserError("train.aggressive: a language model (model.latent 0) has no encoder to train aggressively")
     if not model.latent and (objective.mmd or objective.bow or objective.floor or objective.target):

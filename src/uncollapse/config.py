@@ -157,6 +157,12 @@ class TrainConfig:
         0, "components of a Gaussian mixture fitted to the training codes at the end, to sample from; 0: none", 0, 16
     )
     eval_test_every: int = setting(0, "epochs between evaluations of the test split, for the log alone; 0: never", 0)
+    record_every: int = setting(
+        0,
+        "steps between records of the posterior-mean space, for a scalar latent (`plot RUN posterior-mean-space`); 0: none",
+        0,
+    )
+    record_points: int = setting(500, "validation sentences that are recorded; 50 for readable trajectories", 1)
     checkpoint_minutes: float = setting(5.0, "time between saves of the state within an epoch", 0)
 
 

@@ -4,17 +4,20 @@
     vocab.json          tokens and label names       metrics.jsonl  one line an epoch
     model.safetensors   the best on validation       metrics.json   the evaluation of each split
     prior.safetensors   a mixture fitted to the codes, where asked for
+    posterior-mean-space.npz   records of a scalar latent, where asked for
     state/last.pt       the last state, for an exact resume
 
 Every write goes to a temporary file first and is then renamed, so that a file is either old or new, never half.
 """
 
+import io
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,33 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class MeanSpace:
+    """Records of the posterior-mean space over training.
+
+    Attributes:
+        steps: when, `[R]`.
+        model: mean of p(z given x) of each sentence, `[R, N]`.
+        inference: mean of q(z given x), `[R, N]`.
+    """
+
+    steps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    model: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    inference: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    def until(self, step: int) -> "MeanSpace":
+        """Return the records up to a step: an interrupted run may have recorded more than it saved."""
+        kept = self.steps <= step
+        return MeanSpace(self.steps[kept], self.model[kept], self.inference[kept])
+
+    def beside(self, step: int, model: np.ndarray, inference: np.ndarray) -> "MeanSpace":
+        """Return the records and one more."""
+        if not len(self.steps):
+            return MeanSpace(np.array([step]), model[None], inference[None])
+        models, inferences = np.vstack([self.model, model]), np.vstack([self.inference, inference])
+        return MeanSpace(np.append(self.steps, step), models, inferences)
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """The files of one run."""
 
@@ -83,6 +113,11 @@ class RunFolder:
     def prior_file(self) -> Path:
         """Return the path of prior.safetensors."""
         return self.path / "prior.safetensors"
+
+    @property
+    def mean_space_file(self) -> Path:
+        """Return the path of the records of the posterior-mean space."""
+        return self.path / "posterior-mean-space.npz"
 
     @property
     def state_file(self) -> Path:
@@ -133,6 +168,7 @@ class RunFolder:
             "metrics.jsonl",
             "model.safetensors",
             "prior.safetensors",
+            "posterior-mean-space.npz",
         ):
             (self.path / name).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
@@ -265,6 +301,26 @@ class RunFolder:
             raise UserError(f"{self.path}: no fitted prior; train with --train.fit_prior 1 (or up to 16)") from None
         except SafetensorError as error:
             raise UserError(f"{self.prior_file}: truncated or damaged ({error}); train again") from None
+
+    def mean_space(self) -> MeanSpace:
+        """Read the records of the posterior-mean space; empty if there are none.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        if not self.mean_space_file.exists():
+            return MeanSpace()
+        try:
+            with np.load(self.mean_space_file) as found:
+                return MeanSpace(found["steps"], found["model"], found["inference"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            raise UserError(f"{self.mean_space_file}: truncated or damaged; train again to record") from None
+
+    def write_mean_space(self, records: MeanSpace) -> None:
+        """Write the records of the posterior-mean space."""
+        content = io.BytesIO()
+        np.savez_compressed(content, **vars(records))
+        write_atomically(self.mean_space_file, content.getvalue())
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write the last state of training."""

@@ -7,19 +7,30 @@ from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import say
 from uncollapse.config import catalogue, flatten
 from uncollapse.errors import UserError, nearest
+from uncollapse.evaluation.mean_space import Means
 from uncollapse.reporting.curves import draw_curves
+from uncollapse.reporting.mean_space import draw_mean_space
 from uncollapse.run import RunFolder
 
-FIGURES = ("curves",)
+FIGURES = ("curves", "posterior-mean-space")
 
 
 def run(arguments: Sequence[str]) -> None:
     """Draw a figure of one run or of several."""
     parser = Parser(
-        "plot", "Draw runs. curves: distortion, rate, MI, AU, weight and what else was recorded, over training."
+        "plot",
+        "Draw runs. curves: distortion, rate, MI, AU, weight and what else was recorded, over training. posterior-mean-space: of "
+        "one run with a scalar latent and train.record_every, the encoder's mean of each sentence against the model's.",
     )
     parser.add("runs", nargs="+", metavar="RUN... FIGURE", help=f"run folders, then the figure: {', '.join(FIGURES)}")
-    parser.add("--out", default="", metavar="FILE", help="*.png, *.svg or *.pdf (default: FIGURE.png in the first run)")
+    parser.add(
+        "--out",
+        default="",
+        metavar="FILE",
+        help="*.png, *.svg or *.pdf; *.gif: posterior-mean-space over all steps (default: FIGURE.png in the first run)",
+    )
+    parser.add("--at", default="", metavar="N,N…", help="posterior-mean-space: the steps to show (default: six)")
+    parser.add("--trajectories", action="store_true", help="posterior-mean-space: the way of every point, in one panel")
     parser.add("--by", default="", metavar="SETTING", help="name the runs by a setting, such as objective.weight")
     asked, _ = parser.parse(arguments)
     *runs, figure = asked.runs
@@ -28,11 +39,37 @@ def run(arguments: Sequence[str]) -> None:
     if asked.by and asked.by not in catalogue():
         raise UserError(f"--by: unknown setting {asked.by!r}: {nearest(asked.by, catalogue())}")
     folders = [RunFolder(Path(run)) for run in runs]
+    path = Path(asked.out) if asked.out else folders[0].path / f"{figure}.png"
+    if figure == "posterior-mean-space":
+        _mean_space(folders, path, asked.at, asked.trajectories)
+    else:
+        _curves(folders, path, asked.by)
+    say(f"written to {path}")
+
+
+def _curves(folders: list[RunFolder], path: Path, by: str) -> None:
     logs = {}
     for folder in folders:
         settings = dict(flatten(folder.origin().config.settings()))
-        name = f"{asked.by.split('.')[-1]} {settings[asked.by]}" if asked.by else folder.path.resolve().name
+        name = f"{by.split('.')[-1]} {settings[by]}" if by else folder.path.resolve().name
         logs[name if name not in logs else str(folder.path)] = folder.log()
-    path = Path(asked.out) if asked.out else folders[0].path / f"{figure}.png"
     draw_curves(logs, path)
-    say(f"written to {path}")
+
+
+def _mean_space(folders: list[RunFolder], path: Path, at: str, trajectories: bool) -> None:
+    """Draw the posterior-mean space of one run, and print how far its points lie from diagonal and axes."""
+    if len(folders) > 1:
+        raise UserError(f"plot: expected one run for posterior-mean-space, got {len(folders)}")
+    if not all(part.strip().isdigit() for part in at.split(",") if at):
+        raise UserError(f"--at: expected steps such as 0,500,1000, got {at!r}")
+    folders[0].origin()  # a folder that is no run is said to be none
+    records = folders[0].mean_space()
+    if not len(records.steps):
+        raise UserError(
+            f"{folders[0].path}: nothing was recorded; train with --model.latent 1 and --train.record_every STEPS"
+        )
+    draw_mean_space(records, path, [int(part) for part in at.split(",")] if at else (), trajectories)
+    print("step\tdiagonal\thorizontal\tvertical")
+    for number, step in enumerate(records.steps.tolist()):
+        far = Means(records.model[number], records.inference[number]).distances()
+        print("\t".join([str(step), *(f"{value:.3f}" for value in far.values())]))

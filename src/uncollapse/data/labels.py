@@ -58,13 +58,11 @@ class LabelSpace:
         Raises:
             UserError: an unknown field, or a label without its field where there are several.
         """
-        only = next(iter(self.names.items()), None)
-        if isinstance(asked, str) and only and len(self.names) == 1 and asked.strip() in only[1]:
-            return {only[0]: asked.strip()}
+        only = next(iter(self.names)) if len(self.names) == 1 else ""
+        if isinstance(asked, str) and only and (asked.strip() in self.names[only] or not set("=,") & set(asked)):
+            return {only: asked.strip()}
         if isinstance(asked, str):
             parts = [part.partition("=") for part in asked.split(",")]
-            if len(parts) == 1 and not parts[0][1] and len(self.names) == 1:
-                return {next(iter(self.names)): asked.strip()}
             if any(not equals for _, equals, _ in parts):
                 raise UserError(
                     f"label {asked!r}: expected field=label, of the fields {', '.join(self.names) or 'none'}"

@@ -19,6 +19,7 @@ from uncollapse.data.splits import Splits
 from uncollapse.errors import TrainingError
 from uncollapse.evaluation.bounds import Scores, device_of, score
 from uncollapse.evaluation.evaluate import summarise
+from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.evaluation.transfer import transfer_metrics
 from uncollapse.model import VAE
@@ -103,6 +104,8 @@ class Trainer:
         progress = self.progress
         order = shuffled_batches(self.splits.train.lengths, self.train.batch_size, self.train.seed, progress.epoch)
         self.listener.epoch_begins(progress.epoch + 1, progress.batch, len(order))
+        if not progress.step:
+            self._record()
         self.model.train()
         saved = time.monotonic()
         for index in order[progress.batch :]:
@@ -117,6 +120,7 @@ class Trainer:
             progress.step += 1
             progress.batch += 1
             self.listener.step(progress.epoch + 1, progress.sums)
+            self._record()
             if stop.is_set():
                 self.save()
                 raise Interrupted
@@ -196,6 +200,18 @@ class Trainer:
         progress.batch, progress.sums = 0, Sums()
         self.folder.write_log([*self.folder.log(), entry])
         self.listener.epoch_ends(entry)
+
+    def _record(self) -> None:
+        """Record the posterior-mean space, at the steps where that is wanted."""
+        every, step = self.train.record_every, self.progress.step
+        if not every or step % every:
+            return
+        points = self.splits.valid.subset(np.arange(min(self.train.record_points, len(self.splits.valid))))
+        training = self.model.training
+        means = posterior_means(self.model.eval(), points)
+        self.model.train(training)
+        before = self.folder.mean_space().until(step - 1)
+        self.folder.write_mean_space(before.beside(step, means.model, means.inference))
 
     def _selection(self, valid: dict[str, float], scores: Scores) -> float:
         """Return what the weights to keep are chosen by, the lower the better."""

@@ -1,0 +1,152 @@
+"""The posterior-mean space of a scalar latent: exact on models whose posterior is known, recorded and drawn."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+import uncollapse as uc
+from tests.conftest import SENTENCES, TINY, tiny_vae
+from uncollapse.cli import main
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.errors import UserError
+from uncollapse.evaluation.mean_space import Means, model_posterior_mean, posterior_means
+from uncollapse.launch import Quiet
+from uncollapse.model import VAE
+from uncollapse.nn.interfaces import Decoder
+from uncollapse.training.guards import Interrupted
+
+CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
+TOY = {
+    **TINY,
+    "model": {**TINY["model"], "latent": 1},
+    "train": {**TINY["train"], "record_every": 5, "record_points": 20},
+}
+
+
+class Linear(Decoder):
+    """p(x given z) ~ N(a_x; z, s^2) of a number a_x a sentence: the posterior is N(a_x / (1 + s^2), s^2 / (1 + s^2))."""
+
+    def __init__(self, variance):
+        super().__init__()
+        self.variance, self.anchor = variance, torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch, z, inputs=None):
+        centre = batch.lengths.double()[:, None] - 4
+        return ((z[..., 0].double() - centre) ** 2 / (2 * self.variance)).float()
+
+    def start(self, z):
+        raise NotImplementedError
+
+    def step(self, token, state):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("variance", [0.25, 1.0, 4.0])
+def test_the_grid_gives_the_mean_of_a_known_posterior(variance):
+    model = VAE(tiny_vae(len(CORPUS.vocabulary), latent=1).encoder, Linear(variance), 1)
+    expected = (CORPUS.lengths - 4) / (1 + variance)
+    assert model_posterior_mean(model, CORPUS).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_both_means_are_those_of_the_model_whatever_the_batches(cell, monkeypatch):
+    from uncollapse.evaluation import mean_space
+
+    model = tiny_vae(len(CORPUS.vocabulary), latent=1, cell=cell)
+    found = posterior_means(model, CORPUS)
+    grid = torch.linspace(-20, 20, 401, dtype=torch.double)
+    for i in range(len(CORPUS)):
+        batch = CORPUS.batch([i])
+        log_joint = torch.stack(
+            [-model.distortion(batch, z.float().view(1, 1, 1))[0, 0].double() - z**2 / 2 for z in grid]
+        )
+        assert found.model[i] == pytest.approx(float(log_joint.detach().softmax(0) @ grid), abs=1e-4)
+        assert found.inference[i] == pytest.approx(model.posterior(batch).mu.item(), abs=1e-5)
+    monkeypatch.setattr(mean_space, "TOKENS_AT_A_TIME", 1)
+    assert np.allclose(posterior_means(model, CORPUS).model, found.model, atol=1e-5)
+
+
+def test_distances_from_the_diagonal_and_the_axes():
+    agree, lag = Means(np.array([1.0, -2.0]), np.array([1.0, -2.0])), Means(np.array([3.0, -3.0]), np.zeros(2))
+    assert agree.distances() == {"diagonal": 0, "horizontal": 1.5, "vertical": 1.5}
+    assert lag.distances() == pytest.approx({"diagonal": 3 / 2**0.5, "horizontal": 0, "vertical": 3})
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return uc.train("grammar", out=tmp_path_factory.mktemp("runs") / "toy", **TOY)
+
+
+def test_records_are_made_at_the_steps_asked_for(toy):
+    records = toy.folder.mean_space()
+    assert records.steps.tolist() == list(range(0, 26, 5)) and records.model.shape == records.inference.shape == (6, 20)
+    few = toy.splits()[0].valid.subset(np.arange(20))
+    assert np.abs(records.inference[0]).max() < np.abs(records.inference[-1]).max()
+    last = TOY["train"]["epochs"] * 13
+    assert records.steps[-1] == last - last % 5
+    assert posterior_means(toy.model, few).inference.shape == (20,)
+
+
+def test_recording_changes_nothing_else_and_resumes_without_a_double(toy, tmp_path):
+    plain = uc.train("grammar", out=tmp_path / "plain", **{**TOY, "train": {**TOY["train"], "record_every": 0}})
+    assert [e["valid"] for e in plain.log] == [e["valid"] for e in toy.log]
+
+    class Stop(Quiet):
+        left = 18
+
+        def step(self, epoch, sums):
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        uc.train("grammar", out=tmp_path / "stopped", listener=Stop(), **TOY)
+    again = uc.train("grammar", out=tmp_path / "stopped", resume=True, **TOY)
+    one, other = toy.folder.mean_space(), again.folder.mean_space()
+    assert one.steps.tolist() == other.steps.tolist() and np.array_equal(one.model, other.model)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg", "a.pdf", "a.gif"])
+def test_figures_are_drawn(toy, tmp_path, capsys, name):
+    assert main(["plot", str(toy.path), "posterior-mean-space", "--out", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).stat().st_size > 2000
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["step", "diagonal", "horizontal", "vertical"] and [r[0] for r in rows[1:]] == [
+        "0",
+        "5",
+        "10",
+        "15",
+        "20",
+        "25",
+    ]
+
+
+def test_steps_and_trajectories_may_be_chosen(toy, tmp_path):
+    for options in (["--at", "0,10"], ["--trajectories"]):
+        assert main(["plot", str(toy.path), "posterior-mean-space", "--out", str(tmp_path / "a.png"), *options]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--at", "3"], "step 3 was not recorded; recorded: 0, 5"),
+        (["--at", "soon"], "expected steps such as 0,500,1000, got 'soon'"),
+        (["--out", "a.bmp"], "*.gif, got 'a.bmp'"),
+    ],
+)
+def test_a_wrong_figure_is_one_clear_line(toy, capsys, options, said):
+    assert main(["plot", str(toy.path), "posterior-mean-space", *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_that_recorded_nothing_or_cannot_is_said(trained, toy, tmp_path, capsys):
+    assert main(["plot", str(trained.path), "posterior-mean-space"]) == 2
+    assert "nothing was recorded; train with --model.latent 1" in capsys.readouterr().err
+    assert main(["plot", str(trained.path), str(toy.path), "posterior-mean-space"]) == 2
+    assert "expected one run" in capsys.readouterr().err
+    assert main(["plot", str(tmp_path / "none"), "posterior-mean-space"]) == 2
+    with pytest.raises(UserError, match="expected model.latent 1, got 4"):
+        uc.train("grammar", out=tmp_path / "wide", **{**TINY, "train": {**TOY["train"]}})
