@@ -124,6 +124,19 @@ def test_the_command_line_imports_and_the_run_is_used_as_any_other(files, capsys
     assert len(uc.load(files / "run").interpolate("the cat sat", "a dog ran", steps=3)) == 3
 
 
+def test_a_test_text_under_any_name_is_found_and_labels_are_no_words(files, capsys):
+    for part in ("train", "valid", "test"):
+        (files / f"{part}.txt").rename(files / f"ptb.{part}.txt")
+    run = import_run("lagging", files / "old.pt", files / "ptb.train.txt", files / "run")
+    assert run.splits()[0].test.texts()[0] == TEST[0]
+    (files / "labelled").mkdir()
+    labelled = files / "labelled" / "train.tsv"
+    labelled.write_text("".join(f"1\t{line}\n" for line in TRAIN.splitlines() * 20))
+    arguments = ["--vocab-from", str(labelled), "--out", str(files / "other")]
+    assert main(["import", "lagging", str(files / "old.pt"), *arguments]) == 0
+    assert "no test file: 3 sentences (5%) were split off" in capsys.readouterr().err
+
+
 def change(files, **weights):
     torch.save({**lagging_state(), **weights}, files / "old.pt")
 
@@ -135,6 +148,8 @@ def change(files, **weights):
         (lambda files: (files / "old.pt").unlink(), "lagging", "found no such file"),
         (lambda files: (files / "old.pt").write_text("no pickle"), "lagging", "expected a state dictionary of tensors"),
         (lambda files: torch.save([1, 2], files / "old.pt"), "lagging", "got list"),
+        (lambda files: torch.save({"model": lagging_state(), "epoch": 3}, files / "old.pt"), "lagging", "got dict of model, epoch"),
+        (lambda files: (files / "old.pt").write_bytes(b""), "lagging", "expected a state dictionary of tensors"),
         (lambda files: (files / "train.txt").write_text(TRAIN + "new words\n"), "lagging", "13 different words .* got 15"),
         (lambda files: change(files, **{"flow.weight": torch.zeros(1)}), "lagging", "unknown weight 'flow.weight'"),
         (lambda files: torch.save({"encoder.embed.weight": torch.zeros(V, NI)}, files / "old.pt"), "lagging", r"encoder.lstm.\*, found none"),

@@ -52,7 +52,9 @@ def test_candidates_are_ranked_and_scored(trained):
     for best in trained.candidates(z, BEAM):
         assert len(best) == 2 and best[0].log_prob >= best[1].log_prob
         assert all(one.tokens == len(one.text.split()) + 1 for one in best)
-    assert [best[0].text for best in trained.candidates(z, BEAM)] == trained.decode(z, BEAM)
+    assert [best[0].text for best in trained.candidates(z, BEAM)] == trained.decode(
+        z, uc.Decoding("beam", beam_width=3)
+    )
     greedy = [best[0].log_prob for best in trained.candidates(z)]
     wide = [best[0].log_prob for best in trained.candidates(z, uc.Decoding("beam", beam_width=20))]
     assert all(w >= g - 1e-4 for w, g in zip(wide, greedy, strict=True))
@@ -66,6 +68,12 @@ def test_candidates_are_ranked_and_scored(trained):
         (lambda run: run.walk(4), "a dimension from 0 to 3, got 4"),
         (lambda run: run.analogy(A, B, np.zeros(3)), r"a sentence or a code of shape \[4\], got \[3\]"),
         (lambda run: run.sample(3, decode=uc.Decoding("beam", n_best=9)), "at most beam_width 5, got 9"),
+        (lambda run: run.sample(3, decode=BEAM), "one sentence a code, got n_best 2; use candidates"),
+        (lambda run: run.decode(np.full((1, 4), np.nan)), "got nan or infinity"),
+        (lambda run: run.decode(["a", "b"]), "an array of numbers, got list"),
+        (lambda run: run.encode([1, 2]), "sentences as text, got 1"),
+        (lambda run: run.neighbours(A, [B], n=0), "at least one, got 0"),
+        (lambda run: run.walk(0, span=float("inf")), "got nan or infinity"),
     ],
 )
 def test_misuse_is_said_in_one_line(trained, call, said):
@@ -89,6 +97,8 @@ def test_every_move_is_a_command(trained, say, tmp_path, sentences_file):
     assert say("interpolate", A, B, "--steps", 4, "--path", "arc") == trained.interpolate(A, B, 4, "arc")
     assert say("interpolate", "--seed", 3) == trained.interpolate(seed=3)
     assert say("analogy", A, B, C) == [trained.analogy(A, B, C)]
+    assert "expected at least one, got -1" in say("neighbours", A, "-n", -1, status=2)[-1]
+    assert "at least 0 and below 2^32" in say("sample", "--seed", 2**70, status=2)[-1]
     assert say("walk", A, "--dimension", 1, "--steps", 3, "--span", 2) == trained.walk(1, A, 3, 2.0)
     assert json.loads(say("walk", "--dimension", 1, "--steps", 3, "--json")[0])["value"] == -3
     group = tmp_path / "group.txt"
@@ -109,7 +119,10 @@ def test_codes_may_stand_for_sentences(trained, say, tmp_path, capsys):
         "expected codes of shape [N, Z], got [4]" in say("interpolate", "--codes", tmp_path / "flat.npy", status=2)[-1]
     )
     (tmp_path / "text.npy").write_text("no array")
-    assert "expected codes" in say("analogy", "--codes", tmp_path / "text.npy", status=2)[-1]
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "half.npz").write_bytes(codes.read_bytes()[:50])
+    for damaged in ("text.npy", "empty.npy", "half.npz"):
+        assert "expected codes" in say("analogy", "--codes", tmp_path / damaged, status=2)[-1]
     assert "expected 3 sentences (or codes), got 2" in say("analogy", A, B, status=2)[-1]
     assert "got both" in say("walk", A, "--codes", codes, status=2)[-1]
 
@@ -127,6 +140,13 @@ def test_every_writing_verb_takes_every_decoding(trained, say, tmp_path):
     assert say("sample", "-n", 6, *flags, "--seed", 2) == trained.sample(6, nucleus, 2)
     assert max(len(text.split()) for text in trained.sample(30, nucleus)) == 4
     assert "unknown decoding 'beem': did you mean beam" in say("sample", "--decode", "beem", status=2)[-1]
+    wrong = say("sample", "--top-k", 3, status=2)[-1]
+    assert "--top-k: goes with --decode top-k, got --decode sample" in wrong
+    assert (
+        "--temperature: goes with --decode sample or top-k or nucleus"
+        in say("reconstruct", group, "--temperature", 2, status=2)[-1]
+    )
+    assert "put what is no flag before the flags" in say("interpolate", A, "--steps", 3, B, status=2)[-1]
 
 
 def test_evaluate_all_measures_what_fits_the_run(trained, tmp_path, capsys):
@@ -144,6 +164,10 @@ def test_evaluate_all_measures_what_fits_the_run(trained, tmp_path, capsys):
     assert main(["evaluate", str(path), "--iw-samples", "2"]) == 0  # what was found before stays
     after = uc.load(path).metrics["test"]
     assert after["probes"] == kept["probes"] and after["iw_samples"] == 2
+    folder = uc.load(path).folder  # but not with other weights
+    folder.save_weights({name: value * 0.5 for name, value in folder.load_weights().items()})
+    assert main(["evaluate", str(path), "--iw-samples", "2"]) == 0
+    assert "probes" not in uc.load(path).metrics["test"]
     capsys.readouterr()
     assert main(["evaluate", str(path), "--all", "--protocol", "probe"]) == 2
     assert "got both" in capsys.readouterr().err
@@ -162,8 +186,13 @@ def test_a_judged_corpus_resumes_and_refuses_another(tmp_path, capsys):
     before = judge.folder.model_file.stat().st_mtime_ns
     assert judge_samples(run, splits, tmp_path / "judged", count=200, epochs=1) == found
     assert judge.folder.model_file.stat().st_mtime_ns == before
-    with pytest.raises(uc.UserError, match="choose another --out"):
+    assert judge.folder.corpus()["train"]["sentences"] == 200 == found["protocol"]["sentences"]
+    with pytest.raises(uc.UserError, match="add --overwrite, or choose another --out"):
         judge_samples(run, splits, tmp_path / "judged", count=150, epochs=1)
+    with pytest.raises(uc.UserError, match=r"train.epochs was 1, now 2 \(a judge of samples; add --overwrite"):
+        judge_samples(run, splits, tmp_path / "judged", count=200, epochs=2)
+    assert judge_samples(run, splits, tmp_path / "judged", count=150, epochs=2, overwrite=True) != found
+    judge_samples(run, splits, tmp_path / "judged", count=200, epochs=1, overwrite=True)
     with pytest.raises(uc.UserError, match="at least 100 sentences"):
         judge_samples(run, splits, tmp_path / "few", count=50)
     assert main(["samples", str(run.path), "-n", "200", "--epochs", "1", "--out", str(tmp_path / "judged")]) == 0

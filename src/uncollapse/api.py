@@ -18,11 +18,13 @@ from uncollapse.evaluation.diversity import diversity_protocol
 from uncollapse.evaluation.evaluate import Evaluation, Stage, evaluate, silent
 from uncollapse.evaluation.groups import probe_protocol
 from uncollapse.evaluation.overlap import token_accuracy
+from uncollapse.evaluation.posterior import posteriors
 from uncollapse.evaluation.reconstruction import reconstruction_protocol
 from uncollapse.evaluation.style import transfer_protocol
 from uncollapse.evaluation.tense import tense_protocol
-from uncollapse.evaluation.transfer import transfer_metrics
+from uncollapse.evaluation.transfer import classes_of, transfer_metrics
 from uncollapse.evaluation.twr import twr_protocol
+from uncollapse.generation.decode import write
 from uncollapse.latent import Mixture
 from uncollapse.launch import changed_splits, launch
 from uncollapse.space import Space
@@ -155,8 +157,8 @@ class Run(Space):
         """Return the token accuracy of greedy reconstructions from posterior means, on the first sentences of a corpus."""
         few = corpus.subset(np.arange(min(sentences, len(corpus))))
         originals = [few.ids(i).tolist() for i in range(len(few))]
-        back = self.reconstruct(few.texts(), labels=self.labels_of(few))
-        return token_accuracy(originals, [self.vocabulary.encode(text) for text in back])
+        labels = classes_of(few, np.arange(len(few)), {})
+        return token_accuracy(originals, write(self.model, posteriors(self.model, few).mu, self.longest, labels))
 
     def labels_of(self, corpus: Corpus) -> Asked | None:
         """Return the labels of a corpus that the model is told, or None for an unconditional run."""
@@ -183,6 +185,7 @@ class Run(Space):
             **done.metrics.get("protocol", {}),
             "fingerprint": fingerprint(corpus, tuple(self.told.names)),
             "given": list(self.told.names),
+            "weights": self.folder.fingerprint(),
             "same_as_training": split not in changed_splits(self.folder, splits),
         }
         done.metrics.update(transfer_metrics(self.model, corpus, self.longest))
@@ -191,9 +194,10 @@ class Run(Space):
         if log := self.log:
             done.metrics["epochs"], done.metrics["weight_final"] = log[-1]["epoch"], log[-1]["weight"]
         done.metrics.update(found)
-        # what a protocol measured on the same sentences stays
+        # what a protocol measured on the same sentences with the same weights stays
         before = self.metrics.get(split, {})
-        same = before.get("protocol", {}).get("fingerprint") == done.metrics["protocol"]["fingerprint"]
+        then, now = before.get("protocol", {}), done.metrics["protocol"]
+        same = all(then.get(key) == now[key] for key in ("fingerprint", "weights"))
         kept = before.get("by_protocol", []) if same else []
         names = sorted({*kept, *found} - {"by_protocol"})
         written = {**{key: before[key] for key in kept}, **done.metrics, **({"by_protocol": names} if names else {})}

@@ -44,6 +44,11 @@ def build_splits(settings: DataConfig, vocabulary: Vocabulary | None = None, spa
     source = arguments.pop("vocab_from")
     if source and vocabulary is None:
         vocabulary = RunFolder(Path(source)).vocabulary()
+        if (vocabulary.level, vocabulary.lowercase) != (settings.level, settings.lowercase):
+            raise UserError(
+                f"data.vocab_from: the vocabulary of {source} has data.level {vocabulary.level} and data.lowercase "
+                f"{vocabulary.lowercase}, asked for were {settings.level} and {settings.lowercase}"
+            )
     return load_splits(**arguments, vocabulary=vocabulary, space=space)
 
 

@@ -1,6 +1,5 @@
 """Old models, to be used and measured here: checkpoints of other repositories become run folders."""
 
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ from torch import Tensor
 from uncollapse.api import Run
 from uncollapse.build import build_model, build_splits
 from uncollapse.config import Config
-from uncollapse.data.reading import lines_of
+from uncollapse.data.parts import find_parts
+from uncollapse.data.reading import read_texts
 from uncollapse.data.vocabulary import SPECIALS, Vocabulary
 from uncollapse.errors import UserError, nearest
+from uncollapse.launch import with_absolute_paths
 from uncollapse.run import Origin, RunFolder
 
 PARTS = {
@@ -58,17 +59,18 @@ def import_run(
     if kind not in KINDS:
         raise UserError(f"unknown kind {kind!r}: {nearest(kind, KINDS)}")
     weights = rename(read_state(state), state)
-    vocabulary = Vocabulary((*SPECIALS, *first_seen(vocab_from)))
+    given = dict(data or {})
+    vocabulary = Vocabulary((*SPECIALS, *first_seen(vocab_from, given.get("format", "auto"))))
     if (words := len(weights["decoder.embedding.weight"])) != len(vocabulary):
         raise UserError(
             f"{vocab_from}: expected the text of {words:,} different words (four special ones counted) that {state.name} was "
             f"trained on, got {len(vocabulary):,}"
         )
     settings: dict[str, Any] = {
-        "data": {"path": str(_data_path(vocab_from).resolve()), "max_vocab": len(vocabulary), **(data or {})},
+        "data": {"path": str(_data_path(vocab_from)), "max_vocab": len(vocabulary), **given},
         "model": sizes(weights),
     }
-    config = Config.from_settings(settings)
+    config = with_absolute_paths(Config.from_settings(settings))
     model = build_model(config, len(vocabulary))
     try:
         model.load_state_dict(weights)
@@ -96,10 +98,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: expected a checkpoint, found no such file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: expected a state dictionary of tensors ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # a damaged file can make a pickle raise anything
+        raise UserError(
+            f"{path}: expected a state dictionary of tensors, as torch.save(model.state_dict(), …) writes it; it cannot be "
+            f"read as one ({type(error).__name__})"
+        ) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: expected a state dictionary of tensors, got {type(state).__name__}")
+        inside = f" of {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else ""
+        raise UserError(f"{path}: expected a state dictionary of tensors, got {type(state).__name__}{inside}")
     return dict(state)
 
 
@@ -138,16 +144,25 @@ def sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"latent": latent, "emb": emb, "hidden": hidden}
 
 
-def first_seen(path: Path) -> Iterable[str]:
+def first_seen(path: Path, format: str = "auto") -> Iterable[str]:
     """Return the words of a text in the order in which they first appear, the special ones left out.
 
+    Args:
+        path: the text.
+        format: as in `data.reading.read_texts`; labels are no words.
+
     Raises:
-        UserError: no file, or bytes that are no UTF-8.
+        UserError: no file, or one that is not of the format.
     """
-    words = dict.fromkeys(word for _, text in lines_of(path) for word in text.split())
+    words = dict.fromkeys(word for text in read_texts(path, format)[0].texts for word in text.split())
     return [word for word in words if word not in SPECIALS]
 
 
 def _data_path(vocab_from: Path) -> Path:
     """Return the folder of a training text where a test text stands beside it, else the text."""
-    return vocab_from.parent if list(vocab_from.parent.glob("test.*")) else vocab_from
+    try:
+        parts = find_parts(vocab_from.parent)
+    except UserError:  # a folder of other things
+        return vocab_from
+    beside = parts["train"].resolve() == vocab_from.resolve() and "test" in parts
+    return vocab_from.parent if beside else vocab_from

@@ -10,6 +10,7 @@
 Every write goes to a temporary file first and is then renamed, so that a file is either old or new, never half.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -263,6 +264,10 @@ class RunFolder:
             self.model_file,
             safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in weights.items()}),
         )
+
+    def fingerprint(self) -> str:
+        """Return a short hash of the best weights, to notice that a run has been trained further."""
+        return hashlib.sha256(self.model_file.read_bytes()).hexdigest()[:16]
 
     def load_weights(self) -> dict[str, Tensor]:
         """Read the best weights.

@@ -11,17 +11,15 @@ The real LM on real sentences is what both are to be held against.
 Source: Zhao et al. 2018 (ARAE), section 5 (reverse perplexity); Prokhorov et al. 2019, section 6 (generated corpora).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from uncollapse.api import Run, train
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import chosen, score
+from uncollapse.evaluation.bounds import chosen, score, standard_error
 from uncollapse.evaluation.diversity import SAMPLE, diversity, draw, sentences_of
 from uncollapse.evaluation.evaluate import perplexity
 from uncollapse.generation.choose import Decoding
@@ -29,7 +27,13 @@ from uncollapse.run import RunFolder, write_atomically, write_json
 from uncollapse.training.progress import Listener
 
 HELD = 0.1
-"""Share of the sentences, of either kind, that is written besides and trained on by nobody."""
+PERPLEXITIES = {
+    "ppl_forward": ("real", "drawn"),
+    "ppl_reverse": ("drawn", "real"),
+    "ppl_real": ("real", "real"),
+    "ppl_drawn": ("drawn", "drawn"),
+}
+"""Name -> what the judge was trained on, and what it scores."""
 
 
 def judge_samples(
@@ -41,97 +45,123 @@ def judge_samples(
     seed: int = 0,
     how: Decoding = SAMPLE,
     listener: Callable[[str], Listener | None] = lambda name: None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Draw a corpus from a run's prior, write it, and judge it.
 
-    `out` holds `drawn/` and `real/` (train.txt and test.txt each), the language models `lm-drawn/` and `lm-real/`, and
-    `samples.json`. A finished language model is not trained again and an interrupted one goes on.
+    `out` holds `drawn/` and `real/` (a text for each part), the language models `lm-drawn/` and `lm-real/`, and `samples.json`. A
+    finished language model is not trained again and an interrupted one goes on. All is counted on the text: what is read again.
 
     Args:
         run: the model.
         splits: its data.
         out: where all goes.
-        count: sentences that each language model is trained on; at most those of the training split.
-        epochs: of each language model; the best on 5 % of its own sentences is kept.
-        seed: of all draws.
+        count: sentences that each language model is trained on; at most those of the training split. A tenth as many are drawn
+            to choose its best weights by, and a tenth to be scored.
+        epochs: of each language model.
+        seed: of all draws, and of the language models.
         how: sentences are decoded.
         listener: from the name of a language model to what is told of its training.
+        overwrite: whether another corpus and its judges in `out` are replaced.
 
     Returns:
         ppl_forward, ppl_reverse, ppl_real (the real LM on real sentences), ppl_drawn (the LM of drawn ones on drawn ones), per
-        predicted token; `samples`, as of the protocol `samples`, over drawn sentences and as many of the test split.
+        predicted token, each with its standard error `_se`; `samples`, as of the protocol `samples`.
 
     Raises:
-        UserError: fewer than 100 sentences, or an `out` that holds another corpus.
+        UserError: fewer than 100 sentences, no epoch, or an `out` that holds another corpus or judges of another budget.
     """
     count = min(count, len(splits.train))
-    if count < 100:
-        raise UserError(f"samples: expected at least 100 sentences to train a language model on, got {count}")
-    held = max(1, int(HELD * count))
-    drawn = draw(run.model, splits, count + held, seed, how)
-    real = [*_some(splits.train, count, seed), *_some(splits.test, held, seed)]
-    texts = {"drawn": drawn, "real": real}
-    for kind, sentences in texts.items():
-        _write(out / kind, [run.vocabulary.decode(ids) for ids in sentences], count)
-    judges = {kind: _language_model(run, out, kind, epochs, seed, listener) for kind in texts}
-    unseen = {kind: Corpus.from_ids(sentences[count:], run.vocabulary) for kind, sentences in texts.items()}
-    ppl = {(judge, on): _perplexity(judges[judge], corpus) for judge in judges for on, corpus in unseen.items()}
-    training, few = sentences_of(splits.train), min(count, len(splits.test))
-    found = {
-        "ppl_forward": ppl["real", "drawn"],
-        "ppl_reverse": ppl["drawn", "real"],
-        "ppl_real": ppl["real", "real"],
-        "ppl_drawn": ppl["drawn", "drawn"],
-        "samples": [
-            {"of": "model", **diversity(drawn[:few], training)},
-            {"of": "real", **diversity(_some(splits.test, few, seed), training)},
-        ],
-        "protocol": {"sentences": count, "held": held, "epochs": epochs, "decoding": vars(how), "seed": seed},
+    if count < 100 or epochs < 1:
+        raise UserError(
+            f"samples: expected at least 100 sentences and 1 epoch to train a judge, got {count} and {epochs}"
+        )
+    if how.n_best > 1:
+        raise UserError(f"samples: one sentence is drawn a code, got n_best {how.n_best}")
+    held = max(10, int(HELD * count))
+    drawn = draw(run.model, splits, count + 2 * held, seed, how)
+    texts = {
+        "drawn": _parts([run.vocabulary.decode(ids) for ids in drawn], count, held),
+        "real": {part: _some(splits[part], n, seed) for part, n in (("train", count), ("valid", held), ("test", held))},
     }
+    for kind, parts in texts.items():
+        _write(out / kind, parts, overwrite)
+    judges = {kind: _language_model(run, out, kind, epochs, seed, listener, overwrite) for kind in texts}
+    unseen = {kind: Corpus.from_texts(filter(None, parts["test"]), run.vocabulary) for kind, parts in texts.items()}
+    found: dict[str, Any] = {}
+    for name, (judge, on) in PERPLEXITIES.items():
+        found[name], found[f"{name}_se"] = _perplexity(judges[judge], unseen[on])
+    training, few = sentences_of(splits.train), min(count, len(splits.test))
+    real = [splits.test.ids(int(i)).tolist() for i in chosen(len(splits.test), few, seed)]
+    found["samples"] = [
+        {"of": "model", **diversity(drawn[:few], training)},
+        {"of": "real", **diversity(real, training)},
+    ]
+    found["protocol"] = {"sentences": count, "scored": held, "epochs": epochs, "decoding": vars(how), "seed": seed}
     write_json(out / "samples.json", found)
     return found
 
 
-def _some(corpus: Corpus, count: int, seed: int) -> list[list[int]]:
-    return [corpus.ids(int(i)).tolist() for i in chosen(len(corpus), count, seed)]
+def _parts(texts: Sequence[str], count: int, held: int) -> dict[str, list[str]]:
+    """Part drawn texts; what would break a line is a blank."""
+    lines = [" ".join(text.split("\n")).strip() for text in texts]
+    return {"train": lines[:count], "valid": lines[count : count + held], "test": lines[count + held :]}
 
 
-def _write(folder: Path, texts: Sequence[str], count: int) -> None:
-    """Write the sentences to train on and those to score, one a line; another corpus is not overwritten."""
+def _some(corpus: Corpus, count: int, seed: int) -> list[str]:
+    return corpus.texts(chosen(len(corpus), count, seed).tolist())
+
+
+def _write(folder: Path, parts: Mapping[str, Sequence[str]], overwrite: bool) -> None:
+    """Write a text for each part, a sentence a line; another corpus is not overwritten unasked."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, part in {"train.txt": texts[:count], "test.txt": texts[count:]}.items():
-        content = "".join(f"{text}\n" for text in part).encode()
-        if (folder / name).exists() and (folder / name).read_bytes() != content:
+    for part, lines in parts.items():
+        path, content = folder / f"{part}.txt", "".join(f"{line}\n" for line in lines).encode()
+        if path.exists() and path.read_bytes() != content and not overwrite:
             raise UserError(
-                f"{folder / name}: expected the sentences of this run and seed, found others; choose another --out"
+                f"{path}: expected the sentences of this run and seed, found others; add --overwrite, or choose another --out"
             )
-        write_atomically(folder / name, content)
+        write_atomically(path, content)
 
 
 def _language_model(
-    run: Run, out: Path, kind: str, epochs: int, seed: int, listener: Callable[[str], Listener | None]
+    run: Run,
+    out: Path,
+    kind: str,
+    epochs: int,
+    seed: int,
+    listener: Callable[[str], Listener | None],
+    overwrite: bool,
 ) -> Run:
     """Train a language model of the run's size and vocabulary on the sentences of one kind."""
     path, data, model = out / f"lm-{kind}", run.config.data, run.config.model
-    return train(
-        "default",
-        "lm",
-        max(1, seed),
-        path,
-        resume=RunFolder(path).config_file.exists(),
-        listener=listener(path.name),
-        data={
-            "path": str(out / kind / "train.txt"),
-            "level": data.level,
-            "lowercase": data.lowercase,
-            "max_length": data.max_length,
-            "vocab_from": str(run.path),
-        },
-        model={"emb": model.emb, "hidden": model.hidden, "decoder": model.decoder, "context": model.context},
-        train={"epochs": epochs},
-    )
+    try:
+        return train(
+            "default",
+            "lm",
+            seed + 1,
+            path,
+            resume=RunFolder(path).config_file.exists() and not overwrite,
+            overwrite=overwrite,
+            listener=listener(path.name),
+            data={
+                "path": str(out / kind),
+                "level": data.level,
+                "lowercase": data.lowercase,
+                "max_length": max(data.max_length, run.longest),
+                "vocab_from": str(run.path),
+            },
+            model={"emb": model.emb, "hidden": model.hidden, "decoder": model.decoder, "context": model.context},
+            train={"epochs": epochs},
+        )
+    except UserError as error:
+        raise UserError(
+            f"{error} (a judge of samples; add --overwrite to begin anew, or choose another --out)"
+        ) from None
 
 
-def _perplexity(judge: Run, corpus: Corpus) -> float:
+def _perplexity(judge: Run, corpus: Corpus) -> tuple[float, float]:
+    """Return the perplexity per predicted token and its standard error over sentences."""
     nll = score(judge.model, corpus).nll_elbo.double()
-    return perplexity(float(np.mean(nll.numpy())), corpus)
+    ppl = perplexity(float(nll.mean()), corpus)
+    return ppl, ppl * standard_error(nll) * len(corpus) / corpus.predicted

@@ -103,7 +103,7 @@ class Space:
 
     def draw(
         self, n: int, seed: int = 0, labels: Asked | None = None, prior: str = "model"
-    ) -> tuple[Tensor, Asked | None]:
+    ) -> tuple[Tensor, dict[str, list[str]] | None]:
         """Draw codes from the prior.
 
         Args:
@@ -198,7 +198,7 @@ class Space:
         """
         if isinstance(point, str):
             return self.posterior([point], labels).mu[0]
-        code = torch.as_tensor(np.asarray(point), dtype=torch.float32)
+        code = as_codes(point)
         if code.shape != (self.model.latent,):
             raise UserError(f"expected a sentence or a code of shape [{self.model.latent}], got {list(code.shape)}")
         return code
@@ -219,6 +219,8 @@ class Space:
         Raises:
             UserError: codes of another width, an unknown strategy, labels that are missing or unknown.
         """
+        if isinstance(decode, Decoding) and decode.n_best > 1:
+            raise UserError(f"decode: writes one sentence a code, got n_best {decode.n_best}; use candidates")
         written = self._write(*self._given(z, labels), decode, seed)
         return [self.vocabulary.decode(best[0]) for best in written]
 
@@ -337,6 +339,8 @@ class Space:
             among_labels: of the sentences looked among.
         """
         codes = self.posterior(among, among_labels).mu
+        if n < 1:
+            raise UserError(f"neighbours: expected at least one, got {n}")
         distance, index = moves.neighbours(self.code(point, labels), codes, n, cosine)
         return [(d, among[i]) for d, i in zip(distance.tolist(), index.tolist(), strict=True)]
 
@@ -361,7 +365,7 @@ class Space:
             )
 
     def _given(self, z: np.ndarray | Tensor, labels: Asked | None) -> tuple[Tensor, Labels]:
-        codes = torch.as_tensor(np.asarray(z), dtype=torch.float32)
+        codes = as_codes(z)
         if codes.ndim != 2 or codes.shape[1] != self.model.latent:
             raise UserError(f"decode: expected codes of shape [N, {self.model.latent}], got {list(codes.shape)}")
         return codes, self._classes(labels, len(codes))
@@ -378,7 +382,9 @@ class Space:
             return UNLABELLED
         if labels is None:
             known = "; ".join(f"{field}: {', '.join(names)}" for field, names in self.told.names.items())
-            raise UserError(f"{self.path}: the run is conditional, expected labels ({known}), got none")
+            raise UserError(
+                f"{self.path}: the run is conditional, expected labels ({known}), got none; name one (--label)"
+            )
         found = self.told.of_sentences(labels, count)
         return {field: torch.from_numpy(classes) for field, classes in found.items()}
 
@@ -405,6 +411,23 @@ class Space:
             raise UserError("expected a list of sentences, got one string; write [text]")
         if not len(texts):
             raise UserError("expected at least one sentence, got none")
+        if strange := [text for text in texts if not isinstance(text, str)]:
+            raise UserError(f"expected sentences as text, got {strange[0]!r}")
         corpus = Corpus.from_texts(texts, self.vocabulary)
         classes = {field: values.numpy() for field, values in self._classes(labels, len(texts)).items()}
         return replace(corpus, labels=classes, label_names=dict(self.told.names))
+
+
+def as_codes(z: np.ndarray | Tensor) -> Tensor:
+    """Return codes as a tensor on the CPU.
+
+    Raises:
+        UserError: what is no array of finite numbers.
+    """
+    try:
+        codes = (z.detach().cpu() if isinstance(z, Tensor) else torch.as_tensor(np.asarray(z))).float()
+    except (TypeError, ValueError):
+        raise UserError(f"expected codes as an array of numbers, got {type(z).__name__}") from None
+    if not bool(codes.isfinite().all()):
+        raise UserError("expected codes of finite numbers, got nan or infinity")
+    return codes

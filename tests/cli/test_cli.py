@@ -234,15 +234,14 @@ def test_interrupted_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 
 
 def test_verbs_written_as_rows_are_read_as_the_embedded_corpus(tmp_path, capsys):
-    from dataclasses import asdict
 
+    from uncollapse.build import build_splits
     from uncollapse.config import DataConfig
-    from uncollapse.data.splits import load_splits
 
     assert main(["data", "verbs", "--out", str(tmp_path)]) == 0
     assert "--data.level char --data.format parallel --data.columns 'tense: sp, tp, pg, p'" in capsys.readouterr().err
     files = DataConfig(path=str(tmp_path), format="parallel", columns="tense: sp, tp, pg, p", level="char")
-    read, made = load_splits(**asdict(files)), load_splits(**asdict(DataConfig(name="verbs", level="char")))
+    read, made = build_splits(files), build_splits(DataConfig(name="verbs", level="char"))
     for part in ("train", "valid", "test"):
         assert read[part].texts() == made[part].texts() and (read[part].forms == made[part].forms).all()
         assert (read[part].labels["tense"] == made[part].labels["tense"]).all()

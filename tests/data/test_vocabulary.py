@@ -81,6 +81,12 @@ def test_subwords_are_learned_from_what_is_frequent_and_the_same_each_time():
     assert one.encode("THE") != one.encode("the") == build_vocabulary(texts, "bpe", True, 290).encode("THE")
 
 
+def test_an_unknown_letter_is_one_letter():
+    vocabulary = build_vocabulary(["ab"], "char")
+    ids = vocabulary.encode("a?b")
+    assert len(vocabulary.decode(ids)) == 3 and vocabulary.encode(vocabulary.decode(ids)) == ids
+
+
 def test_too_few_subwords_are_refused():
     with pytest.raises(UserError, match="at least 256 for data.level bpe.* got 255"):
         build_vocabulary(["a"], "bpe", max_size=255)

@@ -13,6 +13,7 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.aggregate import aggregate_divergence, aggregate_protocol, mismatch, z_use
 from uncollapse.evaluation.bounds import log_likelihoods, score
 from uncollapse.evaluation.posterior import mutual_information
+from uncollapse.latent import LabelNormal
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
 SPLITS = Splits(CORPUS, CORPUS, CORPUS, {})
@@ -90,6 +91,15 @@ def test_moments_are_those_of_a_known_aggregate():
     assert found["aggregate_logdet"] == pytest.approx(torch.logdet(covariance).item(), abs=0.05)
     assert found["aggregate_mean_sq"] == pytest.approx(mean.square().sum().item(), abs=0.05)
     assert found["aggregate_mismatch"] == pytest.approx(mismatch(mean, covariance), abs=0.05)
+
+
+def test_a_prior_for_every_label_is_no_single_prior_to_diverge_from():
+    model = vae()
+    model.prior = LabelNormal(3, {})
+    model.prior.beside = lambda posterior, labels=None: posterior.standard()
+    model.prior.log_prob = lambda z, labels=None: Normal(0.0, 1.0).log_prob(z).sum(-1)
+    found = aggregate_protocol(model, SPLITS, "test")
+    assert "aggregate_kl" not in found and "aggregate_mismatch" not in found and "z_use" in found
 
 
 def test_what_has_no_aggregate_is_refused():

@@ -171,7 +171,19 @@ def test_a_language_model_has_no_codes(protocol):
         protocol(tiny_vae(len(VOCABULARY), latent=0), splits, "test")
 
 
-def test_a_probe_needs_labels():
+def test_a_probe_needs_labels_that_are_classes():
     model, splits = remembering()
     with pytest.raises(UserError, match="expected data with labels"):
         probe_protocol(model, splits, "test")
+    model, splits = remembering(labels=range(40))
+    names = replace(splits.test, label_names={"kind": tuple(map(str, range(60)))})
+    with pytest.raises(UserError, match="at most 50 classes, got kind"):
+        probe_protocol(model, Splits(names, names, names, {}), "test")
+
+
+def test_a_class_that_no_training_sentence_has_is_never_chosen(monkeypatch):
+    monkeypatch.setattr(groups, "WRITTEN", 5)
+    model, splits = remembering(labels=[int(i >= 20) for i in range(40)])
+    third = replace(splits.test, label_names={"kind": ("a", "b", "c")})
+    row = probe_protocol(model, Splits(third, third, third, {}), "test")["probes"][0]
+    assert row["classes"] == 3 and 0 <= row["scoring"] <= 1 and row["decoding"] <= 1

@@ -5,7 +5,7 @@ import torch
 
 from tests.conftest import tiny_vae
 from uncollapse.data.corpus import Corpus
-from uncollapse.data.vocabulary import BOS, EOS, SPECIALS, Vocabulary
+from uncollapse.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 from uncollapse.errors import UserError
 from uncollapse.generation.beam import beam_search
 from uncollapse.generation.choose import Decoding, ancestral, keep_nucleus, keep_top, repeats
@@ -57,6 +57,7 @@ def test_greedy_takes_the_best_token_at_every_step(cell):
         state, token, expected = decoder.start(z[None]), torch.tensor([BOS]), []
         while len(expected) < 8:
             logits, state = decoder.step(token, state)
+            logits[:, [PAD, BOS]] = -torch.inf  # never written
             token = logits.argmax(-1)
             if token == EOS:
                 break
@@ -74,7 +75,7 @@ def test_results_do_not_depend_on_the_batch(cell, decoding, monkeypatch):
     monkeypatch.setattr(module, "ROWS_AT_A_TIME", 7)
     assert best(decoder, codes(30), decoding, 10, seed=4) == whole
     assert best(decoder, codes(30)[:11], decoding, 10, seed=4) == whole[:11]
-    assert max(map(len, whole)) <= 10 and len({tuple(ids) for ids in whole}) > 3
+    assert max(map(len, whole)) <= 10 and len({tuple(ids) for ids in whole}) >= 3
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
@@ -115,7 +116,7 @@ def test_beams_are_those_of_a_plain_search(cell, width, penalty):
         for position in range(longest + 1):
             grown = []
             for ids, score in in_hand:
-                for token in range(9) if position < longest else [EOS]:
+                for token in range(2, 9) if position < longest else [EOS]:
                     step = log_prob_of_next(decoder, z, ids, token)
                     grown.append(((*ids, token), score + step))
             grown.sort(key=lambda one: -one[1])
@@ -158,6 +159,7 @@ def test_draws_have_the_probabilities_they_should(cell, decoding, kept):
     z = codes(1).expand(40_000, -1)
     drawn = best(decoder, z, decoding, 1, seed=1)
     logits, _ = decoder.step(torch.tensor([BOS]), decoder.start(z[:1]))
+    logits[:, [PAD, BOS]] = -torch.inf  # never written
     expected = kept(logits.softmax(-1)[0])
     for token, p in enumerate((expected / expected.sum()).tolist()):
         share = sum(s == ([] if token == EOS else [token]) for s in drawn) / 40_000
@@ -204,13 +206,26 @@ def test_lengths_and_repetition_are_kept(cell, strategy):
 def test_a_sentence_may_end_early_where_nothing_else_is_left():
     decoder = tiny_vae(5).decoder
     decoding = Decoding(min_length=8, no_repeat=1)  # five tokens, EOS among them
-    assert all(len(set(ids)) == len(ids) <= 5 for ids in best(decoder, codes(9), decoding, 20))
+    assert all(sorted(ids) == [3, 4] for ids in best(decoder, codes(9), decoding, 20))
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "sample", "beam"])
+def test_pads_and_beginnings_are_never_written_nor_the_unknown_if_so_asked(cell, strategy):
+    decoder = vivid(6, cell)
+    written = {i for ids in best(decoder, codes(60), Decoding(strategy, min_length=5), 12) for i in ids}
+    assert UNK in written and not written & {PAD, BOS, EOS}
+    known = {i for ids in best(decoder, codes(60), Decoding(strategy, min_length=5, no_unknown=True), 12) for i in ids}
+    assert known <= {4, 5} and known
+
+
+def test_draws_do_not_depend_on_how_long_they_may_be():
+    decoder = tiny_vae(9).decoder
+    short, long = (best(decoder, codes(40), SAMPLE, longest, seed=2) for longest in (12, 40))
+    assert any(short) and all(a == b[:12] for a, b in zip(short, long, strict=True))
 
 
 def test_beams_score_as_the_model_does(cell):
     model = tiny_vae(9, cell=cell)
-    with torch.no_grad():  # a pad is no token of a sentence
-        model.decoder.output.bias = torch.nn.Parameter(torch.tensor([-99.0, 0, 0, 0, 0, 0, 0, 0, 0]))
     vocabulary = Vocabulary((*SPECIALS, *"abcde"))
     for z, beams in zip(codes(6), beam_search(model.decoder, codes(6), Decoding("beam", n_best=3), 6), strict=True):
         for one in beams:
@@ -236,6 +251,8 @@ def test_seeds_differ_and_nothing_else_is_drawn():
         ({"strategy": "beam", "n_best": 6}, "at most beam_width 5, got 6"),
         ({"n_best": 2}, "1 unless decoding by beam"),
         ({"min_length": 5, "max_length": 4}, "at most max_length 4, got 5"),
+        ({"top_k": 2.5}, "top_k: expected an integer of at least 1, got 2.5"),
+        ({"temperature": "1"}, "temperature: expected a number, got '1'"),
     ],
 )
 def test_impossible_decodings_are_refused(options, message):

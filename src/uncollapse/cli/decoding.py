@@ -11,6 +11,7 @@ from torch import Tensor
 from uncollapse.api import Run
 from uncollapse.cli.parser import Parser
 from uncollapse.data.labels import Asked
+from uncollapse.errors import UserError
 from uncollapse.generation.choose import STRATEGIES, Decoding
 
 HELP = {
@@ -23,7 +24,17 @@ HELP = {
     "min_length": "fewest tokens",
     "max_length": "most tokens; 0: the longest training sentence",
     "no_repeat": "no run of so many tokens twice in a sentence; 0: all allowed",
+    "no_unknown": "the unknown token is not written",
 }
+BELONGS = {
+    "temperature": ("sample", "top-k", "nucleus"),
+    "top_k": ("top-k",),
+    "top_p": ("nucleus",),
+    "beam_width": ("beam",),
+    "length_penalty": ("beam",),
+    "n_best": ("beam",),
+}
+"""Which strategies a setting belongs to; those not named here go with all."""
 
 
 def add_decoding(parser: Parser, strategy: str) -> None:
@@ -31,16 +42,28 @@ def add_decoding(parser: Parser, strategy: str) -> None:
     parser.add("--decode", default=strategy, metavar="NAME", help=f"{', '.join(STRATEGIES)} (default {strategy})")
     for field in fields(Decoding):
         if field.name in HELP:
-            kind, shown = type(field.default), f"{HELP[field.name]} (default {field.default:g})"
-            name = "--" + field.name.replace("_", "-")
-            parser.add(name, type=kind, default=field.default, metavar="N" if kind is int else "X", help=shown)
+            name, kind = "--" + field.name.replace("_", "-"), type(field.default)
+            if kind is bool:
+                parser.add(name, action="store_true", help=HELP[field.name])
+                continue
+            shown = f"{HELP[field.name]} (default {field.default:g})"
+            parser.add(name, type=kind, default=None, metavar="N" if kind is int else "X", help=shown)
     parser.add_seed()
     parser.add("--json", action="store_true", help="an object a line, with log p(sentence given z) and its tokens")
 
 
 def decoding(asked: Namespace) -> Decoding:
-    """Return the decoding that was asked for."""
-    return Decoding(asked.decode, **{name: getattr(asked, name) for name in HELP})
+    """Return the decoding that was asked for.
+
+    Raises:
+        UserError: a value out of its range, or a flag that does not belong to the strategy.
+    """
+    given = {name: getattr(asked, name) for name in HELP if getattr(asked, name) is not None}
+    for name in given:
+        if asked.decode not in BELONGS.get(name, STRATEGIES) and asked.decode in STRATEGIES:
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag}: goes with --decode {' or '.join(BELONGS[name])}, got --decode {asked.decode}")
+    return Decoding(asked.decode, **given)
 
 
 def print_written(

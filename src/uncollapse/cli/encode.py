@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def read_codes(path: Path) -> np.ndarray:
     try:
         found = np.load(path, allow_pickle=False)
         codes = found["mu"] if isinstance(found, np.lib.npyio.NpzFile) else found
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise UserError(f"{path}: expected codes, a .npy [N, Z] or a .npz of encode ({error})") from None
     if codes.ndim != 2 or codes.dtype.kind not in "fi":
         raise UserError(f"{path}: expected codes of shape [N, Z], got {list(codes.shape)} of {codes.dtype}")

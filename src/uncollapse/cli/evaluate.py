@@ -72,7 +72,12 @@ def run(arguments: Sequence[str]) -> None:
     found: dict[str, Any] = {}
     for name in names:
         say(f"protocol {name}")
-        found |= done.by_protocol(name, splits, asked.split, asked.seed, data)
+        try:
+            found |= done.by_protocol(name, splits, asked.split, asked.seed, data)
+        except UserError as error:
+            if not asked.all:
+                raise
+            say(f"left out: {error}")
     say(
         f"about {spell_time(expected_seconds(done.model, corpus, asked.iw_samples, sentences))} for {len(corpus):,} sentences"
     )

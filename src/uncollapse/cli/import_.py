@@ -28,6 +28,8 @@ def run(arguments: Sequence[str]) -> None:
     done = import_run(
         asked.kind, Path(asked.state), Path(asked.vocab_from), Path(asked.out), settings.get("data"), asked.overwrite
     )
+    for remark in done.splits()[1]:
+        say(remark)
     sizes = done.config.model
     say(f"{done.path}: z {sizes.latent}, emb {sizes.emb}, hidden {sizes.hidden}, {len(done.vocabulary):,} words")
     say(f"next: uncollapse evaluate {done.path} --iw-samples 500 --iw-sentences all")

@@ -6,6 +6,22 @@ import uncollapse as uc
 from uncollapse.cli.decoding import add_decoding, decoding, print_written
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.reconstruct import add_label, add_sentences, labels_given, read_sentences, say_unknown
+from uncollapse.data.labels import Asked
+from uncollapse.errors import UserError
+
+
+def _common(labels: Asked | None) -> Asked | None:
+    """Return the one label of each field.
+
+    Raises:
+        UserError: sentences of several labels, so that there is none to write under.
+    """
+    if labels is None or isinstance(labels, str):
+        return labels
+    for field, names in labels.items():
+        if not isinstance(names, str) and len(set(names)) > 1:
+            raise UserError(f"mean: the sentences have several labels of {field}; choose those of one by --label")
+    return {field: names if isinstance(names, str) else names[0] for field, names in labels.items()}
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -18,6 +34,7 @@ def run(arguments: Sequence[str]) -> None:
     how, done = decoding(asked), uc.load(asked.run)
     found = read_sentences(asked.file, done, asked.label)
     say_unknown(found.texts, done)
-    z = done.posterior(found.texts, labels_given(asked.label, found, done)).mu.mean(0)
+    labels = labels_given(asked.label, found, done)
+    z = done.posterior(found.texts, labels).mu.mean(0)
     beside = [{"sentences": len(found.texts), "code": z.tolist()}]
-    print_written(done, z[None], how, asked.seed, asked.label or None, asked.json, beside)
+    print_written(done, z[None], how, asked.seed, _common(labels), asked.json, beside)

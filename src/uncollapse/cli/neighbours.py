@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import uncollapse as uc
 from uncollapse.cli.parser import Parser
+from uncollapse.cli.progress import say
 from uncollapse.cli.reconstruct import add_label, labels_given, read_sentences, say_unknown
 
 
@@ -22,14 +23,21 @@ def run(arguments: Sequence[str]) -> None:
     parser.add("-n", type=int, default=5, metavar="N", help="how many (default 5)")
     parser.add("--cosine", action="store_true", help="by the angle, not by the Euclidean distance")
     parser.add("--json", action="store_true", help="an object a line")
-    asked, _ = parser.parse(arguments)
+    parser.add_settings(["data.path"])
+    asked, settings = parser.parse(arguments)
     done = uc.load(asked.run)
     say_unknown([asked.sentence], done)
     if asked.file:
         found = read_sentences(asked.file, done)
         among, labels = found.texts, labels_given("", found, done)
     else:
-        train = done.splits()[0].train
-        among, labels = train.texts(), done.labels_of(train)
+        splits, remarks = done.splits(settings.get("data"))
+        for remark in remarks:
+            say(remark)
+        among, labels = splits.train.texts(), done.labels_of(splits.train)
     for distance, text in done.neighbours(asked.sentence, among, asked.n, asked.cosine, asked.label or None, labels):
-        print(json.dumps({"distance": distance, "text": text}) if asked.json else f"{distance:.3f}\t{text}")
+        print(
+            json.dumps({"distance": distance, "text": text}, ensure_ascii=False)
+            if asked.json
+            else f"{distance:.3f}\t{text}"
+        )

@@ -60,8 +60,8 @@ class Parser:
             raise UserError(self._one_line(str(error))) from None
         defaults = self.flags.get_defaults().as_flat().__dict__
         settings = {key: value for key, value in given.items() if key in catalogue()}
-        if (given.get("seed") or 0) < 0:
-            raise UserError(f"--seed: expected an integer of at least 0, got {given['seed']}")
+        if not 0 <= (given.get("seed") or 0) < 2**32:
+            raise UserError(f"--seed: expected an integer of at least 0 and below 2^32, got {given['seed']}")
         plain = {key: given.get(key, value) for key, value in {**defaults, **given}.items() if key not in catalogue()}
         return Namespace(**plain), nest(settings)
 
@@ -76,6 +76,6 @@ class Parser:
         if unknown:
             known = [name for action in self.flags._actions for name in action.option_strings if name.startswith("--")]
             name = unknown[1].split("=")[0]
-            hint = nearest(name, known) if name.startswith("-") else "see --help"
+            hint = nearest(name, known) if name.startswith("-") else "put what is no flag before the flags; see --help"
             return f"unknown argument {name!r}: {hint if len(hint) < 200 else 'see --help'}"
         return message.removesuffix(".") + "; see --help"

@@ -29,4 +29,5 @@ def run(arguments: Sequence[str]) -> None:
     how = decoding(asked)
     run = uc.load(asked.run)
     z, labels = run.draw(asked.n, asked.seed, asked.label or None, asked.prior)
-    print_written(run, z, how, asked.seed + 1, labels, asked.json)
+    drawn = [{"labels": {field: names[i] for field, names in labels.items()}} for i in range(len(z))] if labels else []
+    print_written(run, z, how, asked.seed + 1, labels, asked.json, drawn)

@@ -24,6 +24,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     parser.add("--epochs", type=int, default=5, metavar="N", help="of each language model (default 5)")
     parser.add("--out", default="", metavar="DIR", help="where all goes (default: RUN/samples)")
+    parser.add("--overwrite", action="store_true", help="replace another corpus and its judges in DIR")
     add_decoding(parser, "sample")
     parser.add_settings(["data.path", "data.valid", "data.test"])
     asked, settings = parser.parse(arguments)
@@ -39,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
             return bars
 
         try:
-            found = judge_samples(done, splits, out, asked.n, asked.epochs, asked.seed, how, announce)
+            found = judge_samples(done, splits, out, asked.n, asked.epochs, asked.seed, how, announce, asked.overwrite)
         except uc.Interrupted:
             say("stopped; the state is saved. The same command goes on.")
             return 130

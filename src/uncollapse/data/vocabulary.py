@@ -75,7 +75,9 @@ class Vocabulary:
         shown = [i for i in takewhile(lambda i: i != EOS, ids) if i not in (PAD, BOS)]
         if self.level == "bpe":
             return self._cutter.decode([i - len(SPECIALS) for i in shown if i >= len(SPECIALS)]).strip()
-        return (" " if self.level == "word" else "").join(self.tokens[i] for i in shown)
+        if self.level == "char":  # an unknown letter is one letter
+            return "".join("\N{REPLACEMENT CHARACTER}" if i == UNK else self.tokens[i] for i in shown)
+        return " ".join(self.tokens[i] for i in shown)
 
 
 def tokenise(text: str, level: Literal["word", "char"], lowercase: bool) -> Sequence[str]:

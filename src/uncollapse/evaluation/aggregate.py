@@ -14,7 +14,7 @@ from uncollapse.divergences import kl
 from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import Scores, chosen, device_of, log_likelihoods, score, seeded, standard_error
 from uncollapse.evaluation.posterior import sentence_mutual_information
-from uncollapse.latent import StandardNormal
+from uncollapse.latent import LabelNormal, StandardNormal
 from uncollapse.model import VAE
 
 DRAWS = 5
@@ -34,8 +34,10 @@ def aggregate_protocol(model: VAE, splits: Splits, split: str, seed: int = 0) ->
     Returns:
         aggregate_logdet: log det Cov of draws from q(z), mean over 5 draws of all sentences; aggregate_mean_sq: squared norm of
         their mean, likewise; aggregate_mismatch: KL of a Gaussian of these moments from N(0, I), where that is the prior;
-        aggregate_kl (and _se): Monte Carlo KL(q(z), p(z)), which is rate - mi; z_use (and _se): by how much the distortion rises
-        where every sentence is decoded from the code of another; rate_by_dimension, where the prior is a standard normal.
+        aggregate_kl (and _se): Monte Carlo KL(q(z), p(z)), which is rate - mi, unless every label has a prior of its own;
+        z_use (and _se): by how much the distortion rises where every sentence is decoded from the code of another;
+        rate_by_dimension, where the prior is a standard normal. Moments of n sentences are biased: near N(0, I) the log det by
+        -Z (Z + 1) / 2n and the mismatch by Z (Z + 3) / 4n.
 
     Raises:
         UserError: a language model, or a split of no more sentences than dimensions.
@@ -48,18 +50,18 @@ def aggregate_protocol(model: VAE, splits: Splits, split: str, seed: int = 0) ->
             f"protocol aggregate: expected more sentences in {split} than dimensions, {model.latent}, got {len(corpus)}"
         )
     scores = score(model, corpus, seed)
-    divergence = aggregate_divergence(model, corpus, scores)
     use = z_use(model, corpus, scores, seed)
     draws = scores.posterior.at(model.prior.noise(len(corpus), DRAWS, seeded(seed + 1)))
     moments = [_moments(draws[:, k].double()) for k in range(DRAWS)]
     found: dict[str, Any] = {
         "aggregate_logdet": _mean(float(torch.logdet(covariance)) for _, covariance in moments),
         "aggregate_mean_sq": _mean(float(mean.square().sum()) for mean, _ in moments),
-        "aggregate_kl": float(divergence.mean()),
-        "aggregate_kl_se": standard_error(divergence),
         "z_use": float(use.mean()),
         "z_use_se": standard_error(use),
     }
+    if not isinstance(model.prior, LabelNormal):  # one prior for all sentences
+        divergence = aggregate_divergence(model, corpus, scores)
+        found["aggregate_kl"], found["aggregate_kl_se"] = float(divergence.mean()), standard_error(divergence)
     if isinstance(model.prior, StandardNormal):
         found["aggregate_mismatch"] = _mean(mismatch(mean, covariance) for mean, covariance in moments)
         found["rate_by_dimension"] = _rate_by_dimension(model, scores)

@@ -20,6 +20,8 @@ from uncollapse.model import VAE
 
 FITTED = 10_000
 """Training sentences whose codes are probed and averaged."""
+MOST_CLASSES = 50
+"""Fields with more are names rather than labels, and left out."""
 WRITTEN = 200
 """Sentences written from each mean code."""
 
@@ -52,17 +54,21 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
         raise UserError("protocol probe: a language model (model.latent 0) has no codes to probe")
     train = splits.train.subset(chosen(len(splits.train), FITTED, seed))
     corpus = splits[split].subset(chosen(len(splits[split]), sentences, seed))
-    if not train.labels:
-        raise UserError("protocol probe: expected data with labels (.tsv, .jsonl, rows of forms), got none")
+    fields = {field: names for field, names in train.label_names.items() if len(names) <= MOST_CLASSES}
+    if not fields:
+        raise UserError(
+            f"protocol probe: expected data with labels (.tsv, .jsonl, rows of forms) of at most {MOST_CLASSES} classes, got "
+            f"{', '.join(train.label_names) or 'none'}"
+        )
     codes, held = posteriors(model, train).mu, posteriors(model, corpus).mu
     told = model.condition.classes if model.condition else {}
     rows = []
-    for field, names in train.label_names.items():
+    for field, names in fields.items():
         classes, true = torch.from_numpy(train.labels[field]), torch.from_numpy(corpus.labels[field])
         found = linear_probe(codes, classes, held, true)
         row = {"field": field, "classes": len(names), "majority": found.majority, "probe": found.accuracy}
         if field not in told:
-            means = torch.stack([_mean_code(codes, classes == c) for c in range(len(names))])
+            means = torch.stack([codes[classes == c].mean(0) for c in range(len(names))])  # nan: no training sentence
             row |= {
                 "scoring": _scoring(model, corpus, means, true),
                 **_decoding(model, splits, corpus, field, means, seed),
@@ -71,15 +77,11 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
     return {"probes": rows}
 
 
-def _mean_code(codes: Tensor, inside: Tensor) -> Tensor:
-    """Return the mean code of a class; of all sentences where the class has none."""
-    return codes[inside].mean(0) if inside.any() else codes.mean(0)
-
-
 def _scoring(model: VAE, corpus: Corpus, means: Tensor, true: Tensor) -> float:
     """Return the share of sentences that are most probable under the mean code of their own class."""
     scores = [log_likelihoods(model, corpus, mean.expand(len(corpus), -1)) for mean in means]
-    return float((torch.stack(scores, 1).argmax(1) == true).double().mean())
+    table = torch.stack(scores, 1).nan_to_num(nan=-torch.inf)
+    return float((table.argmax(1) == true).double().mean())
 
 
 def _decoding(model: VAE, splits: Splits, corpus: Corpus, field: str, means: Tensor, seed: int) -> dict[str, float]:

@@ -52,7 +52,9 @@ def _bleu(hits: Sequence[tuple[int, int]], weight: float, reference: int, writte
 
 
 def self_bleu(sentences: Sequence[Sequence[Hashable]], orders: int = 4) -> float:
-    """Return the mean BLEU of each sentence with all the others as its references: 1 where all are alike, low where they differ.
+    """Return the mean BLEU of each sentence with all the others as its references.
+
+    It is 1 where all are alike and have at least 4 tokens, low where they differ or are short.
 
     The reference length is that of the other sentence nearest in length (the shorter of two). Smoothing as in `sentence_bleu`.
 
@@ -121,5 +123,7 @@ def corpus_bleu(
 
 def distinct(sentences: Iterable[Sequence[Hashable]], order: int) -> float:
     """Return the share of different n-grams among all n-grams of some sentences (Li et al. 2016, section 5)."""
-    found = sum((ngrams(sentence, order) for sentence in sentences), Counter())
+    found: Counter[tuple[Hashable, ...]] = Counter()
+    for sentence in sentences:
+        found.update(ngrams(sentence, order))
     return len(found) / found.total() if found else 0.0

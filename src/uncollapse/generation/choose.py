@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from uncollapse.data.vocabulary import EOS
+from uncollapse.data.vocabulary import BOS, EOS, PAD, UNK
 from uncollapse.errors import UserError, nearest
 
 Strategy = Literal["greedy", "beam", "sample", "top-k", "nucleus"]
@@ -15,6 +15,8 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 Choose = Callable[[Tensor, Tensor], Tensor]
 """From logits `[N, V]` and uniform numbers `[N]` to tokens `[N]`."""
+
+NEVER = (PAD, BOS)
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,10 @@ class Decoding:
         length_penalty: a in the rank of a finished beam, log p / length^a (length counts EOS); 0 ranks by log p.
         n_best: sentences that `beam` returns for a code, at most its width.
         min_length: fewest tokens, EOS not counted.
-        max_length: most tokens, EOS not counted; 0 for the longest training sentence. What has not ended there is cut.
+        max_length: most tokens, EOS not counted; 0 for the longest training sentence. What has not ended there is cut (a beam's
+            sentences end there, and pay for it).
         no_repeat: no run of so many tokens stands twice in a sentence; 0 allows all.
+        no_unknown: the unknown token is not written.
 
     Raises:
         UserError: an unknown strategy, or a value outside its range.
@@ -51,6 +55,7 @@ class Decoding:
     min_length: int = 0
     max_length: int = 0
     no_repeat: int = 0
+    no_unknown: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -58,8 +63,12 @@ class Decoding:
             raise UserError(f"unknown decoding {self.strategy!r}: {nearest(self.strategy, STRATEGIES)}")
         whole = {"top_k": 1, "beam_width": 1, "n_best": 1, "min_length": 0, "max_length": 0, "no_repeat": 0}
         for name, least in whole.items():
-            if getattr(self, name) < least:
-                raise UserError(f"{name}: expected an integer of at least {least}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise UserError(f"{name}: expected an integer of at least {least}, got {value!r}")
+        for name in ("temperature", "top_p", "length_penalty"):
+            if not isinstance(getattr(self, name), int | float):
+                raise UserError(f"{name}: expected a number, got {getattr(self, name)!r}")
         if not 0 < self.temperature < float("inf"):
             raise UserError(f"temperature: expected a number above 0, got {self.temperature:g} (greedy is the limit 0)")
         if not 0 < self.top_p <= 1:
@@ -90,8 +99,10 @@ class Decoding:
     def forbid(self, logits: Tensor, written: Tensor) -> Tensor:
         """Return logits (or log probabilities) `[N, V]` with -inf where a token may not follow what is written, `[N, t]`.
 
-        A row in which nothing else is left may end.
+        What is given is overwritten.
+        PAD and BOS never may: they are no targets of training. A row in which nothing else is left may end.
         """
+        logits.index_fill_(1, torch.tensor(NEVER + (UNK,) * self.no_unknown, device=logits.device), -torch.inf)
         if self.no_repeat:
             logits = logits.masked_fill(repeats(written, self.no_repeat, logits.shape[1]), -torch.inf)
         if written.shape[1] < self.min_length:

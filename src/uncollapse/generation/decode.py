@@ -36,8 +36,9 @@ def decode(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int, seed: 
             found = beam_search(decoder, z[start : start + rows], decoding, longest)
             sentences += [[one.ids for one in beams] for beams in found]
         return sentences
-    # numpy fills row by row, so that a sentence does not depend on how many are written
-    uniform = np.random.default_rng(seed).random((len(z), longest + 1), dtype=np.float32)
+    # a stream a row, so that a sentence depends neither on how many are written nor on how long they may be
+    streams = (np.random.default_rng([seed, row]) for row in range(len(z)))
+    uniform = np.array([stream.random(longest) for stream in streams]).reshape(len(z), longest)
     for start in range(0, len(z), ROWS_AT_A_TIME):
         part = slice(start, start + ROWS_AT_A_TIME)
         sentences += _decode_rows(decoder, z[part], decoding, torch.from_numpy(uniform[part]).to(z.device))
@@ -72,7 +73,7 @@ def write_all(
 
 
 def _decode_rows(decoder: Decoder, z: Tensor, decoding: Decoding, uniform: Tensor) -> list[list[list[int]]]:
-    longest = uniform.shape[1] - 1
+    longest = uniform.shape[1]
     written = torch.full((len(z), longest), PAD, device=z.device)
     rows = torch.arange(len(z), device=z.device)
     state, token = decoder.start(z), torch.full((len(z),), BOS, device=z.device)

@@ -97,8 +97,9 @@ def samples_tables(found: Mapping[str, Any]) -> list[Table]:
     table.add_column("a language model trained on")
     for column in ("scores drawn", "scores real"):
         table.add_column(column, justify="right")
-    table.add_row("real sentences", f"{found['ppl_forward']:.2f} (forward)", f"{found['ppl_real']:.2f}")
-    table.add_row("drawn sentences", f"{found['ppl_drawn']:.2f}", f"{found['ppl_reverse']:.2f} (reverse)")
+    shown = {name: f"{found[name]:.2f} +- {found[f'{name}_se']:.2f}" for name in found if f"{name}_se" in found}
+    table.add_row("real sentences", f"{shown['ppl_forward']} (forward)", shown["ppl_real"])
+    table.add_row("drawn sentences", shown["ppl_drawn"], f"{shown['ppl_reverse']} (reverse)")
     return [table, _rows_table(ROW_TABLES["samples"], found["samples"])]
 
 
