@@ -150,3 +150,17 @@ def test_a_run_that_recorded_nothing_or_cannot_is_said(trained, toy, tmp_path, c
     assert main(["plot", str(tmp_path / "none"), "posterior-mean-space"]) == 2
     with pytest.raises(UserError, match="expected model.latent 1, got 4"):
         uc.train("grammar", out=tmp_path / "wide", **{**TINY, "train": {**TOY["train"]}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remedy", ["vanilla", "aggressive"])
+def test_the_toy_lags_by_basic_training_and_follows_the_diagonal_by_aggressive(tmp_path, remedy):
+    settings = {"data": {"sentences": 3200}, "train": {"epochs": 1, "record_every": 100, "record_points": 200}}
+    run = uc.train("toy", remedy, seed=1, out=tmp_path / "toy", **settings)
+    records = run.folder.mean_space()
+    assert records.steps.tolist() == [0, 100, 200]
+    far = Means(records.model[-1], records.inference[-1]).distances()
+    if remedy == "vanilla":  # on the horizontal axis: the model moves, the encoder does not
+        assert np.ptp(records.inference[-1]) < 0.05 and far["vertical"] > 0.05
+    else:  # nearer to the diagonal than to either axis
+        assert far["diagonal"] < 0.5 * min(far["horizontal"], far["vertical"]) and far["horizontal"] > 0.2
