@@ -124,6 +124,8 @@ class Run(Space):
         }
         if name not in choices:
             raise UserError(f"unknown protocol {name!r}: {nearest(name, choices)}")
+        if name in OF_TEXT and self.vocabulary.level == "pixel":
+            raise UserError(f"protocol {name}: counts words, and this run is on pictures")
         return choices[name]()
 
     def protocols(self, splits: Splits) -> list[str]:
@@ -132,14 +134,15 @@ class Run(Space):
             splits.train.form_field,
             self.config.model.decode != "last" or self.config.objective.where != "last",
         )
+        text = self.vocabulary.level != "pixel"
         fits = {
-            "reconstruction": bool(self.model.latent),
+            "reconstruction": bool(self.model.latent) and text,
             "aggregate": bool(self.model.latent),
-            "samples": True,
+            "samples": text,
             "probe": bool(self.model.latent and splits.train.labels),
             "twr": timestepwise,
             "tense": bool(forms) and forms in self.told.names,
-            "transfer": bool(self.told.names) and not forms,
+            "transfer": bool(self.told.names) and not forms and text,
         }
         return [name for name in PROTOCOLS if fits[name]]
 
@@ -207,6 +210,7 @@ class Run(Space):
 
 PROTOCOLS = ("reconstruction", "aggregate", "samples", "probe", "twr", "tense", "transfer")
 """What can be measured besides the evaluation that every run gets."""
+OF_TEXT = ("reconstruction", "samples", "transfer")
 
 
 def choose_split(splits: Splits, split: str) -> Corpus:

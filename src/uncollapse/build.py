@@ -13,6 +13,7 @@ import torch
 from uncollapse import divergences
 from uncollapse.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from uncollapse.data.labels import UNLABELLED_DATA, LabelSpace
+from uncollapse.data.pictures import load_pictures
 from uncollapse.data.splits import Splits, load_splits
 from uncollapse.data.vocabulary import Vocabulary
 from uncollapse.errors import UserError
@@ -28,7 +29,8 @@ from uncollapse.nn.decoders import (
     initialise_orthogonal,
 )
 from uncollapse.nn.encoders import RecurrentEncoder
-from uncollapse.nn.interfaces import NoEncoder
+from uncollapse.nn.interfaces import Decoder, Encoder, NoEncoder
+from uncollapse.nn.pictures import Deconvolution, PixelCNN, ResNetEncoder
 from uncollapse.objectives import Divergence, Objective
 from uncollapse.run import RunFolder
 from uncollapse.schedules import Clock, Schedule, constant, linear, parse
@@ -40,7 +42,21 @@ ADDITIVE = ("kl", "renyi")
 
 def build_splits(settings: DataConfig, vocabulary: Vocabulary | None = None, space: LabelSpace | None = None) -> Splits:
     """Read the data; with the vocabulary and labels of a finished run, or those built from the data."""
+    if settings.level == "pixel":
+        return load_pictures(
+            settings.name,
+            settings.path,
+            settings.side,
+            settings.dynamic,
+            settings.held_out,
+            settings.sentences,
+            settings.seed,
+            space,
+        )
+    if settings.name == "strokes":
+        raise UserError("data.name strokes: the data are pictures; add --data.level pixel, or take --recipe strokes")
     arguments = asdict(settings)
+    del arguments["side"], arguments["dynamic"]
     source = arguments.pop("vocab_from")
     if source and vocabulary is None:
         vocabulary = RunFolder(Path(source)).vocabulary()
@@ -81,25 +97,10 @@ def build_model(
     classes = told(settings, space).sizes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        encoder = (
-            RecurrentEncoder(
-                vocabulary_size,
-                settings.emb,
-                settings.hidden,
-                settings.latent,
-                settings.encoder,
-                settings.decode,
-                objective.where != "last",
-                settings.bn,
-                objective.df if objective.divergence == "gamma" else 0.0,
-                Condition(classes, settings.condition_emb) if classes else None,
-            )
-            if settings.latent
-            else NoEncoder()
-        )
+        encoder = build_encoder(config, vocabulary_size, classes)
         condition = Condition(classes, settings.condition_emb) if classes else None
         width = settings.latent + (condition.width if condition else 0)
-        decoder = build_decoder(settings, vocabulary_size, width)
+        decoder = build_decoder(settings, vocabulary_size, width, config.data.side)
         words = BagOfWords(vocabulary_size, settings.hidden, width) if objective.bow and settings.latent else None
         prior = build_prior(config, classes, lengths)
         model = VAE(encoder, decoder, settings.latent, prior, words, condition)
@@ -112,8 +113,36 @@ def build_model(
     return model
 
 
-def build_decoder(settings: ModelConfig, vocabulary_size: int, width: int) -> TextDecoder:
+def build_encoder(config: Config, vocabulary_size: int, classes: dict[str, int]) -> Encoder:
+    """Build the encoder that the settings name; none for a language model."""
+    settings, objective = config.model, config.objective
+    df = objective.df if objective.divergence == "gamma" else 0.0
+    condition = Condition(classes, settings.condition_emb) if classes else None
+    if not settings.latent:
+        return NoEncoder()
+    if settings.encoder == "resnet":
+        side, hidden = config.data.side, settings.hidden
+        return ResNetEncoder(side, settings.latent, settings.channels, hidden, settings.bn, df, condition)
+    return RecurrentEncoder(
+        vocabulary_size,
+        settings.emb,
+        settings.hidden,
+        settings.latent,
+        settings.encoder,
+        settings.decode,
+        objective.where != "last",
+        settings.bn,
+        df,
+        condition,
+    )
+
+
+def build_decoder(settings: ModelConfig, vocabulary_size: int, width: int, side: int = 0) -> Decoder:
     """Build the decoder that the settings name, for codes (and what stands beside them) of a width."""
+    if settings.decoder == "pixelcnn":
+        return PixelCNN(side, width, settings.channels, settings.kernel_sizes, settings.maps)
+    if settings.decoder == "deconvolution":
+        return Deconvolution(side, width, settings.channels)
     kind: Callable[..., TextDecoder] = (
         partial(ConvolutionalDecoder, context=settings.context)
         if settings.decoder == "cnn"
@@ -148,6 +177,39 @@ def build_prior(config: Config, classes: dict[str, int], lengths: np.ndarray | N
     return LengthMixture(latent, scales.tolist(), np.maximum(counts / total, 1e-30).tolist())
 
 
+def refuse_for_pictures(config: Config) -> None:
+    """Refuse networks of pictures for text, and settings that make no sense for pictures.
+
+    Raises:
+        UserError: always with what to change.
+    """
+    model, objective = config.model, config.objective
+    drawn = model.decoder in ("pixelcnn", "deconvolution")
+    if config.data.level != "pixel":
+        if drawn or model.encoder == "resnet":
+            raise UserError(
+                f"model.encoder {model.encoder}, model.decoder {model.decoder}: resnet, pixelcnn and deconvolution are for "
+                "pictures; add --data.level pixel"
+            )
+        return
+    if drawn and model.kernel_sizes and not model.latent and model.decoder == "deconvolution":
+        raise UserError(
+            "model.decoder deconvolution: without a code (model.latent 0) there is nothing to draw from; use pixelcnn"
+        )
+    senseless = {
+        "model.word_dropout": model.word_dropout and drawn,
+        "model.skip": model.skip and drawn,
+        "model.decode": model.decode != "last" and model.encoder == "resnet",
+        "objective.where": objective.where != "last" and model.encoder == "resnet",
+        "objective.teacher_forcing": objective.teacher_forcing.strip() not in ("1", "1.0") and drawn,
+        "objective.bow": objective.bow,
+    }
+    if wrong := [name for name, found in senseless.items() if found]:
+        raise UserError(
+            f"{wrong[0]}: makes no sense for pictures, which have neither words nor timesteps; leave it out"
+        )
+
+
 def refuse_impossible(config: Config) -> None:
     """Refuse settings that exclude each other, in one line.
 
@@ -155,6 +217,7 @@ def refuse_impossible(config: Config) -> None:
         UserError: always with what to change.
     """
     model, objective = config.model, config.objective
+    refuse_for_pictures(config)
     if objective.divergence == "gamma" and objective.df <= 2:
         raise UserError(
             f"objective.df: expected more than 2, got {objective.df:g}: below, t has no second moment and the "

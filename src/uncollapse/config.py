@@ -28,7 +28,9 @@ def setting(default: Any, help: str, low: float = -math.inf, high: float = math.
 class DataConfig:
     """What is learned from."""
 
-    name: Literal["", "grammar", "synthetic", "verbs"] = setting("", "an embedded corpus, in place of a path")
+    name: Literal["", "grammar", "synthetic", "verbs", "strokes"] = setting(
+        "", "an embedded corpus, in place of a path"
+    )
     path: str = setting("", "a file, or a folder with train, valid and test files")
     valid: str = setting("", "an explicit validation file")
     test: str = setting("", "an explicit test file")
@@ -41,8 +43,8 @@ class DataConfig:
     )
     directions: str = setting("", "of these pairs, in order, such as 'sp>p, sp>pg'")
     held_out: float = setting(0.05, "share of the training part split off for each missing split", 0.0001, 0.45)
-    level: Literal["word", "char", "bpe"] = setting(
-        "word", "what a token is; bpe: subwords, learned from the training split"
+    level: Literal["word", "char", "bpe", "pixel"] = setting(
+        "word", "what a token is; bpe: subwords, learned from the training split; pixel: the data are pictures"
     )
     lowercase: bool = setting(False, "lower the case of the text")
     max_vocab: int = setting(20000, "keep the most frequent tokens of the training split", 1)
@@ -51,6 +53,8 @@ class DataConfig:
         "", "a run folder whose vocabulary is taken, in place of one built from the training split"
     )
     max_length: int = setting(256, "longer sentences (in tokens) are left out, counted and reported", 1)
+    side: int = setting(28, "of pictures: pixels of a side, to which they are resized", 8)
+    dynamic: bool = setting(False, "of pictures: draw the training pixels from their intensities anew in every batch")
     sentences: int = setting(0, "sentences of an embedded corpus's training split; 0: its own default", 0)
     seed: int = setting(0, "seed of an embedded corpus and of the split of missing parts", 0)
 
@@ -60,8 +64,13 @@ class ModelConfig:
     """The network."""
 
     latent: int = setting(32, "dimensions of z; 0 is a language model", 0)
-    encoder: Literal["lstm", "gru", "rnn"] = setting("lstm", "recurrent cell of the encoder")
-    decoder: Literal["lstm", "gru", "rnn", "cnn"] = setting("lstm", "recurrent cell, or gated causal convolutions")
+    encoder: Literal["lstm", "gru", "rnn", "resnet"] = setting("lstm", "recurrent cell; resnet: of pictures")
+    decoder: Literal["lstm", "gru", "rnn", "cnn", "pixelcnn", "deconvolution"] = setting(
+        "lstm", "recurrent cell, or gated causal convolutions; pixelcnn, or all pixels at once: of pictures"
+    )
+    channels: int = setting(64, "of the convolutions of pictures", 1)
+    kernels: str = setting("7, 7, 7, 7, 7, 5, 5, 5, 5, 3, 3, 3, 3", "sizes of the pixelcnn's kernels, one a layer, odd")
+    maps: int = setting(4, "planes of z beside the picture in a pixelcnn", 1)
     context: int = setting(20, "inputs that each block of the convolutional decoder sees", 1)
     decode: Literal["last", "mean", "sum"] = setting(
         "last", "the code that is decoded: of the last timestep, or of all"
@@ -81,6 +90,18 @@ class ModelConfig:
     condition: str = setting("", "label fields that encoder and decoder are told, separated by commas")
     condition_emb: int = setting(8, "width of the embedding of each label field; 0: one-hot", 0)
     prior: Literal["standard", "label"] = setting("standard", "p(z): N(0, I), or a Gaussian learned for each label")
+
+    @property
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """Return the numbers of `kernels`.
+
+        Raises:
+            UserError: what is no list of odd numbers.
+        """
+        parts = [part.strip() for part in self.kernels.split(",")]
+        if not all(part.isdigit() and int(part) % 2 for part in parts):
+            raise UserError(f"model.kernels: expected odd sizes such as '7, 5, 3', got {self.kernels!r}")
+        return tuple(map(int, parts))
 
     @property
     def told(self) -> tuple[str, ...]:

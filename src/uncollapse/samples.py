@@ -71,6 +71,10 @@ def judge_samples(
     Raises:
         UserError: fewer than 100 sentences, no epoch, or an `out` that holds another corpus or judges of another budget.
     """
+    if run.vocabulary.level == "pixel":
+        raise UserError(
+            "samples: judges sentences by language models, and this run is on pictures; see uncollapse sample"
+        )
     count = min(count, len(splits.train))
     if count < 100 or epochs < 1:
         raise UserError(

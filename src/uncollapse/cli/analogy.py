@@ -18,4 +18,4 @@ def run(arguments: Sequence[str]) -> None:
     how, done = decoding(asked), uc.load(asked.run)
     label = asked.label or None
     a, b, c = (done.code(place, label) for place in points(done, asked.sentences, asked.codes, (3,), "analogy"))
-    print_written(done, analogy(a, b, c)[None], how, asked.seed, label, asked.json)
+    print_written(done, analogy(a, b, c)[None], how, asked.seed, label, asked, verb="analogy")

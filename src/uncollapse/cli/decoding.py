@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
@@ -10,9 +11,12 @@ from torch import Tensor
 
 from uncollapse.api import Run
 from uncollapse.cli.parser import Parser
+from uncollapse.cli.progress import say
 from uncollapse.data.labels import Asked
+from uncollapse.data.pictures import arrays_of
 from uncollapse.errors import UserError
 from uncollapse.generation.choose import STRATEGIES, Decoding
+from uncollapse.reporting.grid import draw_grid
 
 HELP = {
     "temperature": "divides the logits before a draw",
@@ -50,6 +54,7 @@ def add_decoding(parser: Parser, strategy: str) -> None:
             parser.add(name, type=kind, default=None, metavar="N" if kind is int else "X", help=shown)
     parser.add_seed()
     parser.add("--json", action="store_true", help="an object a line, with log p(sentence given z) and its tokens")
+    parser.add("--png", default="", metavar="FILE", help="of a run on pictures: the grid (default: RUN/VERB.png)")
 
 
 def decoding(asked: Namespace) -> Decoding:
@@ -72,10 +77,12 @@ def print_written(
     how: Decoding,
     seed: int,
     labels: Asked | None,
-    as_json: bool,
+    asked: Namespace,
     beside: Sequence[dict[str, Any]] = (),
+    verb: str = "sample",
+    above: Sequence[str] = (),
 ) -> None:
-    """Print the sentences of every code, one a line.
+    """Print the sentences of every code, one a line; draw pictures as a grid.
 
     Args:
         run: the run.
@@ -83,9 +90,20 @@ def print_written(
         how: they are decoded.
         seed: of the draws.
         labels: of a conditional run.
-        as_json: print objects with scores.
+        asked: `json`, to print objects with scores, and `png`, where a grid goes.
         beside: what else the object of each code says.
+        verb: names the file of a grid.
+        above: pictures to be shown above those written, as many.
     """
+    as_json = asked.json
+    if run.vocabulary.level == "pixel" and not as_json:
+        path = Path(asked.png) if asked.png else run.path / f"{verb}.png"
+        pictures = [*above, *run.decode(z, how, seed, labels)]
+        draw_grid(arrays_of(pictures), path, len(z) if len(z) <= 16 else 0)
+        say(f"{len(z)} pictures{' below those they are of' if above else ''}: {path}")
+        return
+    if asked.png:
+        raise UserError("--png: draws the pictures of a run on pictures; this run writes text, to stdout")
     if not as_json and how.n_best == 1:
         print("\n".join(run.decode(z, how, seed, labels)))
         return

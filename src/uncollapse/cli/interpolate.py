@@ -50,4 +50,4 @@ def run(arguments: Sequence[str]) -> None:
     a, b = points(done, asked.sentences, asked.codes, (0, 2), "interpolate") or (None, None)
     label = asked.label or None
     z = done.between(a, b, asked.steps, asked.path, asked.seed, label)
-    print_written(done, z, how, asked.seed + 1, label, asked.json)
+    print_written(done, z, how, asked.seed + 1, label, asked, verb="interpolate")

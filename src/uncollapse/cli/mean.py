@@ -37,4 +37,4 @@ def run(arguments: Sequence[str]) -> None:
     labels = labels_given(asked.label, found, done)
     z = done.posterior(found.texts, labels).mu.mean(0)
     beside = [{"sentences": len(found.texts), "code": z.tolist()}]
-    print_written(done, z[None], how, asked.seed, _common(labels), asked.json, beside)
+    print_written(done, z[None], how, asked.seed, _common(labels), asked, beside, verb="mean")

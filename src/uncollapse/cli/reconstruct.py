@@ -12,8 +12,12 @@ from uncollapse.cli.decoding import add_decoding, decoding, print_written
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import say
 from uncollapse.data.labels import Asked
+from uncollapse.data.pictures import pictures_in, texts_of
 from uncollapse.data.reading import Texts, decode_lines, read_texts
 from uncollapse.errors import UserError
+
+SHOWN = 8
+"""Pictures reconstructed where none are named."""
 
 
 def add_sentences(parser: Parser) -> None:
@@ -46,6 +50,8 @@ def read_sentences(source: str, run: Run, label: str = "") -> Texts:
     A file is read as the run's own data were (rows of forms: as its suffix says). If it carries labels and one is asked for, the
     sentences of that label are taken; a file without labels may stand where labels are given.
     """
+    if run.vocabulary.level == "pixel":
+        return _read_pictures(source, run)
     if source == "-":
         if sys.stdin.isatty():
             say("reading sentences from the keyboard, one a line; end with Ctrl-D")
@@ -55,6 +61,18 @@ def read_sentences(source: str, run: Run, label: str = "") -> Texts:
     if not found.texts:
         raise UserError(f"{'stdin' if source == '-' else source}: expected a sentence a line, got none")
     return found
+
+
+def _read_pictures(source: str, run: Run) -> Texts:
+    """Read pictures from a file or folder; for `-`, the first of the run's test split."""
+    if source == "-":
+        few = run.splits()[0].test
+        few = few.subset(np.arange(min(SHOWN, len(few))))
+        say(f"the first {len(few)} pictures of the test split")
+        return Texts(
+            few.texts(), {field: [run.told.names[field][i] for i in few.labels[field]] for field in run.told.names}
+        )
+    return Texts(texts_of(pictures_in(Path(source), run.config.data.side).ink))
 
 
 def _read_file(path: Path, run: Run, label: str) -> Texts:
@@ -97,5 +115,16 @@ def run(arguments: Sequence[str]) -> None:
     found = read_sentences(asked.file, done, asked.label)
     say_unknown(found.texts, done)
     labels = labels_given(asked.label, found, done)
+    above = found.texts if done.vocabulary.level == "pixel" else []
     z = done.posterior(found.texts, labels).mu
-    print_written(done, z, how, asked.seed, labels, asked.json, [{"source": text} for text in found.texts])
+    print_written(
+        done,
+        z,
+        how,
+        asked.seed,
+        labels,
+        asked,
+        [{"source": text} for text in found.texts],
+        verb="reconstruct",
+        above=above,
+    )

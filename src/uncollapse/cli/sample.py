@@ -30,4 +30,4 @@ def run(arguments: Sequence[str]) -> None:
     run = uc.load(asked.run)
     z, labels = run.draw(asked.n, asked.seed, asked.label or None, asked.prior)
     drawn = [{"labels": {field: names[i] for field, names in labels.items()}} for i in range(len(z))] if labels else []
-    print_written(run, z, how, asked.seed + 1, labels, asked.json, drawn)
+    print_written(run, z, how, asked.seed + 1, labels, asked, drawn, verb="sample")

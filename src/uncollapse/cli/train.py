@@ -68,10 +68,12 @@ def run(arguments: Sequence[str]) -> int:
 def show(done: Run) -> None:
     """Print samples, reconstructions, the verdict and the next three commands."""
     splits, _ = done.splits()
-    print("\nsamples from the prior")
-    for sentence in done.sample(SHOWN_SAMPLES):
-        print(f"  {sentence}")
-    if done.model.latent:
+    pictures = done.vocabulary.level == "pixel"
+    if not pictures:
+        print("\nsamples from the prior")
+        for sentence in done.sample(SHOWN_SAMPLES):
+            print(f"  {sentence}")
+    if done.model.latent and not pictures:
         few = splits.valid.subset(np.arange(min(SHOWN_RECONSTRUCTIONS, len(splits.valid))))
         originals = few.texts()
         print("\nreconstructions of validation sentences")
@@ -95,6 +97,8 @@ def show(done: Run) -> None:
         first, last = (shlex.quote(f"{field}={name}") for name in (names[0], names[-1]))
         print(f"  uncollapse sample {here} --label {last}")
         print(f"  uncollapse transfer {here} FILE --from {first} --to {last}")
+    elif pictures:
+        print(f"  uncollapse reconstruct {here}" if done.model.latent else "  uncollapse remedies")
     elif done.model.latent:
         sentence = min(splits.valid.texts(range(min(50, len(splits.valid)))), key=len)
         print(f"  echo {shlex.quote(sentence)} | uncollapse reconstruct {here} -")

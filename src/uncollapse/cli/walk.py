@@ -28,4 +28,4 @@ def run(arguments: Sequence[str]) -> None:
     start = next(iter(points(done, asked.sentences, asked.codes, (0, 1), "walk")), None)
     z = done.along(asked.dimension, start, asked.steps, asked.span, label)
     beside = [{"value": value} for value in z[:, asked.dimension].tolist()]
-    print_written(done, z, how, asked.seed, label, asked.json, beside)
+    print_written(done, z, how, asked.seed, label, asked, beside, verb="walk")

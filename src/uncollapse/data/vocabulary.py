@@ -1,10 +1,11 @@
-"""The vocabulary: tokens to ids and back. A token is a word, a character or a subword."""
+"""The vocabulary: tokens to ids and back. A token is a word, a character, a subword or a pixel."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
+from math import isqrt
 from typing import TYPE_CHECKING, Literal
 
 from uncollapse.errors import UserError
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PAD, BOS, EOS, UNK = range(4)
+PAPER, INK = 4, 5
+"""Ids of the two tokens of pictures."""
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 WRITTEN_UNKNOWNS = ("<unk>", "_UNK")
 """How corpora write an unknown word; both are read as the unknown token."""
 
-Level = Literal["word", "char", "bpe"]
+Level = Literal["word", "char", "bpe", "pixel"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Vocabulary:
 
     Attributes:
         tokens: token of every id; the first four are `SPECIALS`.
-        level: what a token is, a word (between blanks), a character or a subword.
+        level: what a token is: a word (between blanks), a character, a subword, or a pixel of a square picture, line by line.
         lowercase: whether text is lowered before it is read.
         subwords: of level bpe, how text is cut: a tokenizer of the library `tokenizers`, as its JSON. Its ids are those of
             `tokens` less the specials.
@@ -68,6 +71,8 @@ class Vocabulary:
             lowered = [text.strip().lower() if self.lowercase else text.strip() for text in texts]
             return [[i + len(SPECIALS) for i in found.ids] for found in self._cutter.encode_batch(lowered)]
         ids = self.ids
+        if self.level == "pixel":
+            return [[ids.get(pixel, UNK) for pixel in text if pixel != "\n"] for text in texts]
         return [[ids.get(token, UNK) for token in tokenise(text, self.level, self.lowercase)] for text in texts]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -75,9 +80,18 @@ class Vocabulary:
         shown = [i for i in takewhile(lambda i: i != EOS, ids) if i not in (PAD, BOS)]
         if self.level == "bpe":
             return self._cutter.decode([i - len(SPECIALS) for i in shown if i >= len(SPECIALS)]).strip()
+        if self.level == "pixel":
+            row = isqrt(len(shown))
+            return "\n".join(
+                "".join(self.tokens[i] for i in shown[k : k + row]) for k in range(0, len(shown), row or 1)
+            )
         if self.level == "char":  # an unknown letter is one letter
             return "".join("\N{REPLACEMENT CHARACTER}" if i == UNK else self.tokens[i] for i in shown)
         return " ".join(self.tokens[i] for i in shown)
+
+
+PIXELS = Vocabulary((*SPECIALS, "·", "#"), "pixel")
+"""The vocabulary of pictures: paper and ink."""
 
 
 def tokenise(text: str, level: Literal["word", "char"], lowercase: bool) -> Sequence[str]:
@@ -112,6 +126,8 @@ def build_vocabulary(
         max_size: how many tokens to keep, specials not counted.
         min_count: rarer tokens become unknown (subwords: are not formed).
     """
+    if level == "pixel":
+        return PIXELS
     if level == "bpe":
         return _learn_subwords(texts, lowercase, max_size, min_count)
     counts: Counter[str] = Counter()

@@ -64,7 +64,9 @@ def protocol_tables(metrics: Mapping[str, Any]) -> list[Table]:
         table.add_row("most rate", "  ".join(f"{d}: {rates[d]:.2f}" for d in best), "dimension: nats")
     tables += [_rows_table(title, metrics[name]) for name, title in ROW_TABLES.items() if name in metrics]
     if "bleu_signature" in metrics:
-        next(table for table in tables if table.title == ROW_TABLES["reconstruction"]).caption = metrics["bleu_signature"]
+        next(table for table in tables if table.title == ROW_TABLES["reconstruction"]).caption = metrics[
+            "bleu_signature"
+        ]
     if directions := metrics.get("heldout_directions"):
         table = _plain_table("held-out conversions, share exact, by direction")
         table.add_row("  ".join(f"{direction} {share:.2f}" for direction, share in directions.items()))

@@ -1,0 +1,318 @@
+"""Pictures: from files to intensities, and from intensities to a corpus.
+
+A picture is a sentence of side x side tokens, ink or paper, written line by line; its EOS is certain and costs nothing. So
+pictures go through the same corpus, loop, evaluation and decoding as words.
+"""
+
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from uncollapse.data.corpus import Batch, Corpus
+from uncollapse.data.labels import LabelSpace
+from uncollapse.data.splits import PARTS, Splits
+from uncollapse.data.strokes import strokes
+from uncollapse.data.vocabulary import INK, PAPER, PIXELS
+from uncollapse.errors import UserError
+
+ARRAYS = (".npz", ".npy", ".mat", ".pt")
+CHARDATA = {"data": 24345, "testdata": 8070}
+"""The published Omniglot file (Burda et al. 2016): arrays and their pictures of 28 x 28."""
+CHARDATA_VALID = 1345
+STROKES = (2000, 500, 500)
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """Pictures before they are binarised.
+
+    Attributes:
+        ink: how much ink each pixel has, 0 to 1, `[N, side, side]`.
+        labels: for each label field, the label of every picture.
+        drawers: who drew each picture, or empty.
+    """
+
+    ink: np.ndarray
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    drawers: tuple[str, ...] = ()
+
+    def take(self, indices: np.ndarray) -> "Intensities":
+        """Return the pictures at `indices`."""
+        labels = {name: [values[i] for i in indices] for name, values in self.labels.items()}
+        return Intensities(self.ink[indices], labels, tuple(self.drawers[i] for i in indices) if self.drawers else ())
+
+
+@dataclass(frozen=True)
+class Pictures(Corpus):
+    """A corpus of pictures. Its sentences are binarised once; its batches, too, unless `ink` is given.
+
+    Attributes:
+        ink: intensities that every batch draws its pixels from anew (dynamic binarisation), `[N, side * side]`, or None.
+    """
+
+    ink: np.ndarray | None = None
+
+    def batch(self, indices: Any) -> Batch:
+        """Put the pictures at `indices` side by side; dynamic ones are drawn by torch's own random state, as training does."""
+        batch = super().batch(indices)
+        if self.ink is None:
+            return batch
+        drawn = torch.bernoulli(torch.from_numpy(self.ink[batch.index])).long()
+        return replace(batch, tokens=torch.cat([batch.tokens[:, :1], drawn + PAPER, batch.tokens[:, -1:]], 1))
+
+    def subset(self, indices: np.ndarray) -> Corpus:
+        """Return the pictures at `indices`, in that order."""
+        taken = super().subset(indices)
+        ink = None if self.ink is None else self.ink[indices]
+        return Pictures(taken.flat, taken.offsets, PIXELS, taken.labels, taken.label_names, taken.rows, ink=ink)
+
+
+def binarise(found: Intensities, space: LabelSpace, seed: list[int], dynamic: bool) -> Pictures:
+    """Return the corpus of some pictures: each pixel is ink with the probability that its intensity says."""
+    flat = found.ink.reshape(len(found.ink), -1).astype(np.float32)
+    drawn = np.random.default_rng(seed).random(flat.shape, dtype=np.float32) < flat
+    offsets = np.arange(len(flat) + 1, dtype=np.int64) * flat.shape[1]
+    labels = {name: space.ids(name, values) for name, values in found.labels.items() if name in space.names}
+    return Pictures(
+        np.where(drawn, INK, PAPER).astype(np.int32).reshape(-1),
+        offsets,
+        PIXELS,
+        labels,
+        dict(space.names),
+        ink=flat if dynamic else None,
+    )
+
+
+def load_pictures(
+    name: str,
+    path: str,
+    side: int,
+    dynamic: bool,
+    held_out: float,
+    sentences: int,
+    seed: int,
+    space: LabelSpace | None = None,
+) -> Splits:
+    """Read or make pictures; see `config.DataConfig` for each setting.
+
+    Raises:
+        UserError: no source or two, and whatever the readers refuse.
+    """
+    if bool(name) == bool(path) or name not in ("", "strokes"):
+        raise UserError(f"pictures: expected --data.path FILE or --data.name strokes, got {name or path or 'neither'}")
+    parts, remarks = (_strokes(side, sentences, seed), []) if name else read_pictures(Path(path), side, held_out, seed)
+    known = {
+        field: tuple(sorted({v for part in parts.values() for v in part.labels[field]}))
+        for field in parts["train"].labels
+    }
+    space = LabelSpace({**known, **(space.names if space else {})})
+    made = {
+        part: binarise(parts[part], space, [seed, number, 7], dynamic and part == "train")
+        for number, part in enumerate(PARTS)
+    }
+    return Splits(made["train"], made["valid"], made["test"], {}, tuple(remarks))
+
+
+def _strokes(side: int, sentences: int, seed: int) -> dict[str, Intensities]:
+    counts = (sentences or STROKES[0], *STROKES[1:])
+    return {
+        part: Intensities(*strokes(n, side, [seed, i])) for i, (part, n) in enumerate(zip(PARTS, counts, strict=True))
+    }
+
+
+def read_pictures(path: Path, side: int, held_out: float, seed: int) -> tuple[dict[str, Intensities], list[str]]:
+    """Read the three splits of a set of pictures.
+
+    Args:
+        path: arrays (.npz, .npy, .mat, .pt), a .zip of PNGs, or a folder of PNGs or zips (or one that holds chardata.mat).
+        side: to which pictures from PNGs are resized; arrays must have it.
+        held_out: share split off for each missing part.
+        seed: of the pictures split off.
+
+    Returns:
+        the splits by name, and remarks for the user.
+
+    Raises:
+        UserError: nothing there, a damaged file, pictures of another shape, values that are no intensities.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if path.is_dir() and (path / "chardata.mat").exists():
+        path /= "chardata.mat"
+    if path.suffix in ARRAYS:
+        arrays = {key: _intensities(value, side, f"{path}, {key}") for key, value in _arrays(path).items()}
+        return _parts_of_arrays(arrays, path, held_out, seed)
+    if path.suffix != ".zip" and not path.is_dir():
+        raise UserError(f"{path}: expected pictures ({', '.join(ARRAYS)}, .zip or a folder of .png), got {path.name}")
+    found, remarks = _read_png(path, side)
+    return _split(found, held_out, seed, remarks)
+
+
+def pictures_in(path: Path, side: int) -> Intensities:
+    """Read the pictures of one file or folder, all its parts together; errors as in `read_pictures`."""
+    if path.suffix in ARRAYS and path.is_file():
+        arrays = [_intensities(value, side, f"{path}, {key}") for key, value in _arrays(path).items()]
+        return Intensities(np.concatenate(arrays))
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    return _read_png(path, side)[0]
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a file by their names."""
+    try:
+        if path.suffix == ".pt":
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+            if isinstance(tensors, list | tuple):
+                tensors = dict(enumerate(tensors))
+            items = tensors if isinstance(tensors, Mapping) else {"": tensors}
+            return {str(key): value.numpy() for key, value in items.items() if isinstance(value, torch.Tensor)}
+        if path.suffix == ".mat":
+            from scipy.io import loadmat
+
+            return {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+        loaded = np.load(path, allow_pickle=False)
+        return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        raise UserError(f"{path}: cannot be read as {path.suffix} ({type(error).__name__})") from None
+
+
+def _intensities(values: np.ndarray, side: int, source: str) -> np.ndarray:
+    """Return intensities `[N, side, side]` of an array of pictures.
+
+    Raises:
+        UserError: another shape, or values that are neither in [0, 1] nor bytes.
+    """
+    if values.ndim == 4 and 1 in (values.shape[1], values.shape[3]):
+        values = values.reshape(len(values), *[n for n in values.shape[1:] if n != 1])
+    if values.ndim == 2 and isqrt(values.shape[1]) ** 2 == values.shape[1]:
+        values = values.reshape(len(values), isqrt(values.shape[1]), -1)
+    if values.shape[1:] != (side, side):
+        raise UserError(
+            f"{source}: expected pictures of shape [N, {side}, {side}] (data.side), got {list(values.shape)}"
+        )
+    scaled = values / 255 if values.dtype == np.uint8 and values.max(initial=0) > 1 else values.astype(np.float64)
+    if not np.isfinite(scaled).all() or scaled.min(initial=0) < 0 or scaled.max(initial=0) > 1:
+        raise UserError(
+            f"{source}: expected intensities from 0 to 1, or bytes, got {values.min():g} to {values.max():g}"
+        )
+    return scaled.astype(np.float32)
+
+
+def _parts_of_arrays(
+    arrays: dict[str, np.ndarray], path: Path, held_out: float, seed: int
+) -> tuple[dict[str, Intensities], list[str]]:
+    if path.suffix == ".mat":
+        return _chardata(path, arrays)
+    if "train" in arrays:
+        parts = {part: Intensities(arrays[part]) for part in PARTS if part in arrays}
+        remarks: list[str] = []
+        for part in ("test", "valid"):
+            if part not in parts:
+                parts["train"], parts[part] = _split_off(parts["train"], held_out, seed, part, remarks)
+        return parts, remarks
+    if len(arrays) != 1:
+        raise UserError(f"{path}: expected one array, or train, valid and test, got {', '.join(arrays) or 'none'}")
+    return _split(Intensities(next(iter(arrays.values()))), held_out, seed, [])
+
+
+def _chardata(path: Path, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Intensities], list[str]]:
+    """Return the published split of Omniglot: its last 1,345 training pictures are for validation."""
+    sizes = {key: len(arrays[key]) for key in CHARDATA if key in arrays}
+    if sizes != CHARDATA:
+        raise UserError(f"{path}: expected Omniglot's arrays {CHARDATA}, got {sizes or ', '.join(arrays)}")
+    train, last = arrays["data"], len(arrays["data"]) - CHARDATA_VALID
+    parts = {"train": train[:last], "valid": train[last:], "test": arrays["testdata"]}
+    return {part: Intensities(ink) for part, ink in parts.items()}, ["the published split of Omniglot"]
+
+
+def _read_png(path: Path, side: int) -> tuple[Intensities, list[str]]:
+    """Read PNGs of a folder or of zips; pictures that occur twice are taken once; more light than ink is turned round."""
+    from PIL import Image, UnidentifiedImageError
+
+    seen: dict[bytes, tuple[np.ndarray, str, str]] = {}
+    read = 0
+    for name, content in _png_files(path):
+        try:
+            picture = Image.open(io.BytesIO(content)).convert("L")
+        except (UnidentifiedImageError, OSError):
+            raise UserError(f"{name}: cannot be read as a picture") from None
+        light = np.asarray(picture.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255
+        read += 1
+        drawer = re.search(r"_(\d+)\.png$", name)
+        seen.setdefault(
+            content, (light, Path(name).parts[-3] if len(Path(name).parts) > 2 else "", drawer[1] if drawer else "")
+        )
+    if not seen:
+        raise UserError(f"{path}: expected pictures (*.png), found none")
+    ink = np.stack([light for light, _, _ in seen.values()])
+    groups, drawers = [group for _, group, _ in seen.values()], [drawer for _, _, drawer in seen.values()]
+    ink = 1 - ink if ink.mean() > 0.5 else ink
+    labels = {"group": groups} if len(set(groups)) > 1 else {}
+    remarks = [f"{read - len(seen):,} of {read:,} pictures occur twice and were taken once"] if read > len(seen) else []
+    return Intensities(ink, labels, tuple(drawers) if all(drawers) else ()), remarks
+
+
+def _png_files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the content of every PNG in a zip, or in a folder and its zips, in the order of their names."""
+    archives = [path] if path.is_file() else sorted(path.rglob("*.zip"))
+    for archive in archives:
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                for name in sorted(opened.namelist()):
+                    if name.endswith(".png"):
+                        yield name, opened.read(name)
+        except (zipfile.BadZipFile, EOFError, OSError) as error:
+            raise UserError(f"{archive}: cannot be read as a zip ({error})") from None
+    if path.is_dir():
+        for file in sorted(path.rglob("*.png")):
+            yield str(file), file.read_bytes()
+
+
+def _split(
+    found: Intensities, held_out: float, seed: int, remarks: list[str]
+) -> tuple[dict[str, Intensities], list[str]]:
+    """Split pictures by drawer where their names tell who drew them, else at random."""
+    if len(drawers := sorted(set(found.drawers))) >= 5:
+        held = max(1, len(drawers) // 10)
+        of = {"test": drawers[-held:], "valid": drawers[-2 * held : -held], "train": drawers[: -2 * held]}
+        parts = {part: found.take(np.flatnonzero(np.isin(found.drawers, list(of[part])))) for part in PARTS}
+        said = f"split by drawer: {len(of['train'])} for training, {held} for validation, {held} for the test"
+        return parts, [*remarks, f"{said}; a reduced split, not a published one"]
+    rest, test = _split_off(found, held_out, seed, "test", remarks)
+    train, valid = _split_off(rest, held_out, seed, "valid", remarks)
+    return {"train": train, "valid": valid, "test": test}, remarks
+
+
+def _split_off(
+    found: Intensities, held_out: float, seed: int, part: str, remarks: list[str]
+) -> tuple[Intensities, Intensities]:
+    held = round(len(found.ink) * held_out)
+    if not 0 < held < len(found.ink):
+        raise UserError(
+            f"{len(found.ink)} pictures are too few to split off a {part} part; give more of them, or more parts"
+        )
+    order = np.random.default_rng([seed, len(part)]).permutation(len(found.ink))
+    remarks.append(f"no {part} part: {held:,} pictures ({held_out:.0%}) were split off the training part (seed {seed})")
+    return found.take(np.sort(order[held:])), found.take(np.sort(order[:held]))
+
+
+def arrays_of(texts: Iterable[str]) -> np.ndarray:
+    """Return pictures as an array of 0 and 1, `[N, side, side]`, of pictures as text (rows of `#` and `·`)."""
+    rows = [PIXELS.encode(text) for text in texts]
+    side = isqrt(len(rows[0])) if rows else 0
+    return (np.array(rows) == INK).astype(np.uint8).reshape(-1, side, side)
+
+
+def texts_of(pictures: np.ndarray) -> list[str]:
+    """Return pictures `[N, side, side]` as text; a pixel is ink from 0.5."""
+    ids = np.where(np.asarray(pictures).reshape(len(pictures), -1) >= 0.5, INK, PAPER)
+    return [PIXELS.decode(row) for row in ids.tolist()]

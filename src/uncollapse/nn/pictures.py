@@ -1,0 +1,234 @@
+"""Networks for pictures: the ResNet encoder of He et al. 2019, a PixelCNN and a plain deconvolution as decoders.
+
+A picture comes as a sentence of side x side tokens, ink or paper, line by line (`data.pictures`).
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.latent import Diagonal, Gaussian, StudentT
+from uncollapse.nn.condition import Condition
+from uncollapse.nn.encoders import FixedScaleNorm
+from uncollapse.nn.interfaces import Decoder, Encoder, Inference, State, Text
+
+BOS, EOS, PAPER, INK = 1, 2, 4, 5
+"""Ids of the tokens (`data.vocabulary`)."""
+NEVER = -1e9
+"""Logit of what a picture does not hold."""
+
+
+def canvas(tokens: Tensor, side: int) -> Tensor:
+    """Return the pictures of sentences with BOS and EOS, 1 for ink and 0 for paper, `[B, 1, side, side]`."""
+    return (tokens[:, 1 : side * side + 1] == INK).float().view(-1, 1, side, side)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with batch normalisation, added to their (projected) input; ELU."""
+
+    def __init__(self, inputs: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ELU(),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.project = nn.Sequential(nn.Conv2d(inputs, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[B, inputs, h, w]` to `[B, channels, ceil(h / stride), ceil(w / stride)]`."""
+        return nn.functional.elu(self.body(x) + self.project(x))
+
+
+class ResNetEncoder(Encoder):
+    """Three residual blocks of stride 2, a convolution over all that is left, and a linear map to mu and log sigma^2.
+
+    Source: He et al. 2019, appendix B.3; here the last convolution has no batch normalisation, which would refuse a batch of one.
+
+    Args:
+        side: of a picture, at least 8.
+        latent: dimensions Z.
+        channels: of the blocks.
+        hidden: units before the linear map.
+        norm: gamma of the batch normalisation of mu; 0 for none.
+        df: degrees of freedom of t posteriors; 0 for Gaussian ones.
+        condition: labels -> a vector beside the units, or None.
+    """
+
+    def __init__(
+        self,
+        side: int,
+        latent: int,
+        channels: int = 64,
+        hidden: int = 512,
+        norm: float = 0.0,
+        df: float = 0.0,
+        condition: Condition | None = None,
+    ) -> None:
+        super().__init__()
+        self.side, self.df, self.condition = side, df, condition
+        left = -(-side // 8)
+        self.body = nn.Sequential(
+            ResidualBlock(1, channels, 2),
+            ResidualBlock(channels, channels, 2),
+            ResidualBlock(channels, channels, 2),
+            nn.Conv2d(channels, hidden, left),
+            nn.ELU(),
+            nn.Flatten(),
+        )
+        self.posterior = nn.Linear(hidden + (condition.width if condition else 0), 2 * latent)
+        self.norm = FixedScaleNorm(latent, norm) if norm else nn.Identity()
+
+    def forward(self, batch: Text) -> Inference:
+        """Return q(z given x)."""
+        units = self.body(canvas(batch.tokens, self.side))
+        if self.condition is not None:
+            units = torch.cat([units, self.condition(batch.labels).to(units.dtype)], 1)
+        mu, logvar = self.posterior(units).to(self.posterior.weight.dtype).chunk(2, dim=-1)
+        return Inference(self._family(self.norm(mu), logvar))
+
+    def _family(self, mu: Tensor, logvar: Tensor) -> Diagonal:
+        return StudentT(mu, logvar, self.df) if self.df else Gaussian(mu, logvar)
+
+
+class PictureDecoder(Decoder):
+    """What decoders of pictures share: the distortion is the sum of the pixels' Bernoulli losses; EOS is certain.
+
+    A subclass gives the logits of ink.
+
+    Args:
+        side: of a picture.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    @abstractmethod
+    def logits(self, pictures: Tensor, z: Tensor) -> Tensor:
+        """Return the logits of ink `[N, h, side]` given the pixels before each in the first h rows `[N, 1, h, side]`, and z."""
+
+    def forward(self, batch: Text, z: Tensor, inputs: Tensor | None = None) -> Tensor:
+        """Return -log p(x given z), `[B, K]`; a picture always reads its own pixels (`inputs` is for text)."""
+        true = canvas(batch.tokens, self.side).repeat_interleave(z.shape[1], 0)
+        logits = self.logits(true, z.flatten(0, 1)).float()
+        nll = nn.functional.binary_cross_entropy_with_logits(logits, true[:, 0], reduction="none")
+        return nll.sum((1, 2)).view(z.shape[:2])
+
+    def start(self, z: Tensor) -> State:
+        """Return z, an empty picture and how many pixels it has."""
+        return z, z.new_zeros(len(z), self.side * self.side), torch.full((len(z),), -1, device=z.device)
+
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
+        """Put one pixel a row (BOS puts none); return the logits of the next, `[N, V]`: after the last one, EOS."""
+        z, picture, placed = state
+        at = placed.clamp(min=0)[:, None]
+        kept = torch.where(placed[:, None] < 0, picture.gather(1, at), (token == INK).to(picture)[:, None])
+        picture, placed = picture.scatter(1, at, kept), placed + 1
+        found = picture.new_full((len(z), INK + 1), NEVER)
+        if bool((placed >= self.side * self.side).all()):
+            found[:, EOS] = 0.0
+            return found, (z, picture, placed)
+        # what stands below the row of the next pixel is not looked at
+        rows = int(placed.max()) // self.side + 1
+        seen = picture.view(-1, 1, self.side, self.side)[:, :, :rows]
+        ink = self.logits(seen, z).flatten(1).gather(1, placed[:, None])
+        found[:, PAPER : INK + 1] = torch.cat([torch.zeros_like(ink), ink], 1)
+        return found, (z, picture, placed)
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A convolution whose pixel sees only pixels before it, line by line; kind B sees itself too (van den Oord et al. 2016)."""
+
+    mask: Tensor
+
+    def __init__(self, kind: str, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+        mask = torch.ones(kernel, kernel)
+        mask[kernel // 2, kernel // 2 + (kind == "B") :] = 0
+        mask[kernel // 2 + 1 :] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve with the masked weights."""
+        return self._conv_forward(x, self.weight * self.mask, self.bias)
+
+
+class MaskedBlock(nn.Module):
+    """A residual bottleneck: 1 x 1 to half the channels, a masked convolution of kind B, 1 x 1 back; ELU.
+
+    No batch normalisation: its statistics would let a pixel know of those after it.
+    """
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        half = max(1, channels // 2)
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, half, 1),
+            nn.ELU(),
+            MaskedConv2d("B", half, half, kernel),
+            nn.ELU(),
+            nn.Conv2d(half, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[N, channels, h, w]` to the same shape."""
+        return nn.functional.elu(x + self.body(x))
+
+
+class PixelCNN(PictureDecoder):
+    """A PixelCNN that sees z as planes beside the first layer's features.
+
+    The first convolution is of kind A, all others are residual blocks of kind B; z is mapped to `maps` planes of the picture's
+    size, and each pixel sees them at its own place.
+
+    Source: van den Oord et al. 2016; conditioned on z as He et al. 2019, appendix B.3.
+
+    Args:
+        side: of a picture.
+        latent: width of z, and of what stands beside it.
+        channels: of the layers.
+        kernels: their sizes, odd, the first of kind A.
+        maps: planes of z.
+    """
+
+    def __init__(self, side: int, latent: int, channels: int, kernels: Sequence[int], maps: int = 4) -> None:
+        super().__init__(side)
+        self.maps = maps if latent else 0
+        self.first = MaskedConv2d("A", 1, channels, kernels[0])
+        self.planes = nn.Linear(latent, maps * side * side) if latent else None
+        self.mix = nn.Conv2d(maps, channels, 1, bias=False) if latent else None
+        self.blocks = nn.Sequential(*(MaskedBlock(channels, kernel) for kernel in kernels[1:]))
+        self.output = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ELU(), nn.Conv2d(channels, 1, 1))
+
+    def logits(self, pictures: Tensor, z: Tensor) -> Tensor:
+        """Return the logits of ink of the rows given."""
+        features = self.first(pictures)
+        if self.planes is not None and self.mix is not None:
+            planes = self.planes(z).view(len(z), self.maps, self.side, self.side)
+            features = features + self.mix(planes[:, :, : pictures.shape[2]])
+        return self.output(self.blocks(nn.functional.elu(features)))[:, 0]
+
+
+class Deconvolution(PictureDecoder):
+    """All pixels at once from z alone, independent of each other: a linear map and two transposed convolutions."""
+
+    def __init__(self, side: int, latent: int, channels: int) -> None:
+        super().__init__(side)
+        self.left = -(-side // 4)
+        self.first = nn.Linear(latent, channels * self.left**2)
+        self.body = nn.Sequential(
+            nn.ELU(),
+            nn.ConvTranspose2d(channels, channels, 4, 2, 1),
+            nn.ELU(),
+            nn.ConvTranspose2d(channels, 1, 4, 2, 1),
+        )
+
+    def logits(self, pictures: Tensor, z: Tensor) -> Tensor:
+        """Return the logits of ink of the rows given; the pixels before do not matter."""
+        features = self.first(z).view(len(z), -1, self.left, self.left)
+        return self.body(features)[:, 0, : pictures.shape[2], : self.side]

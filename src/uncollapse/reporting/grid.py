@@ -1,0 +1,41 @@
+"""Pictures side by side in one PNG."""
+
+import io
+from math import ceil, sqrt
+from pathlib import Path
+
+import numpy as np
+
+from uncollapse.errors import UserError
+from uncollapse.run import write_atomically
+
+SCALE, GAP = 3, 2
+
+
+def draw_grid(pictures: np.ndarray, path: Path, columns: int = 0) -> None:
+    """Write pictures as a grid, ink dark on paper light.
+
+    Args:
+        pictures: `[N, side, side]`, 1 for ink.
+        path: a .png.
+        columns: pictures in a row; by default as many as make the grid a square.
+
+    Raises:
+        UserError: another suffix.
+    """
+    if path.suffix != ".png":
+        raise UserError(f"--png: expected a file named *.png, got {path.name!r}")
+    from PIL import Image
+
+    count, side = pictures.shape[:2]
+    columns = min(columns or ceil(sqrt(count)), count)
+    rows, step = ceil(count / columns), side + GAP
+    sheet = np.full((rows * step + GAP, columns * step + GAP), 200, np.uint8)
+    for number, picture in enumerate(pictures):
+        top, left = GAP + step * (number // columns), GAP + step * (number % columns)
+        sheet[top : top + side, left : left + side] = 255 - 255 * picture
+    content = io.BytesIO()
+    Image.fromarray(sheet).resize((sheet.shape[1] * SCALE, sheet.shape[0] * SCALE), Image.Resampling.NEAREST).save(
+        content, "PNG"
+    )
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,170 @@
+"""Readers of pictures, and the corpus made of them."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import needs_shared
+from uncollapse.data.labels import UNLABELLED_DATA
+from uncollapse.data.pictures import Intensities, arrays_of, binarise, load_pictures, read_pictures, texts_of
+from uncollapse.data.strokes import strokes
+from uncollapse.data.vocabulary import INK
+from uncollapse.errors import UserError
+
+
+def figures(count, side=8, seed=0):
+    return np.random.default_rng(seed).integers(2, size=(count, side, side)).astype(np.float32)
+
+
+def png(picture, scale=1):
+    content = io.BytesIO()
+    Image.fromarray(np.kron(255 - 255 * picture, np.ones((scale, scale))).astype(np.uint8)).save(content, "PNG")
+    return content.getvalue()
+
+
+def read(path, side=8, held_out=0.2, seed=0):
+    return read_pictures(path, side, held_out, seed)
+
+
+def save(path, array):
+    if path.suffix == ".pt":
+        torch.save(torch.from_numpy(array), path)
+    elif path.suffix == ".npz":
+        np.savez(path, pictures=array)
+    else:
+        np.save(path, array)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt"])
+@pytest.mark.parametrize("shape", ["square", "flat", "channel", "bytes"])
+def test_arrays_of_every_shape_are_read_and_split(tmp_path, suffix, shape):
+    array = figures(50)
+    given = {
+        "square": array,
+        "flat": array.reshape(50, 64),
+        "channel": array[:, None],
+        "bytes": (255 * array).astype(np.uint8),
+    }[shape]
+    save(tmp_path / f"a{suffix}", given)
+    parts, remarks = read(tmp_path / f"a{suffix}")
+    assert [len(parts[part].ink) for part in ("train", "valid", "test")] == [32, 8, 10] and len(remarks) == 2
+    together = np.concatenate([part.ink for part in parts.values()])
+    assert sorted(map(bytes, together.astype(np.uint8))) == sorted(map(bytes, array.astype(np.uint8)))
+
+
+def test_named_parts_are_taken_as_they_are(tmp_path):
+    np.savez(tmp_path / "a.npz", train=figures(20), test=figures(5, seed=1))
+    parts, remarks = read(tmp_path / "a.npz")
+    assert len(parts["test"].ink) == 5 and len(parts["valid"].ink) == 4 and "no valid part" in remarks[0]
+
+
+def test_the_published_omniglot_is_known_by_its_sizes(tmp_path, monkeypatch):
+    from scipy.io import savemat
+
+    from uncollapse.data import pictures
+
+    monkeypatch.setattr(pictures, "CHARDATA", {"data": 30, "testdata": 6})
+    monkeypatch.setattr(pictures, "CHARDATA_VALID", 4)
+    savemat(tmp_path / "chardata.mat", {"data": figures(30).reshape(30, 64), "testdata": figures(6).reshape(6, 64)})
+    parts, remarks = read(tmp_path)
+    assert [len(parts[p].ink) for p in ("train", "valid", "test")] == [26, 4, 6] and "published" in remarks[0]
+    savemat(tmp_path / "chardata.mat", {"data": figures(31).reshape(31, 64), "testdata": figures(6).reshape(6, 64)})
+    with pytest.raises(UserError, match="expected Omniglot's arrays .*'data': 30.* got .*'data': 31"):
+        read(tmp_path)
+
+
+def test_zips_and_folders_of_png_are_split_by_drawer_and_doubles_taken_once(tmp_path):
+    drawn = figures(60, seed=2)
+    with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
+        for i, picture in enumerate(drawn):
+            archive.writestr(
+                f"set/{'Greek' if i % 2 else 'Latin'}/character{i // 10}/00{i // 10}_{i % 10:02d}.png", png(picture, 3)
+            )
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("set/Latin/character0/000_00.png", png(drawn[0], 3))
+    parts, remarks = read(tmp_path)
+    assert sum(len(part.ink) for part in parts.values()) == 60 and "1 of 61 pictures occur twice" in remarks[0]
+    assert "split by drawer: 8 for training, 1 for validation, 1 for the test; a reduced split" in remarks[1]
+    assert set(parts["test"].drawers) == {"09"} and set(parts["valid"].drawers) == {"08"}
+    assert set(parts["train"].labels["group"]) == {"Greek", "Latin"}
+    # black on white is turned into ink, and the resized picture is the picture
+    assert any((parts["train"].ink[k] == drawn[0]).all() for k in range(len(parts["train"].ink)))
+    (tmp_path / "plain").mkdir()
+    for i in range(10):
+        (tmp_path / "plain" / f"p{i}.png").write_bytes(png(drawn[i]))
+    assert len(read(tmp_path / "plain")[0]["train"].ink) == 6
+
+
+def test_static_pixels_are_drawn_once_and_dynamic_ones_anew():
+    grey = Intensities(np.full((200, 8, 8), 0.3, np.float32))
+    static, again = (binarise(grey, UNLABELLED_DATA, [1], False) for _ in range(2))
+    assert (static.flat == again.flat).all() and abs((static.flat == INK).mean() - 0.3) < 0.02
+    assert torch.equal(static.batch([3, 5]).tokens, static.batch([3, 5]).tokens)
+    dynamic = binarise(grey, UNLABELLED_DATA, [1], True)
+    one, other = dynamic.batch(range(200)).tokens, dynamic.batch(range(200)).tokens
+    assert not torch.equal(one, other) and abs((one == INK).float().mean() - 0.3) < 0.03
+    assert torch.equal(one[:, [0, -1]], other[:, [0, -1]])
+    assert dynamic.subset(np.array([4, 2])).ink.shape == (2, 64)
+    black = binarise(Intensities(np.ones((2, 8, 8))), UNLABELLED_DATA, [1], True)
+    assert (black.batch([0, 1]).tokens[:, 1:-1] == INK).all()
+
+
+def test_pictures_as_text_and_back():
+    drawn = figures(3)
+    assert (arrays_of(texts_of(drawn)) == drawn).all()
+    assert texts_of(np.eye(2)[None]) == ["#·\n·#"]
+
+
+def test_strokes_are_the_same_for_a_seed_whatever_their_number():
+    ink, labels = strokes(12, 14, [3])
+    fewer, _ = strokes(5, 14, [3])
+    assert (ink[:5] == fewer).all() and not (ink == strokes(12, 14, [4])[0]).all()
+    assert ink.min() >= 0 and ink.max() == 1 and (ink.max((1, 2)) > 0.5).all()
+    more = [ink[i].sum() for i, n in enumerate(labels["strokes"]) if n == "3"]
+    less = [ink[i].sum() for i, n in enumerate(labels["strokes"]) if n == "1"]
+    assert set(labels["first"]) <= {"line", "arc", "hook"} and np.mean(more) > np.mean(less)
+
+
+def spoil_zip(path):
+    path.write_bytes(b"PK\x03\x04 this is no zip")
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("a.zip", spoil_zip, "cannot be read as a zip"),
+        ("a.npy", lambda p: np.save(p, figures(9, 7)), r"expected pictures of shape \[N, 8, 8\] \(data.side\), got \[9, 7, 7\]"),
+        ("a.npy", lambda p: np.save(p, 3 * figures(9)), "expected intensities from 0 to 1, or bytes, got 0 to 3"),
+        ("a.npy", lambda p: np.save(p, figures(9) - 0.5), "got -0.5 to 0.5"),
+        ("a.npz", lambda p: p.write_bytes(b"no array"), "cannot be read as .npz"),
+        ("a.pt", lambda p: p.write_bytes(b""), "cannot be read as .pt"),
+        ("a.npz", lambda p: np.savez(p, one=figures(9), two=figures(9)), "expected one array, or train, valid and test, got one, two"),
+        ("a.npy", lambda p: np.save(p, figures(2)), "2 pictures are too few"),
+        ("a.txt", lambda p: p.write_text("words"), "expected pictures .*got a.txt"),
+        ("folder", lambda p: p.mkdir(), r"expected pictures \(\*.png\), found none"),
+        ("none.npz", lambda p: None, "no such file or folder"),
+    ],
+)  # fmt: skip
+def test_what_holds_no_pictures_is_one_clear_line(tmp_path, name, spoil, message):
+    spoil(tmp_path / name)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / name)
+
+
+def test_a_broken_picture_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a/b/c.png", b"no picture")
+    with pytest.raises(UserError, match="c.png: cannot be read as a picture"):
+        read(tmp_path / "a.zip")
+
+
+def test_the_reduced_omniglot():
+    path = needs_shared("omniglot")
+    splits = load_pictures("", str(path), 28, True, 0.05, 0, 0)
+    assert [len(splits[p]) for p in ("train", "valid", "test")] == [3872, 484, 484]
+    assert "1,000 of 5,840 pictures occur twice" in splits.remarks[0] and "reduced" in splits.remarks[1]
+    assert 0.02 < splits.train.ink.mean() < 0.2

@@ -1,0 +1,125 @@
+"""A run on pictures from training to use: through the same loop, evaluation, folder and commands as text."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import uncollapse as uc
+from uncollapse.cli import main
+from uncollapse.config import available
+from uncollapse.data.pictures import arrays_of, texts_of
+
+SMALL = {
+    "data": {"side": 8, "sentences": 120},
+    "model": {"latent": 3, "channels": 6, "kernels": "5, 3", "hidden": 8},
+    "train": {"epochs": 2, "batch_size": 20, "device": "cpu"},
+}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return uc.train("strokes", "annealed", out=tmp_path_factory.mktemp("runs") / "drawn", **SMALL)
+
+
+def test_a_run_on_pictures_learns_loads_and_is_evaluated(drawn):
+    first, last = drawn.log
+    assert last["train"]["distortion"] < first["train"]["distortion"]
+    again = uc.load(drawn.path)
+    found = again.evaluate("test", iw_samples=3, iw_sentences=20)
+    assert 5 < found["nll_elbo"] < 64 and found["sentences"] == 500 and found["nll_iw"] < found["nll_elbo"] + 0.1
+    pictures = drawn.splits()[0].test.texts(range(4))
+    assert again.encode(pictures).shape == (4, 3) and arrays_of(again.sample(3)).shape == (3, 8, 8)
+    assert np.allclose(again.encode(texts_of(arrays_of(pictures))), again.encode(pictures))
+    assert again.interpolate(*pictures[:2], steps=3)[0] == again.reconstruct(pictures[:1])[0]
+
+
+@pytest.mark.parametrize("remedy", [name for name in available("remedies") if name not in ("fbp",)])
+def test_every_remedy_works_on_pictures_or_says_in_one_line_why_not(tmp_path, remedy):
+    short = {
+        **SMALL,
+        "train": {**SMALL["train"], "epochs": 1, "aggressive_steps": 1},
+        "data": {"side": 8, "sentences": 40},
+    }
+    short["train"] |= {"batch_size": 40} if remedy == "aggressive" else {"batch_size": 2, "aggressive_steps": 0}
+    try:
+        run = uc.train("strokes", remedy, out=tmp_path / "run", **short)
+    except uc.UserError as error:
+        assert remedy.startswith("twr") or remedy in ("word-dropout", "skip", "bow"), error
+        assert "makes no sense for pictures" in str(error) or "no t" in str(error)
+        return
+    assert not remedy.startswith("twr") and remedy not in ("word-dropout", "skip", "bow")
+    assert np.isfinite(run.log[-1]["valid"]["nll_elbo"])
+
+
+def test_autoencoder_pretraining_works_on_pictures(tmp_path):
+    short = {**SMALL, "train": {**SMALL["train"], "epochs": 2, "pretrain_epochs": 1}}
+    assert len(uc.train("strokes", "fbp", out=tmp_path / "run", **short).log) == 2
+
+
+def test_dynamic_pixels_resume_bit_for_bit(tmp_path):
+    import os
+    import signal
+
+    from uncollapse.launch import Quiet
+
+    settings = {**SMALL, "data": {**SMALL["data"], "dynamic": True}}
+    whole = uc.train("strokes", out=tmp_path / "whole", **settings)
+
+    class Stop(Quiet):
+        left = 8
+
+        def step(self, epoch, sums):
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(uc.Interrupted):
+        uc.train("strokes", out=tmp_path / "run", listener=Stop(), **settings)
+    again = uc.train("strokes", out=tmp_path / "run", resume=True, **settings)
+    for name, value in again.folder.load_weights().items():
+        assert value.equal(whole.folder.load_weights()[name]), name
+
+
+def test_the_verbs_write_grids(drawn, tmp_path, capsys):
+    out = str(tmp_path / "grid.png")
+    for arguments, size in (
+        (["sample", "-n", "9"], (9, 1)),
+        (["sample", "-n", "20"], (5, 4)),
+        (["reconstruct"], (8, 2)),
+        (["interpolate", "--steps", "5"], (5, 1)),
+        (["walk", "--dimension", "1", "--steps", "4"], (4, 1)),
+    ):
+        assert main([arguments[0], str(drawn.path), *arguments[1:], "--png", out]) == 0
+        columns, rows = size
+        assert Image.open(out).size == (3 * (2 + 10 * columns), 3 * (2 + 10 * rows)), arguments
+    np.save(tmp_path / "mine.npy", np.eye(8)[None].repeat(3, 0))
+    assert main(["reconstruct", str(drawn.path), str(tmp_path / "mine.npy")]) == 0
+    assert (drawn.path / "reconstruct.png").exists()
+    codes = str(tmp_path / "codes.npz")
+    assert main(["encode", str(drawn.path), str(tmp_path / "mine.npy"), "--out", codes]) == 0
+    assert np.load(codes)["mu"].shape == (3, 3)
+    capsys.readouterr()
+
+
+def test_what_makes_no_sense_is_one_clear_line(drawn, trained, tmp_path, capsys):
+    for arguments, said in (
+        (["train", "--recipe", "strokes", "--model.kernels", "4,3"], "expected odd sizes such as '7, 5, 3', got '4,3'"),
+        (
+            ["train", "--recipe", "strokes", "--objective.teacher_forcing", "0.5"],
+            "objective.teacher_forcing: makes no sense",
+        ),
+        (["train", "--recipe", "grammar", "--model.decoder", "pixelcnn"], "are for pictures; add --data.level pixel"),
+        (["train", "--data.name", "strokes"], "take --recipe strokes"),
+        (["train", "--recipe", "omniglot"], "expected --data.path FILE or --data.name strokes, got neither"),
+        (["sample", str(trained.path), "--png", "a.png"], "this run writes text"),
+        (["sample", str(drawn.path), "--png", "a.bmp"], "expected a file named *.png"),
+        (["samples", str(drawn.path)], "this run is on pictures"),
+        (["evaluate", str(drawn.path), "--protocol", "reconstruction"], "counts words"),
+    ):
+        assert main([*arguments, *(["--out", str(tmp_path / "new")] if arguments[0] == "train" else [])]) == 2, (
+            arguments
+        )
+        assert said in capsys.readouterr().err
+    assert main(["evaluate", str(drawn.path), "--all", "--iw-samples", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "z_use" in out and "labels: majority" in out
