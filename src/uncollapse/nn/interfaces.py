@@ -89,7 +89,10 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read one token a row `[N]`; return the logits of the next `[N, V]` and the new state."""
+        """Read one token a row `[N]`; return the logits of the next `[N, V]` and the new state.
+
+        The state given may be overwritten.
+        """
 
     @torch.no_grad()
     def own_inputs(self, batch: Text, z: Tensor, forcing: float) -> Tensor:

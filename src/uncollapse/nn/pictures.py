@@ -98,7 +98,8 @@ class ResNetEncoder(Encoder):
 class PictureDecoder(Decoder):
     """What decoders of pictures share: the distortion is the sum of the pixels' Bernoulli losses; EOS is certain.
 
-    A subclass gives the logits of ink.
+    A subclass gives the logits of ink, of all pixels at once and of one after the other. In stepping,
+    all rows stand at the same pixel.
 
     Args:
         side: of a picture.
@@ -110,7 +111,7 @@ class PictureDecoder(Decoder):
 
     @abstractmethod
     def logits(self, pictures: Tensor, z: Tensor) -> Tensor:
-        """Return the logits of ink `[N, h, side]` given the pixels before each in the first h rows `[N, 1, h, side]`, and z."""
+        """Return the logits of ink `[N, side, side]` given the pixels before each, `[N, 1, side, side]`, and z."""
 
     def forward(self, batch: Text, z: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Return -log p(x given z), `[B, K]`; a picture always reads its own pixels (`inputs` is for text)."""
@@ -119,26 +120,34 @@ class PictureDecoder(Decoder):
         nll = nn.functional.binary_cross_entropy_with_logits(logits, true[:, 0], reduction="none")
         return nll.sum((1, 2)).view(z.shape[:2])
 
+    @abstractmethod
+    def begin(self, z: Tensor) -> State:
+        """Return what is remembered before the first pixel, for codes `[N, Z]`."""
+
+    @abstractmethod
+    def ink(self, place: int, state: State) -> Tensor:
+        """Return the logit of ink at one pixel, `[N]`; what is remembered may be overwritten."""
+
+    @abstractmethod
+    def put(self, pixel: Tensor, place: int, state: State) -> None:
+        """Write one pixel, 1 or 0, `[N]`, into what is remembered."""
+
     def start(self, z: Tensor) -> State:
-        """Return z, an empty picture and how many pixels it has."""
-        return z, z.new_zeros(len(z), self.side * self.side), torch.full((len(z),), -1, device=z.device)
+        """Return how many pixels there are (-1: BOS has not been read), and what is remembered."""
+        return torch.full((len(z),), -1, device=z.device), *self.begin(z)
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
-        """Put one pixel a row (BOS puts none); return the logits of the next, `[N, V]`: after the last one, EOS."""
-        z, picture, placed = state
-        at = placed.clamp(min=0)[:, None]
-        kept = torch.where(placed[:, None] < 0, picture.gather(1, at), (token == INK).to(picture)[:, None])
-        picture, placed = picture.scatter(1, at, kept), placed + 1
-        found = picture.new_full((len(z), INK + 1), NEVER)
-        if bool((placed >= self.side * self.side).all()):
+        """Read one token a row (BOS puts no pixel); return the logits of the next, `[N, V]`: after the last pixel, EOS."""
+        placed, *memory = state
+        place = int(placed[0]) + 1
+        if place:
+            self.put((token == INK).float(), place - 1, tuple(memory))
+        found = torch.full((len(token), INK + 1), NEVER, device=token.device)
+        if place == self.side**2:
             found[:, EOS] = 0.0
-            return found, (z, picture, placed)
-        # what stands below the row of the next pixel is not looked at
-        rows = int(placed.max()) // self.side + 1
-        seen = picture.view(-1, 1, self.side, self.side)[:, :, :rows]
-        ink = self.logits(seen, z).flatten(1).gather(1, placed[:, None])
-        found[:, PAPER : INK + 1] = torch.cat([torch.zeros_like(ink), ink], 1)
-        return found, (z, picture, placed)
+        else:
+            found[:, PAPER], found[:, INK] = 0.0, self.ink(place, tuple(memory))
+        return found, (placed + 1, *memory)
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -148,6 +157,7 @@ class MaskedConv2d(nn.Conv2d):
 
     def __init__(self, kind: str, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+        self.reach = kernel // 2
         mask = torch.ones(kernel, kernel)
         mask[kernel // 2, kernel // 2 + (kind == "B") :] = 0
         mask[kernel // 2 + 1 :] = 0
@@ -156,6 +166,12 @@ class MaskedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve with the masked weights."""
         return self._conv_forward(x, self.weight * self.mask, self.bias)
+
+    def at(self, padded: Tensor, row: int, column: int) -> Tensor:
+        """Return the output at one pixel, `[N, outputs]`, of a map with half a kernel of zeros around it."""
+        size = self.kernel_size[0]
+        window = padded[:, :, row : row + size, column : column + size].flatten(1)
+        return nn.functional.linear(window, (self.weight * self.mask).flatten(1), self.bias)
 
 
 class MaskedBlock(nn.Module):
@@ -167,17 +183,23 @@ class MaskedBlock(nn.Module):
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
         half = max(1, channels // 2)
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, half, 1),
-            nn.ELU(),
-            MaskedConv2d("B", half, half, kernel),
-            nn.ELU(),
-            nn.Conv2d(half, channels, 1),
-        )
+        self.narrow, self.widen = nn.Conv2d(channels, half, 1), nn.Conv2d(half, channels, 1)
+        self.masked = MaskedConv2d("B", half, half, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, channels, h, w]` to the same shape."""
-        return nn.functional.elu(x + self.body(x))
+        """Map `[N, channels, side, side]` to the same shape."""
+        return nn.functional.elu(x + self.widen(nn.functional.elu(self.masked(nn.functional.elu(self.narrow(x))))))
+
+    def at(self, x: Tensor, seen: Tensor, row: int, column: int) -> Tensor:
+        """Map the features of one pixel, `[N, channels]`; `seen` remembers the narrow features of those before it."""
+        half = self.masked.reach
+        seen[:, :, row + half, column + half] = nn.functional.elu(pointwise(self.narrow, x))
+        return nn.functional.elu(x + pointwise(self.widen, nn.functional.elu(self.masked.at(seen, row, column))))
+
+
+def pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a 1 x 1 convolution to the features of one pixel, `[N, inputs]`."""
+    return nn.functional.linear(x, convolution.weight.flatten(1), convolution.bias)
 
 
 class PixelCNN(PictureDecoder):
@@ -202,16 +224,47 @@ class PixelCNN(PictureDecoder):
         self.first = MaskedConv2d("A", 1, channels, kernels[0])
         self.planes = nn.Linear(latent, maps * side * side) if latent else None
         self.mix = nn.Conv2d(maps, channels, 1, bias=False) if latent else None
-        self.blocks = nn.Sequential(*(MaskedBlock(channels, kernel) for kernel in kernels[1:]))
-        self.output = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ELU(), nn.Conv2d(channels, 1, 1))
+        self.blocks = nn.ModuleList(MaskedBlock(channels, kernel) for kernel in kernels[1:])
+        self.widen, self.output = nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, 1, 1)
 
     def logits(self, pictures: Tensor, z: Tensor) -> Tensor:
-        """Return the logits of ink of the rows given."""
-        features = self.first(pictures)
-        if self.planes is not None and self.mix is not None:
-            planes = self.planes(z).view(len(z), self.maps, self.side, self.side)
-            features = features + self.mix(planes[:, :, : pictures.shape[2]])
-        return self.output(self.blocks(nn.functional.elu(features)))[:, 0]
+        """Return the logits of ink of all pixels."""
+        features = nn.functional.elu(self.first(pictures) + self._of_code(z))
+        for block in self._layers:
+            features = block(features)
+        return self.output(nn.functional.elu(self.widen(features)))[:, 0]
+
+    def begin(self, z: Tensor) -> State:
+        """Return what z says of each pixel, the picture so far and the narrow features of every block, zeros around them."""
+        of_code = self._of_code(z).expand(len(z), -1, self.side, self.side)
+        return of_code, self._room(z, self.first), *(self._room(z, block.masked) for block in self._layers)
+
+    def ink(self, place: int, state: State) -> Tensor:
+        """Return the logit at one pixel: each layer computes that pixel alone."""
+        (of_code, picture, *seen), (row, column) = state, divmod(place, self.side)
+        features = nn.functional.elu(self.first.at(picture, row, column) + of_code[:, :, row, column])
+        for block, maps in zip(self._layers, seen, strict=True):
+            features = block.at(features, maps, row, column)
+        return pointwise(self.output, nn.functional.elu(pointwise(self.widen, features)))[:, 0]
+
+    def put(self, pixel: Tensor, place: int, state: State) -> None:
+        """Write one pixel into the picture."""
+        half, (row, column) = self.first.reach, divmod(place, self.side)
+        state[1][:, 0, row + half, column + half] = pixel
+
+    def _of_code(self, z: Tensor) -> Tensor:
+        """Return what z says of the first features of every pixel, `[N, channels, side, side]`; zeros without a code."""
+        if self.planes is None or self.mix is None:
+            return z.new_zeros(len(z), 1, 1, 1)
+        return self.mix(self.planes(z).view(len(z), self.maps, self.side, self.side))
+
+    @property
+    def _layers(self) -> list[MaskedBlock]:
+        return [block for block in self.blocks if isinstance(block, MaskedBlock)]
+
+    def _room(self, z: Tensor, layer: MaskedConv2d) -> Tensor:
+        width = self.side + 2 * layer.reach
+        return z.new_zeros(len(z), layer.in_channels, width, width)
 
 
 class Deconvolution(PictureDecoder):
@@ -229,6 +282,17 @@ class Deconvolution(PictureDecoder):
         )
 
     def logits(self, pictures: Tensor, z: Tensor) -> Tensor:
-        """Return the logits of ink of the rows given; the pixels before do not matter."""
+        """Return the logits of ink of all pixels; those before do not matter."""
         features = self.first(z).view(len(z), -1, self.left, self.left)
-        return self.body(features)[:, 0, : pictures.shape[2], : self.side]
+        return self.body(features)[:, 0, : self.side, : self.side]
+
+    def begin(self, z: Tensor) -> State:
+        """Return all logits."""
+        return (self.logits(z.new_zeros(0), z).flatten(1),)
+
+    def ink(self, place: int, state: State) -> Tensor:
+        """Return the logit at one pixel."""
+        return state[0][:, place]
+
+    def put(self, pixel: Tensor, place: int, state: State) -> None:
+        """Remember nothing."""
