@@ -123,3 +123,16 @@ def test_what_makes_no_sense_is_one_clear_line(drawn, trained, tmp_path, capsys)
     assert main(["evaluate", str(drawn.path), "--all", "--iw-samples", "0"]) == 0
     out = capsys.readouterr().out
     assert "z_use" in out and "labels: majority" in out
+
+
+def test_strokes_written_to_a_file_are_read_as_the_embedded_ones(tmp_path, capsys):
+    from uncollapse.build import build_splits
+    from uncollapse.config import DataConfig
+
+    assert main(["data", "strokes", "--out", str(tmp_path), "--sentences", "30", "--side", "8"]) == 0
+    assert "--recipe strokes --data.name= --data.path" in capsys.readouterr().err
+    settings = {"level": "pixel", "side": 8}
+    read = build_splits(DataConfig(path=str(tmp_path / "strokes.npz"), **settings))
+    made = build_splits(DataConfig(name="strokes", sentences=30, **settings))
+    for part in ("train", "valid", "test"):
+        assert (read[part].flat == made[part].flat).all()

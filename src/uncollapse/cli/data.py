@@ -1,23 +1,30 @@
 """`uncollapse data`."""
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import say
 from uncollapse.data.grammar import english
+from uncollapse.data.pictures import stroke_parts
 from uncollapse.data.reading import Texts
 from uncollapse.data.splits import EMBEDDED, embedded
 from uncollapse.errors import UserError
 from uncollapse.run import write_atomically, write_json
 
+NAMES = (*EMBEDDED, "strokes")
+
 
 def run(arguments: Sequence[str]) -> None:
     """Write the three parts of an embedded corpus, with the factors that made each sentence as its labels, or rows of forms."""
-    parser = Parser("data", f"Write an embedded corpus ({', '.join(EMBEDDED)}) to a folder that --data.path takes.")
-    parser.add("name", metavar="NAME", help=" or ".join(EMBEDDED))
+    parser = Parser("data", f"Write an embedded corpus ({', '.join(NAMES)}) to a folder that --data.path takes.")
+    parser.add("name", metavar="NAME", help=" or ".join(NAMES))
     parser.add("--out", default=None, metavar="DIR", help="the folder (needed)")
     parser.add(
         "--sentences",
@@ -26,12 +33,16 @@ def run(arguments: Sequence[str]) -> None:
         metavar="N",
         help="of the training part (default: the corpus's own)",
     )
+    parser.add("--side", type=int, default=28, metavar="N", help="of strokes: pixels of a side (default 28)")
     parser.add_seed()
     asked, _ = parser.parse(arguments)
     if not asked.out:
         raise UserError("data: expected --out DIR")
     if asked.sentences < 0:
         raise UserError(f"--sentences: expected an integer of at least 1, got {asked.sentences}")
+    if asked.name == "strokes":
+        _write_strokes(Path(asked.out), asked.sentences, asked.seed, asked.side)
+        return
     folder, parts = Path(asked.out), embedded(asked.name, asked.seed, asked.sentences)
     for part, texts in parts.items():
         name, rows = (f"{part}.txt", _parallel(texts)) if texts.rows else (f"{part}.jsonl", _labelled(texts))
@@ -48,6 +59,19 @@ def run(arguments: Sequence[str]) -> None:
         flags = f"--data.level char --data.format parallel --data.columns '{field}: {', '.join(names)}'"
         say(f"rows of parallel forms: read them with {flags}")
     say(f"{', '.join(f'{len(texts.texts):,} {part}' for part, texts in parts.items())} sentences written to {folder}")
+
+
+def _write_strokes(folder: Path, count: int, seed: int, side: int) -> None:
+    """Write the pictures of `strokes` as one file of three arrays, intensities from 0 to 1."""
+    if side < 8:
+        raise UserError(f"--side: expected an integer of at least 8, got {side}")
+    content, parts = io.BytesIO(), stroke_parts(side, count, seed)
+    arrays: dict[str, Any] = {part: found.ink for part, found in parts.items()}
+    np.savez_compressed(content, **arrays)
+    write_atomically(folder / "strokes.npz", content.getvalue())
+    sizes = ", ".join(f"{len(found.ink):,} {part}" for part, found in parts.items())
+    flags = f"--recipe strokes --data.name= --data.path {folder / 'strokes.npz'} --data.side {side}"
+    say(f"{sizes} pictures written to {folder / 'strokes.npz'}; train on them with {flags}")
 
 
 def _labelled(texts: Texts) -> Iterator[str]:

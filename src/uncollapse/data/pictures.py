@@ -108,7 +108,9 @@ def load_pictures(
     """
     if bool(name) == bool(path) or name not in ("", "strokes"):
         raise UserError(f"pictures: expected --data.path FILE or --data.name strokes, got {name or path or 'neither'}")
-    parts, remarks = (_strokes(side, sentences, seed), []) if name else read_pictures(Path(path), side, held_out, seed)
+    parts, remarks = (
+        (stroke_parts(side, sentences, seed), []) if name else read_pictures(Path(path), side, held_out, seed)
+    )
     known = {
         field: tuple(sorted({v for part in parts.values() for v in part.labels[field]}))
         for field in parts["train"].labels
@@ -121,7 +123,8 @@ def load_pictures(
     return Splits(made["train"], made["valid"], made["test"], {}, tuple(remarks))
 
 
-def _strokes(side: int, sentences: int, seed: int) -> dict[str, Intensities]:
+def stroke_parts(side: int, sentences: int, seed: int) -> dict[str, Intensities]:
+    """Draw the three parts of the embedded pictures; `sentences` of the training part, 0 for its own number."""
     counts = (sentences or STROKES[0], *STROKES[1:])
     return {
         part: Intensities(*strokes(n, side, [seed, i])) for i, (part, n) in enumerate(zip(PARTS, counts, strict=True))
