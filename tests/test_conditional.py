@@ -484,3 +484,13 @@ def test_a_model_that_copies_keeps_every_label_and_transfers_none(reviews, monke
     monkeypatch.setattr(style, "write", lambda *_: originals)
     found = style.transfer_protocol(done.model, splits, "test")
     assert found["classifier_accuracy"] == 1 == found["reconstruction_accuracy"] and found["transfer_accuracy"] == 0
+
+
+def test_labels_that_a_model_is_not_told_can_still_be_probed(tmp_path):
+    small = {**SMALL, "model": {**SMALL["model"], "condition": "tense"}, "optim": {}, "objective": {}}
+    small["train"] = {"epochs": 1, "batch_size": 50, "device": "cpu"}
+    run = uc.train("grammar", out=tmp_path / "run", **small)
+    splits, _ = run.splits()
+    assert {"tense", "number", "mood"} <= set(splits.test.labels) and set(run.told.names) == {"tense"}
+    rows = {row["field"]: row for row in run.by_protocol("probe", splits)["probes"]}
+    assert "scoring" in rows["number"] and "scoring" not in rows["tense"]

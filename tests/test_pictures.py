@@ -114,6 +114,19 @@ def test_what_makes_no_sense_is_one_clear_line(drawn, trained, tmp_path, capsys)
         (["sample", str(trained.path), "--png", "a.png"], "this run writes text"),
         (["sample", str(drawn.path), "--png", "a.bmp"], "expected a file named *.png"),
         (["samples", str(drawn.path)], "this run is on pictures"),
+        (["sample", str(drawn.path), "--max-length", "10"], "are for text; a picture has all its pixels"),
+        (["sample", str(drawn.path), "--json", "--png", "a.png"], "got both"),
+        (["analogy", str(drawn.path), "a", "b", "c"], "expected pictures of 8 x 8"),
+        (
+            ["train", "--recipe", "strokes", "--model.decoder", "lstm"],
+            "expected model.encoder resnet and model.decoder pixelcnn",
+        ),
+        (["train", "--recipe", "strokes", "--data.test", "a.npz"], "data.test: is for text"),
+        (
+            ["train", "--recipe", "strokes", "--model.latent", "0", "--model.decoder", "deconvolution"],
+            "draws from the code alone",
+        ),
+        (["plot", str(drawn.path), "curves", "--trajectories"], "are for posterior-mean-space"),
         (["evaluate", str(drawn.path), "--protocol", "reconstruction"], "counts words"),
     ):
         assert main([*arguments, *(["--out", str(tmp_path / "new")] if arguments[0] == "train" else [])]) == 2, (
@@ -123,6 +136,25 @@ def test_what_makes_no_sense_is_one_clear_line(drawn, trained, tmp_path, capsys)
     assert main(["evaluate", str(drawn.path), "--all", "--iw-samples", "0"]) == 0
     out = capsys.readouterr().out
     assert "z_use" in out and "labels: majority" in out
+
+
+def test_many_reconstructions_stand_below_their_originals(drawn, tmp_path):
+    np.save(tmp_path / "mine.npy", np.eye(8)[None].repeat(20, 0))
+    out = str(tmp_path / "grid.png")
+    assert main(["reconstruct", str(drawn.path), str(tmp_path / "mine.npy"), "--png", out]) == 0
+    sheet = np.asarray(Image.open(out))[::3, ::3]
+    assert sheet.shape == (2 + 10 * 4, 2 + 10 * 16)
+    shown = [sheet[2 + 10 * row : 10 + 10 * row, 2:10] == 0 for row in (0, 2)]
+    assert all((one == np.eye(8, dtype=bool)).all() for one in shown)
+
+
+def test_a_model_told_labels_transfers_pictures(tmp_path, capsys):
+    settings = {**SMALL, "model": {**SMALL["model"], "condition": "first"}}
+    run = uc.train("strokes", out=tmp_path / "run", **settings)
+    assert main(["transfer", str(run.path), "--from", "hook", "--to", "line"]) == 0
+    assert "of 8 sentences of - have the label hook" in capsys.readouterr().err
+    assert main(["sample", str(run.path), "-n", "2", "--label", "arc", "--json"]) == 0
+    assert '"labels": {"first": "arc"}' in capsys.readouterr().out
 
 
 def test_strokes_written_to_a_file_are_read_as_the_embedded_ones(tmp_path, capsys):

@@ -9,6 +9,8 @@ import torch
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
+from uncollapse.data.corpus import Corpus
+from uncollapse.evaluation.bounds import score
 from uncollapse.generation.moves import arc
 from uncollapse.samples import judge_samples
 
@@ -181,6 +183,11 @@ def test_a_judged_corpus_resumes_and_refuses_another(tmp_path, capsys):
     drawn = (tmp_path / "judged" / "drawn" / "train.txt").read_text().splitlines()
     assert len(drawn) == 200 and [row["of"] for row in found["samples"]] == ["model", "real"]
     assert all(2 < found[f"ppl_{name}"] < 1000 for name in ("forward", "reverse", "real", "drawn"))
+    for name, (kind, on) in {"forward": ("real", "drawn"), "reverse": ("drawn", "real")}.items():
+        lines = (tmp_path / "judged" / on / "test.txt").read_text().splitlines()
+        text = Corpus.from_texts([line for line in lines if line], run.vocabulary)
+        nll = score(uc.load(tmp_path / "judged" / f"lm-{kind}").model, text).nll_elbo.sum().item()
+        assert found[f"ppl_{name}"] == pytest.approx(np.exp(nll / text.predicted), rel=1e-5)
     judge = uc.load(tmp_path / "judged" / "lm-real")
     assert judge.vocabulary == run.vocabulary and judge.model.latent == 0
     before = judge.folder.model_file.stat().st_mtime_ns

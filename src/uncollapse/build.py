@@ -43,6 +43,11 @@ ADDITIVE = ("kl", "renyi")
 def build_splits(settings: DataConfig, vocabulary: Vocabulary | None = None, space: LabelSpace | None = None) -> Splits:
     """Read the data; with the vocabulary and labels of a finished run, or those built from the data."""
     if settings.level == "pixel":
+        for name in ("valid", "test", "columns", "pairs", "vocab_from"):
+            if getattr(settings, name):
+                raise UserError(
+                    f"data.{name}: is for text; pictures have their parts in one file or folder (data.path)"
+                )
         return load_pictures(
             settings.name,
             settings.path,
@@ -192,16 +197,21 @@ def refuse_for_pictures(config: Config) -> None:
                 "pictures; add --data.level pixel"
             )
         return
-    if drawn and model.kernel_sizes and not model.latent and model.decoder == "deconvolution":
+    if not drawn or model.encoder != "resnet":
         raise UserError(
-            "model.decoder deconvolution: without a code (model.latent 0) there is nothing to draw from; use pixelcnn"
+            "data.level pixel: expected model.encoder resnet and model.decoder pixelcnn or deconvolution, got "
+            f"{model.encoder} and {model.decoder}; see --recipe strokes"
         )
+    if not model.latent and not model.told and model.decoder == "deconvolution":
+        raise UserError("model.decoder deconvolution: draws from the code alone, and model.latent is 0; use pixelcnn")
+    if model.decoder == "pixelcnn":
+        _ = model.kernel_sizes  # refuses what is no list of odd numbers
     senseless = {
-        "model.word_dropout": model.word_dropout and drawn,
-        "model.skip": model.skip and drawn,
-        "model.decode": model.decode != "last" and model.encoder == "resnet",
-        "objective.where": objective.where != "last" and model.encoder == "resnet",
-        "objective.teacher_forcing": objective.teacher_forcing.strip() not in ("1", "1.0") and drawn,
+        "model.word_dropout": model.word_dropout,
+        "model.skip": model.skip,
+        "model.decode": model.decode != "last",
+        "objective.where": objective.where != "last",
+        "objective.teacher_forcing": objective.teacher_forcing.strip() not in ("1", "1.0"),
         "objective.bow": objective.bow,
     }
     if wrong := [name for name, found in senseless.items() if found]:

@@ -372,6 +372,10 @@ class Space:
 
     def _write(self, z: Tensor, classes: Labels, decode: How, seed: int) -> list[list[list[int]]]:
         how = decode if isinstance(decode, Decoding) else Decoding(decode)
+        if self.vocabulary.level == "pixel" and (how.min_length or how.max_length or how.no_repeat or how.no_unknown):
+            raise UserError(
+                "min_length, max_length, no_repeat and no_unknown are for text; a picture has all its pixels"
+            )
         return write_all(self.model, z, self.longest, classes, how, seed)
 
     def _classes(self, labels: Asked | None, count: int) -> Labels:
@@ -414,6 +418,12 @@ class Space:
         if strange := [text for text in texts if not isinstance(text, str)]:
             raise UserError(f"expected sentences as text, got {strange[0]!r}")
         corpus = Corpus.from_texts(texts, self.vocabulary)
+        if self.vocabulary.level == "pixel":
+            side = self.config.data.side
+            if (corpus.lengths != side**2 + 1).any() or corpus.unknown:
+                raise UserError(
+                    f"expected pictures of {side} x {side} as rows of # and · (see `texts_of`), got other text"
+                )
         classes = {field: values.numpy() for field, values in self._classes(labels, len(texts)).items()}
         return replace(corpus, labels=classes, label_names=dict(self.told.names))
 

@@ -10,7 +10,15 @@ from PIL import Image
 
 from tests.conftest import needs_shared
 from uncollapse.data.labels import UNLABELLED_DATA
-from uncollapse.data.pictures import Intensities, arrays_of, binarise, load_pictures, read_pictures, texts_of
+from uncollapse.data.pictures import (
+    Intensities,
+    arrays_of,
+    binarise,
+    load_pictures,
+    pictures_in,
+    read_pictures,
+    texts_of,
+)
 from uncollapse.data.strokes import strokes
 from uncollapse.data.vocabulary import INK
 from uncollapse.errors import UserError
@@ -69,10 +77,16 @@ def test_the_published_omniglot_is_known_by_its_sizes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pictures, "CHARDATA", {"data": 30, "testdata": 6})
     monkeypatch.setattr(pictures, "CHARDATA_VALID", 4)
-    savemat(tmp_path / "chardata.mat", {"data": figures(30).reshape(30, 64), "testdata": figures(6).reshape(6, 64)})
+
+    def columns(pictures):  # as MATLAB stores them: a column a picture, down the picture first
+        return np.stack([picture.flatten(order="F") for picture in pictures], 1)
+
+    given = {"testdata": columns(figures(6, seed=1)), "target": np.zeros((50, 30)), "testtarget": np.zeros((50, 6))}
+    savemat(tmp_path / "chardata.mat", {"data": columns(figures(30)), **given})
     parts, remarks = read(tmp_path)
     assert [len(parts[p].ink) for p in ("train", "valid", "test")] == [26, 4, 6] and "published" in remarks[0]
-    savemat(tmp_path / "chardata.mat", {"data": figures(31).reshape(31, 64), "testdata": figures(6).reshape(6, 64)})
+    assert (parts["train"].ink == figures(30)[:26]).all() and (parts["test"].ink == figures(6, seed=1)).all()
+    savemat(tmp_path / "chardata.mat", {"data": columns(figures(31)), **given})
     with pytest.raises(UserError, match="expected Omniglot's arrays .*'data': 30.* got .*'data': 31"):
         read(tmp_path)
 
@@ -82,10 +96,10 @@ def test_zips_and_folders_of_png_are_split_by_drawer_and_doubles_taken_once(tmp_
     with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
         for i, picture in enumerate(drawn):
             archive.writestr(
-                f"set/{'Greek' if i % 2 else 'Latin'}/character{i // 10}/00{i // 10}_{i % 10:02d}.png", png(picture, 3)
+                f"set/{'Greek' if i % 2 else 'Latin'}/character{i // 10}/000{i // 10}_{i % 10:02d}.png", png(picture, 3)
             )
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
-        archive.writestr("set/Latin/character0/000_00.png", png(drawn[0], 3))
+        archive.writestr("set/Latin/character0/0000_00.png", png(drawn[0], 3))
     parts, remarks = read(tmp_path)
     assert sum(len(part.ink) for part in parts.values()) == 60 and "1 of 61 pictures occur twice" in remarks[0]
     assert "split by drawer: 8 for training, 1 for validation, 1 for the test; a reduced split" in remarks[1]
@@ -99,18 +113,46 @@ def test_zips_and_folders_of_png_are_split_by_drawer_and_doubles_taken_once(tmp_
     assert len(read(tmp_path / "plain")[0]["train"].ink) == 6
 
 
+def test_numbered_pictures_are_not_taken_for_drawers_and_folders_are_groups(tmp_path):
+    drawn = figures(40)
+    for i in range(40):
+        folder = tmp_path / ("cat" if i % 2 else "dog")
+        folder.mkdir(exist_ok=True)
+        (folder / f"img_{i:02d}.png").write_bytes(png(drawn[i]))
+    parts, remarks = read(tmp_path)
+    assert "no test part" in remarks[0] and set(parts["train"].labels["group"]) == {"cat", "dog"}
+
+
+def test_transparent_and_single_pictures_are_read(tmp_path):
+    picture = np.eye(8)
+    rgba = np.zeros((8, 8, 4), np.uint8)
+    rgba[..., 3] = 255 * picture.astype(np.uint8)  # black where there is ink, transparent elsewhere
+    Image.fromarray(rgba).save(tmp_path / "one.png")
+    assert (pictures_in(tmp_path / "one.png", 8).ink[0] == picture).all()
+
+
+def test_three_tensors_are_three_parts_and_a_folder_may_hold_one_file(tmp_path):
+    torch.save(tuple(torch.from_numpy(figures(n)) for n in (20, 4, 5)), tmp_path / "a.pt")
+    parts, remarks = read(tmp_path)
+    assert [len(parts[p].ink) for p in ("train", "valid", "test")] == [20, 4, 5] and not remarks
+
+
 def test_static_pixels_are_drawn_once_and_dynamic_ones_anew():
     grey = Intensities(np.full((200, 8, 8), 0.3, np.float32))
+    splits = load_pictures("strokes", "", 8, True, 0.1, 30, 0)
+    assert splits.train.ink is not None and splits.valid.ink is None and splits.test.ink is None
     static, again = (binarise(grey, UNLABELLED_DATA, [1], False) for _ in range(2))
     assert (static.flat == again.flat).all() and abs((static.flat == INK).mean() - 0.3) < 0.02
     assert torch.equal(static.batch([3, 5]).tokens, static.batch([3, 5]).tokens)
     dynamic = binarise(grey, UNLABELLED_DATA, [1], True)
-    one, other = dynamic.batch(range(200)).tokens, dynamic.batch(range(200)).tokens
+    assert torch.equal(dynamic.batch([3]).tokens, static.batch([3]).tokens)  # evaluation sees them fixed
+    every = np.arange(200)
+    one, other = dynamic.training_batch(every).tokens, dynamic.training_batch(every).tokens
     assert not torch.equal(one, other) and abs((one == INK).float().mean() - 0.3) < 0.03
     assert torch.equal(one[:, [0, -1]], other[:, [0, -1]])
     assert dynamic.subset(np.array([4, 2])).ink.shape == (2, 64)
     black = binarise(Intensities(np.ones((2, 8, 8))), UNLABELLED_DATA, [1], True)
-    assert (black.batch([0, 1]).tokens[:, 1:-1] == INK).all()
+    assert (black.training_batch(np.array([0, 1])).tokens[:, 1:-1] == INK).all()
 
 
 def test_pictures_as_text_and_back():
@@ -144,6 +186,7 @@ def spoil_zip(path):
         ("a.pt", lambda p: p.write_bytes(b""), "cannot be read as .pt"),
         ("a.npz", lambda p: np.savez(p, one=figures(9), two=figures(9)), "expected one array, or train, valid and test, got one, two"),
         ("a.npy", lambda p: np.save(p, figures(2)), "2 pictures are too few"),
+        ("a.npz", lambda p: np.savez(p, train=figures(9)[:0]), "expected pictures, got none"),
         ("a.txt", lambda p: p.write_text("words"), "expected pictures .*got a.txt"),
         ("folder", lambda p: p.mkdir(), r"expected pictures \(\*.png\), found none"),
         ("none.npz", lambda p: None, "no such file or folder"),

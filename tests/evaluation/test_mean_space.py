@@ -104,6 +104,8 @@ def test_recording_changes_nothing_else_and_resumes_without_a_double(toy, tmp_pa
 
     with pytest.raises(Interrupted):
         uc.train("grammar", out=tmp_path / "stopped", listener=Stop(), **TOY)
+    folder = uc.load(tmp_path / "stopped").folder  # a record that was made after the last save
+    folder.write_mean_space(folder.mean_space().beside(20, np.ones(20, np.float32), np.ones(20, np.float32)))
     again = uc.train("grammar", out=tmp_path / "stopped", resume=True, **TOY)
     one, other = toy.folder.mean_space(), again.folder.mean_space()
     assert one.steps.tolist() == other.steps.tolist() and np.array_equal(one.model, other.model)

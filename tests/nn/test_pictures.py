@@ -89,6 +89,19 @@ def test_stepping_is_the_whole_picture_at_once(kind):
 
 
 @pytest.mark.parametrize("kind", ["pixelcnn", "deconvolution"])
+def test_a_picture_depends_on_its_code(kind):
+    net, batch = decoder(kind), corpus_of(drawn(1)).batch([0])
+    one, other = (net(batch, z[None, None])[0, 0] for z in torch.randn(2, LATENT))
+    assert abs(one - other) > 1e-3
+
+
+def test_a_batch_of_one_is_trained_on(capsys):
+    encoder = ResNetEncoder(8, LATENT, channels=2, hidden=4).train()
+    assert encoder(corpus_of(drawn(1, 8)).batch([0])).posterior.mu.isfinite().all()
+    assert encoder.body.training
+
+
+@pytest.mark.parametrize("kind", ["pixelcnn", "deconvolution"])
 def test_the_probabilities_of_all_pictures_sum_to_one(kind):
     net = decoder(kind, side=3) if kind == "deconvolution" else lively(PixelCNN(3, LATENT, 4, (3, 3), 2))
     every = np.array(list(itertools.product((0, 1), repeat=9))).reshape(-1, 3, 3)

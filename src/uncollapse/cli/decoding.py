@@ -16,7 +16,7 @@ from uncollapse.data.labels import Asked
 from uncollapse.data.pictures import arrays_of
 from uncollapse.errors import UserError
 from uncollapse.generation.choose import STRATEGIES, Decoding
-from uncollapse.reporting.grid import draw_grid
+from uncollapse.reporting.grid import COLUMNS, below, draw_grid
 
 HELP = {
     "temperature": "divides the logits before a draw",
@@ -98,10 +98,13 @@ def print_written(
     as_json = asked.json
     if run.vocabulary.level == "pixel" and not as_json:
         path = Path(asked.png) if asked.png else run.path / f"{verb}.png"
-        pictures = [*above, *run.decode(z, how, seed, labels)]
-        draw_grid(arrays_of(pictures), path, len(z) if len(z) <= 16 else 0)
+        drawn = arrays_of(run.decode(z, how, seed, labels))
+        pictures = below(arrays_of(above), drawn, COLUMNS) if above else drawn
+        draw_grid(pictures, path, min(COLUMNS, len(z)) if above or len(z) <= COLUMNS else 0)
         say(f"{len(z)} pictures{' below those they are of' if above else ''}: {path}")
         return
+    if asked.png and run.vocabulary.level == "pixel":
+        raise UserError("expected --png or --json, got both")
     if asked.png:
         raise UserError("--png: draws the pictures of a run on pictures; this run writes text, to stdout")
     if not as_json and how.n_best == 1:

@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
         write_atomically(Path(asked.out), content.getvalue())
     else:
         rows = (
-            "\t".join([*(f"{value:.6g}" for value in mu), text.replace("\t", " ")])
+            "\t".join([*(f"{value:.6g}" for value in mu), text.replace("\t", " ").replace("\n", "/")])
             for mu, text in zip(posterior.mu.tolist(), texts, strict=True)
         )
         table = "\n".join(rows) + "\n"

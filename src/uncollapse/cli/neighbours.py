@@ -39,5 +39,5 @@ def run(arguments: Sequence[str]) -> None:
         print(
             json.dumps({"distance": distance, "text": text}, ensure_ascii=False)
             if asked.json
-            else f"{distance:.3f}\t{text}"
+            else f"{distance:.3f}\t{text.replace(chr(10), '/')}"
         )

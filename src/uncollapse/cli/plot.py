@@ -38,6 +38,8 @@ def run(arguments: Sequence[str]) -> None:
         raise UserError(f"plot: expected run folders and then a figure, {nearest(figure, FIGURES)}")
     if asked.by and asked.by not in catalogue():
         raise UserError(f"--by: unknown setting {asked.by!r}: {nearest(asked.by, catalogue())}")
+    if figure == "curves" and (asked.at or asked.trajectories):
+        raise UserError("--at and --trajectories are for posterior-mean-space, not for curves")
     folders = [RunFolder(Path(run)) for run in runs]
     path = Path(asked.out) if asked.out else folders[0].path / f"{figure}.png"
     if figure == "posterior-mean-space":

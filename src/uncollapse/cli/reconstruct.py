@@ -51,7 +51,7 @@ def read_sentences(source: str, run: Run, label: str = "") -> Texts:
     sentences of that label are taken; a file without labels may stand where labels are given.
     """
     if run.vocabulary.level == "pixel":
-        return _read_pictures(source, run)
+        return _of_label(_read_pictures(source, run), run, label, source)
     if source == "-":
         if sys.stdin.isatty():
             say("reading sentences from the keyboard, one a line; end with Ctrl-D")
@@ -72,7 +72,8 @@ def _read_pictures(source: str, run: Run) -> Texts:
         return Texts(
             few.texts(), {field: [run.told.names[field][i] for i in few.labels[field]] for field in run.told.names}
         )
-    return Texts(texts_of(pictures_in(Path(source), run.config.data.side).ink))
+    found = pictures_in(Path(source), run.config.data.side)
+    return Texts(texts_of(found.ink), found.labels)
 
 
 def _read_file(path: Path, run: Run, label: str) -> Texts:
@@ -85,6 +86,11 @@ def _read_file(path: Path, run: Run, label: str) -> Texts:
         found, remarks = read_texts(path, "txt")  # no labels in it: the one asked for is that of all
     for remark in remarks:
         say(remark)
+    return _of_label(found, run, label, path.name)
+
+
+def _of_label(found: Texts, run: Run, label: str, source: str) -> Texts:
+    """Return the sentences of the label that is asked for, where they carry labels."""
     if label and found.labels and run.told.names:
         wanted = run.told.read(label)
         kept = [
@@ -92,7 +98,7 @@ def _read_file(path: Path, run: Run, label: str) -> Texts:
             for i in range(len(found.texts))
             if all(found.labels[f][i] == wanted[f] for f in wanted if f in found.labels)
         ]
-        say(f"{len(kept):,} of {len(found.texts):,} sentences of {path.name} have the label {label}")
+        say(f"{len(kept):,} of {len(found.texts):,} sentences of {source} have the label {label}")
         found = found.take(np.array(kept, dtype=int))
     return found
 

@@ -88,7 +88,7 @@ def show(done: Run) -> None:
     here = shlex.quote(str(done.path))
     print("\nnext:")
     print(f"  uncollapse evaluate {here}")
-    print(f"  uncollapse sample {here} -n 20 --decode greedy")
+    print(f"  uncollapse sample {here} -n 20{'' if pictures else ' --decode greedy'}")
     if verdict.state == "collapsed":
         where = f" --data.path {shlex.quote(done.config.data.path)}" if done.config.data.path else ""
         print(f"  uncollapse bench --recipe {done.recipe}{where}    # which remedy works on these data?")
@@ -98,7 +98,7 @@ def show(done: Run) -> None:
         print(f"  uncollapse sample {here} --label {last}")
         print(f"  uncollapse transfer {here} FILE --from {first} --to {last}")
     elif pictures:
-        print(f"  uncollapse reconstruct {here}" if done.model.latent else "  uncollapse remedies")
+        print(f"  uncollapse reconstruct {here} --decode sample" if done.model.latent else "  uncollapse remedies")
     elif done.model.latent:
         sentence = min(splits.valid.texts(range(min(50, len(splits.valid)))), key=len)
         print(f"  echo {shlex.quote(sentence)} | uncollapse reconstruct {here} -")

@@ -34,4 +34,6 @@ def run(arguments: Sequence[str]) -> None:
     source = labels_given(given, found, done, "--from") or {}
     target = done.changed(found.texts, source, asked.to)
     z = done.posterior(found.texts, source).mu
-    print_written(done, z, how, asked.seed, target, asked, [{"source": text} for text in found.texts], verb="transfer")
+    beside = [{"source": text} for text in found.texts]
+    above = found.texts if done.vocabulary.level == "pixel" else []
+    print_written(done, z, how, asked.seed, target, asked, beside, "transfer", above)

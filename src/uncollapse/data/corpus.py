@@ -138,6 +138,10 @@ class Corpus:
         labels = {name: torch.from_numpy(classes[index]) for name, classes in self.labels.items()}
         return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), index, labels)
 
+    def training_batch(self, indices: np.ndarray) -> Batch:
+        """Put the sentences at `indices` side by side, to learn from them; a corpus may draw them anew each time."""
+        return self.batch(indices)
+
     @cached_property
     def _members(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return sentences sorted by row, and for each sentence its row's number, the first member's place and their count."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,9 +23,12 @@ from uncollapse.data.strokes import strokes
 from uncollapse.data.vocabulary import INK, PAPER, PIXELS
 from uncollapse.errors import UserError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 ARRAYS = (".npz", ".npy", ".mat", ".pt")
 CHARDATA = {"data": 24345, "testdata": 8070}
-"""The published Omniglot file (Burda et al. 2016): arrays and their pictures of 28 x 28."""
+"""The published Omniglot file (Burda et al. 2016): arrays of 28 x 28 pixels by pictures, and how many pictures each holds."""
 CHARDATA_VALID = 1345
 STROKES = (2000, 500, 500)
 
@@ -52,17 +55,17 @@ class Intensities:
 
 @dataclass(frozen=True)
 class Pictures(Corpus):
-    """A corpus of pictures. Its sentences are binarised once; its batches, too, unless `ink` is given.
+    """A corpus of pictures, binarised once; where `ink` is given, batches for training are drawn anew.
 
     Attributes:
-        ink: intensities that every batch draws its pixels from anew (dynamic binarisation), `[N, side * side]`, or None.
+        ink: intensities that every training batch draws its pixels from anew (dynamic binarisation), `[N, side * side]`, or None.
     """
 
     ink: np.ndarray | None = None
 
-    def batch(self, indices: Any) -> Batch:
-        """Put the pictures at `indices` side by side; dynamic ones are drawn by torch's own random state, as training does."""
-        batch = super().batch(indices)
+    def training_batch(self, indices: np.ndarray) -> Batch:
+        """Put the pictures at `indices` side by side, dynamic ones drawn anew by torch's own random state."""
+        batch = self.batch(indices)
         if self.ink is None:
             return batch
         drawn = torch.bernoulli(torch.from_numpy(self.ink[batch.index])).long()
@@ -150,10 +153,12 @@ def read_pictures(path: Path, side: int, held_out: float, seed: int) -> tuple[di
         raise UserError(f"{path}: no such file or folder")
     if path.is_dir() and (path / "chardata.mat").exists():
         path /= "chardata.mat"
+    inside = [file for file in sorted(path.iterdir()) if file.suffix in ARRAYS] if path.is_dir() else []
+    path = inside[0] if len(inside) == 1 else path
     if path.suffix in ARRAYS:
         arrays = {key: _intensities(value, side, f"{path}, {key}") for key, value in _arrays(path).items()}
         return _parts_of_arrays(arrays, path, held_out, seed)
-    if path.suffix != ".zip" and not path.is_dir():
+    if path.suffix not in (".zip", ".png") and not path.is_dir():
         raise UserError(f"{path}: expected pictures ({', '.join(ARRAYS)}, .zip or a folder of .png), got {path.name}")
     found, remarks = _read_png(path, side)
     return _split(found, held_out, seed, remarks)
@@ -175,17 +180,24 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         if path.suffix == ".pt":
             tensors = torch.load(path, map_location="cpu", weights_only=True)
             if isinstance(tensors, list | tuple):
-                tensors = dict(enumerate(tensors))
+                tensors = dict(zip(PARTS if len(tensors) == len(PARTS) else range(len(tensors)), tensors, strict=True))
             items = tensors if isinstance(tensors, Mapping) else {"": tensors}
             return {str(key): value.numpy() for key, value in items.items() if isinstance(value, torch.Tensor)}
         if path.suffix == ".mat":
             from scipy.io import loadmat
 
-            return {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+            found = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+            return {key: upright(found[key]) for key in CHARDATA} if set(CHARDATA) <= set(found) else found
         loaded = np.load(path, allow_pickle=False)
         return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
     except Exception as error:  # whatever a damaged file makes its reader raise
         raise UserError(f"{path}: cannot be read as {path.suffix} ({type(error).__name__})") from None
+
+
+def upright(columns: np.ndarray) -> np.ndarray:
+    """Return the pictures `[N, side, side]` of MATLAB's columns, `[side * side, N]`, each of which runs down a picture first."""
+    side = isqrt(len(columns))
+    return columns.T.reshape(-1, side, side).transpose(0, 2, 1)
 
 
 def _intensities(values: np.ndarray, side: int, source: str) -> np.ndarray:
@@ -194,6 +206,8 @@ def _intensities(values: np.ndarray, side: int, source: str) -> np.ndarray:
     Raises:
         UserError: another shape, or values that are neither in [0, 1] nor bytes.
     """
+    if not len(values):
+        raise UserError(f"{source}: expected pictures, got none")
     if values.ndim == 4 and 1 in (values.shape[1], values.shape[3]):
         values = values.reshape(len(values), *[n for n in values.shape[1:] if n != 1])
     if values.ndim == 2 and isqrt(values.shape[1]) ** 2 == values.shape[1]:
@@ -213,7 +227,7 @@ def _intensities(values: np.ndarray, side: int, source: str) -> np.ndarray:
 def _parts_of_arrays(
     arrays: dict[str, np.ndarray], path: Path, held_out: float, seed: int
 ) -> tuple[dict[str, Intensities], list[str]]:
-    if path.suffix == ".mat":
+    if set(CHARDATA) <= set(arrays):
         return _chardata(path, arrays)
     if "train" in arrays:
         parts = {part: Intensities(arrays[part]) for part in PARTS if part in arrays}
@@ -239,21 +253,19 @@ def _chardata(path: Path, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Inte
 
 def _read_png(path: Path, side: int) -> tuple[Intensities, list[str]]:
     """Read PNGs of a folder or of zips; pictures that occur twice are taken once; more light than ink is turned round."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     seen: dict[bytes, tuple[np.ndarray, str, str]] = {}
     read = 0
     for name, content in _png_files(path):
         try:
-            picture = Image.open(io.BytesIO(content)).convert("L")
-        except (UnidentifiedImageError, OSError):
-            raise UserError(f"{name}: cannot be read as a picture") from None
+            picture = _grey(Image.open(io.BytesIO(content)))
+        except Exception as error:  # whatever a damaged file makes its reader raise
+            raise UserError(f"{name}: cannot be read as a picture ({type(error).__name__})") from None
         light = np.asarray(picture.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255
         read += 1
-        drawer = re.search(r"_(\d+)\.png$", name)
-        seen.setdefault(
-            content, (light, Path(name).parts[-3] if len(Path(name).parts) > 2 else "", drawer[1] if drawer else "")
-        )
+        drawer, above = re.search(r"\d{4}_(\d{2})\.png$", name), Path(name).parts[:-1]
+        seen.setdefault(content, (light, (above[-2:] or ("",))[0], drawer[1] if drawer else ""))
     if not seen:
         raise UserError(f"{path}: expected pictures (*.png), found none")
     ink = np.stack([light for light, _, _ in seen.values()])
@@ -264,8 +276,23 @@ def _read_png(path: Path, side: int) -> tuple[Intensities, list[str]]:
     return Intensities(ink, labels, tuple(drawers) if all(drawers) else ()), remarks
 
 
+def _grey(picture: "Image") -> "Image":
+    """Return a picture in grey, what is transparent as paper (white)."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):  # 16 bits
+        return Image.fromarray((np.asarray(picture, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
+    if "A" in picture.mode or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("L")
+
+
 def _png_files(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the content of every PNG in a zip, or in a folder and its zips, in the order of their names."""
+    if path.suffix == ".png":
+        yield path.name, path.read_bytes()
+        return
     archives = [path] if path.is_file() else sorted(path.rglob("*.zip"))
     for archive in archives:
         try:
@@ -273,18 +300,19 @@ def _png_files(path: Path) -> Iterator[tuple[str, bytes]]:
                 for name in sorted(opened.namelist()):
                     if name.endswith(".png"):
                         yield name, opened.read(name)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
-            raise UserError(f"{archive}: cannot be read as a zip ({error})") from None
+        except Exception as error:
+            raise UserError(f"{archive}: cannot be read as a zip ({type(error).__name__})") from None
     if path.is_dir():
         for file in sorted(path.rglob("*.png")):
-            yield str(file), file.read_bytes()
+            yield str(file.relative_to(path)), file.read_bytes()
 
 
 def _split(
     found: Intensities, held_out: float, seed: int, remarks: list[str]
 ) -> tuple[dict[str, Intensities], list[str]]:
     """Split pictures by drawer where their names tell who drew them, else at random."""
-    if len(drawers := sorted(set(found.drawers))) >= 5:
+    drawers = sorted(set(found.drawers))
+    if 5 <= len(drawers) <= len(found.ink) // 2:
         held = max(1, len(drawers) // 10)
         of = {"test": drawers[-held:], "valid": drawers[-2 * held : -held], "train": drawers[: -2 * held]}
         parts = {part: found.take(np.flatnonzero(np.isin(found.drawers, list(of[part])))) for part in PARTS}

@@ -16,7 +16,7 @@ from uncollapse.nn.interfaces import Decoder, Encoder, Inference, State, Text
 
 BOS, EOS, PAPER, INK = 1, 2, 4, 5
 """Ids of the tokens (`data.vocabulary`)."""
-NEVER = -1e9
+NEVER = -torch.inf
 """Logit of what a picture does not hold."""
 
 
@@ -47,7 +47,7 @@ class ResidualBlock(nn.Module):
 class ResNetEncoder(Encoder):
     """Three residual blocks of stride 2, a convolution over all that is left, and a linear map to mu and log sigma^2.
 
-    Source: He et al. 2019, appendix B.3; here the last convolution has no batch normalisation, which would refuse a batch of one.
+    Source: He et al. 2019, appendix B.3; here the last convolution has no batch normalisation.
 
     Args:
         side: of a picture, at least 8.
@@ -85,7 +85,10 @@ class ResNetEncoder(Encoder):
 
     def forward(self, batch: Text) -> Inference:
         """Return q(z given x)."""
+        one = self.training and len(batch) == 1
+        self.body.train(self.training and not one)  # a single picture has no variance: its norms are the running ones
         units = self.body(canvas(batch.tokens, self.side))
+        self.body.train(self.training)
         if self.condition is not None:
             units = torch.cat([units, self.condition(batch.labels).to(units.dtype)], 1)
         mu, logvar = self.posterior(units).to(self.posterior.weight.dtype).chunk(2, dim=-1)

@@ -10,6 +10,20 @@ from uncollapse.errors import UserError
 from uncollapse.run import write_atomically
 
 SCALE, GAP = 3, 2
+COLUMNS = 16
+"""Most pictures in a row where their order matters."""
+
+
+def below(above: np.ndarray, under: np.ndarray, columns: int) -> np.ndarray:
+    """Return as many pictures of each of two sets by rows: a row of the first, that of the second below it, and so on.
+
+    Rows of blanks fill what is left of the last ones.
+    """
+    blank = np.zeros((-len(above) % min(columns, len(above)), *above.shape[1:]), above.dtype)
+    rows = [
+        np.concatenate([part, blank]).reshape(-1, min(columns, len(above)), *above.shape[1:]) for part in (above, under)
+    ]
+    return np.stack(rows, 1).reshape(-1, *above.shape[1:])
 
 
 def draw_grid(pictures: np.ndarray, path: Path, columns: int = 0) -> None:

@@ -274,7 +274,7 @@ class Trainer:
         return max(0, self.progress.step - self.train.pretrain_epochs * batches)
 
     def _batch(self, index: np.ndarray) -> Batch:
-        return self.splits.train.batch(index).to(self.device)
+        return self.splits.train.training_batch(index).to(self.device)
 
     def _written(self, batch: Batch) -> Batch:
         """Return what is decoded from the codes of a batch: its sentences, or forms of the same rows."""
