@@ -1,6 +1,7 @@
 """The rooms of the house: who may import whom."""
 
 import ast
+import re
 import subprocess
 import sys
 from itertools import permutations
@@ -104,3 +105,12 @@ def test_an_unknown_public_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         uc.nothing  # noqa: B018
     assert set(uc.__all__) <= set(dir(uc))
+
+
+@pytest.mark.parametrize(
+    "room", ["training", "evaluation", "objectives.py", "divergences.py", "model.py", "generation"]
+)
+def test_loop_objectives_and_evaluation_know_nothing_of_pictures(room):
+    path = ROOT / room
+    for file in [path] if path.is_file() else path.rglob("*.py"):
+        assert not re.search(r"pixel|picture|image", file.read_text(), re.IGNORECASE), file

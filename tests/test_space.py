@@ -42,7 +42,7 @@ def test_analogies_walks_and_means(trained):
 
 
 def test_neighbours_are_the_nearest_codes(trained):
-    found = trained.neighbours(A, [B, C, A], n=2)
+    found = trained.neighbours(A, [B, C, A, A], n=2)
     assert found[0] == (pytest.approx(0, abs=1e-6), A) and found[1][0] > 1e-6
     mu = trained.encode([A, B, C])
     distance = np.linalg.norm(mu[1:] - mu[0], axis=1)

@@ -341,8 +341,13 @@ class Space:
         codes = self.posterior(among, among_labels).mu
         if n < 1:
             raise UserError(f"neighbours: expected at least one, got {n}")
-        distance, index = moves.neighbours(self.code(point, labels), codes, n, cosine)
-        return [(d, among[i]) for d, i in zip(distance.tolist(), index.tolist(), strict=True)]
+        distance, index = moves.neighbours(self.code(point, labels), codes, len(codes), cosine)
+        found: dict[str, float] = {}
+        for d, i in zip(distance.tolist(), index.tolist(), strict=True):
+            found.setdefault(among[i], d)  # a sentence that occurs twice is one neighbour
+            if len(found) == n:
+                break
+        return [(d, text) for text, d in found.items()]
 
     # -- what may be asked for ------------------------------------------------------------------------------------
 
