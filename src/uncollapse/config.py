@@ -168,6 +168,7 @@ class TrainConfig:
     )
     aggressive_steps: int = setting(0, "most outer steps with inner ones; 0: no limit", 0)
     precision: Literal["fp32", "bf16"] = setting("fp32", "of the training arithmetic; evaluation is in fp32")
+    threads: int = setting(0, "of the CPU in training; 0: torch's own choice; 1 is often faster for a small model", 0)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
     select: Literal["loss", "transfer_bleu4", "transfer_exact", "last"] = setting(
         "loss",

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,20 @@ def launch(
     config = with_absolute_paths(compose(recipe, remedies, settings))
     origin = Origin(load_named("recipes", recipe).name, tuple(load_named("remedies", r).name for r in remedies), config)
     folder = RunFolder(Path(out) if out else default_folder(origin))
-    with folder.lock():
+    with folder.lock(), cpu_threads(config.train.threads):
         _train_in(folder, origin, resume, overwrite, listener or Quiet())
     return folder, config
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads for a while; 0 leaves it alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def changed_splits(folder: RunFolder, splits: Splits) -> list[str]:

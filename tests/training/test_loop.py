@@ -281,3 +281,15 @@ def test_dreams_are_forms_of_the_row_that_was_recognised_and_leave_the_mode():
     assert set(dream.awake.index.tolist()) == set(splits.train.forms[1].tolist())
     told, awake = torch.cat(said), dream.awake.labels["tense"]
     assert 0.1 < (told == awake).float().mean() < 0.45  # any form of the row, not only the one that was written
+
+
+def test_training_uses_the_threads_that_are_asked_for_and_gives_them_back(tmp_path):
+    seen = set()
+
+    class Watch(Quiet):
+        def step(self, epoch, sums):
+            seen.add(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    uc.train("grammar", out=tmp_path / "run", listener=Watch(), **settings(train={"threads": 2, "epochs": 1}))
+    assert seen == {2} and torch.get_num_threads() == before
