@@ -1,7 +1,7 @@
 """One parser for every verb: flags typed by the settings, never abbreviated, every error one line."""
 
 import re
-from argparse import ArgumentError
+from argparse import ArgumentError, HelpFormatter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,6 +25,7 @@ class Parser:
             allow_abbrev=False,
             exit_on_error=False,
             default_env=False,
+            formatter_class=HelpFormatter,  # every help text says its own default
         )
 
     def add(self, *names: str, **options: Any) -> None:
