@@ -158,7 +158,7 @@ class Space:
         if steps < 2:
             raise UserError(f"interpolate: expected at least 2 steps, its two ends, got {steps}")
         self.need_latent()
-        drawn = self.draw(2, seed, labels)[0]
+        drawn = self.draw(2, seed, labels)[0] if a is None or b is None else ()
         begin, end = (drawn[i] if point is None else self.code(point, labels) for i, point in enumerate((a, b)))
         return moves.PATHS[path](begin, end, steps)
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import torch
+
 import uncollapse as uc
 from uncollapse.cli.decoding import add_decoding, decoding, print_written
 from uncollapse.cli.parser import Parser
@@ -35,6 +37,6 @@ def run(arguments: Sequence[str]) -> None:
     found = read_sentences(asked.file, done, asked.label)
     say_unknown(found.texts, done)
     labels = labels_given(asked.label, found, done)
-    z = done.posterior(found.texts, labels).mu.mean(0)
+    z = torch.from_numpy(done.mean_code(found.texts, labels))
     beside = [{"sentences": len(found.texts), "code": z.tolist()}]
     print_written(done, z[None], how, asked.seed, _common(labels), asked, beside, verb="mean")
