@@ -36,6 +36,11 @@ class VAE(nn.Module):
         self.prior = StandardNormal(latent) if prior is None else prior
         self.words, self.condition = words, condition
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights are."""
+        return next(self.parameters()).device
+
     def infer(self, batch: Text) -> Inference:
         """Return everything that the encoder says of a batch."""
         return self.encoder(batch)

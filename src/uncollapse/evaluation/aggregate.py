@@ -12,7 +12,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.divergences import kl
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import Scores, chosen, device_of, log_likelihoods, score, seeded, standard_error
+from uncollapse.evaluation.bounds import Scores, chosen, log_likelihoods, score, seeded, standard_error
 from uncollapse.evaluation.posterior import sentence_mutual_information
 from uncollapse.latent import LabelNormal, StandardNormal
 from uncollapse.model import VAE
@@ -87,7 +87,7 @@ def aggregate_divergence(model: VAE, corpus: Corpus, scores: Scores) -> Tensor:
 
     Source: Hoffman & Johnson 2016, section 3.
     """
-    z, device = scores.z[:, None], device_of(model)
+    z, device = scores.z[:, None], model.device
     labels = {field: torch.from_numpy(classes).to(device) for field, classes in corpus.labels.items()}
     own = scores.posterior.log_prob(z) - model.prior.log_prob(z.to(device), labels).cpu()
     return own[:, 0].double() - sentence_mutual_information(scores.posterior, scores.z)

@@ -49,11 +49,6 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def device_of(model: VAE) -> torch.device:
-    """Return where the model's weights are."""
-    return next(model.parameters()).device
-
-
 @torch.inference_mode()
 def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: None) -> Scores:
     """Compute posterior, distortion and rate of every sentence, with one draw of z each.
@@ -66,7 +61,7 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
         seed: of the noise.
         tick: is told of every finished sentence.
     """
-    device = device_of(model)
+    device = model.device
     noise = model.prior.noise(len(corpus), 1, seeded(seed))
     z, distortion, rate = (
         torch.empty(len(corpus), model.latent),
@@ -97,7 +92,7 @@ def log_likelihoods(model: VAE, corpus: Corpus, z: Tensor) -> Tensor:
         corpus: sentences; empty ones, too, which consist of EOS.
         z: a code each.
     """
-    device = device_of(model)
+    device = model.device
     found = torch.empty(len(corpus))
     for index in ordered_batches(corpus.lengths, _rows(corpus)) if len(corpus) else []:
         batch = corpus.batch(index).to(device)
@@ -128,7 +123,7 @@ def log_weights(
         seed: of the noise; each sentence has its own stream.
         tick: is told of every finished sentence.
     """
-    device = device_of(model)
+    device = model.device
     found = torch.empty(len(indices), samples)
     lengths = corpus.lengths[indices]
     together = max(1, min(64, TOKENS_AT_A_TIME // (int(np.median(lengths)) * samples)))

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import device_of
 from uncollapse.evaluation.posterior import posteriors
 from uncollapse.model import VAE
 
@@ -69,7 +68,7 @@ def model_posterior_mean(model: VAE, corpus: Corpus) -> Tensor:
 
     p(z_g given x) = softmax_g( log p(x given z_g) + log p(z_g) ).
     """
-    device, found = device_of(model), torch.empty(len(corpus))
+    device, found = model.device, torch.empty(len(corpus))
     grid = GRID.to(device)
     rows = max(1, TOKENS_AT_A_TIME // (len(grid) * int(corpus.lengths.max())))
     for index in ordered_batches(corpus.lengths, rows):

@@ -18,7 +18,7 @@ ACTIVE = 0.01
 @torch.inference_mode()
 def posteriors(model: VAE, corpus: Corpus) -> Diagonal:
     """Return q(z given x) of every sentence of a corpus, `[N, Z]`, on the CPU."""
-    device = next(model.parameters()).device
+    device = model.device
     order = ordered_batches(corpus.lengths, 256)
     found = pool([model.posterior(corpus.batch(index).to(device)).cpu() for index in order])
     return found[torch.from_numpy(np.argsort(np.concatenate(order)))]

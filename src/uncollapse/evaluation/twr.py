@@ -8,7 +8,6 @@ from torch import Tensor
 from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.divergences import kl
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import device_of
 from uncollapse.latent import LengthMixture, StandardNormal
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Inference
@@ -30,7 +29,7 @@ def twr_protocol(model: VAE, corpus: Corpus) -> dict[str, float | str]:
     distortion = divergence = 0.0
     timestepwise = False
     for index in ordered_batches(corpus.lengths, 128):
-        batch = corpus.batch(index).to(device_of(model))
+        batch = corpus.batch(index).to(model.device)
         inference = model.infer(batch)
         timestepwise = inference.steps is not None
         distortion += float(model.distortion(batch, inference.posterior.mu[:, None]).sum())

@@ -67,7 +67,7 @@ def write_all(
     model: VAE, z: Tensor, longest: int, labels: Labels = UNLABELLED, decoding: Decoding = GREEDY, seed: int = 0
 ) -> list[list[list[int]]]:
     """Write the n best sentences of every code; arguments as in `write`."""
-    device = next(model.parameters()).device
+    device = model.device
     told = {field: classes.to(device) for field, classes in labels.items()}
     return decode(model.decoder, model.given(z.to(device), told), decoding, longest, seed)
 

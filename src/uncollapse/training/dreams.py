@@ -10,7 +10,6 @@ The idea is that of the sleep phase (Hinton et al. 1995, the wake-sleep algorith
 import torch
 
 from uncollapse.data.corpus import Corpus
-from uncollapse.evaluation.bounds import device_of
 from uncollapse.generation.decode import write
 from uncollapse.model import VAE
 from uncollapse.objectives import Dream
@@ -36,7 +35,7 @@ class Dreams:
             model: its mode is restored afterwards.
             count: how many codes.
         """
-        training, device = model.training, device_of(model)
+        training, device = model.training, model.device
         labels = torch.randint(len(self.corpus.label_names[self.field]), (count,))
         z = model.prior.draw(count, device, {self.field: labels.to(device)}).detach()
         written = write(model.eval(), z, self.longest, {self.field: labels})

@@ -17,7 +17,7 @@ from uncollapse.config import OptimConfig, TrainConfig
 from uncollapse.data.corpus import Batch, shuffled_batches
 from uncollapse.data.splits import Splits
 from uncollapse.errors import TrainingError
-from uncollapse.evaluation.bounds import Scores, device_of, score
+from uncollapse.evaluation.bounds import Scores, score
 from uncollapse.evaluation.evaluate import summarise
 from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
@@ -72,7 +72,7 @@ class Trainer:
             listener,
         )
         self.optim, self.train = optim, train
-        self.device = device_of(model)
+        self.device = model.device
         # what each optimizer trains: the encoder, and the decoder with all else
         rest = {name: part for name, part in model.named_children() if name != "encoder"}
         self.parts = {"encoder": model.encoder, "decoder": nn.ModuleDict(rest)}

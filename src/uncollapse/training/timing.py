@@ -7,7 +7,6 @@ import torch
 from uncollapse.config import TrainConfig
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.splits import Splits
-from uncollapse.evaluation.bounds import device_of
 from uncollapse.model import VAE
 from uncollapse.objectives import Objective
 from uncollapse.training.dreams import Dreams
@@ -19,7 +18,7 @@ def seconds_per_epoch(model: VAE, objective: Objective, splits: Splits, train: T
     Batches are taken evenly from the shortest to the longest, at the middle of the schedules; validation is counted as a third of
     training a token.
     """
-    corpus, device = splits.train, device_of(model)
+    corpus, device = splits.train, model.device
     order = sorted(
         shuffled_batches(corpus.lengths, train.batch_size, train.seed, 0),
         key=lambda b: corpus.lengths[b].sum(),
