@@ -6,6 +6,7 @@ None of it depends on the objective that the model was trained with.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from uncollapse.model import VAE
 
 TOKENS_AT_A_TIME = 2**14
 """Tokens of a batch in evaluation, samples counted: this bounds its memory."""
+
+Precision = Literal["fp32", "bf16"]
 
 Tick = Callable[[int], None]
 """Is told how many sentences have been done."""
@@ -112,6 +115,7 @@ def log_weights(
     samples: int,
     seed: int = 0,
     tick: Tick = lambda done: None,
+    precision: Precision = "fp32",
 ) -> Tensor:
     """Return log p(x, z) - log q(z given x) for K draws of z ~ q(z given x), `[len(indices), K]`, nats.
 
@@ -122,6 +126,7 @@ def log_weights(
         samples: K.
         seed: of the noise; each sentence has its own stream.
         tick: is told of every finished sentence.
+        precision: of the decoder's arithmetic; the densities of z are in fp32.
     """
     device = model.device
     found = torch.empty(len(indices), samples)
@@ -135,7 +140,9 @@ def log_weights(
         at_once = max(1, TOKENS_AT_A_TIME // (int(lengths[rows].max()) * len(rows)))
         for k in range(0, samples, at_once):
             z = posterior.at(noise[:, k : k + at_once].to(device))
-            log_w = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z) - model.distortion(batch, z)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                distortion = model.distortion(batch, z)
+            log_w = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z) - distortion
             found[rows, k : k + at_once] = log_w.cpu()
         tick(len(rows))
     return found

@@ -6,9 +6,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from uncollapse.nn.encoders import CELLS, Cell
 from uncollapse.nn.interfaces import Decoder, State, Text
 from uncollapse.nn.output import token_nll
+from uncollapse.nn.recurrent import CELLS, Cell, side_by_side
 
 BOS, UNK = 1, 3
 """Ids of the tokens that word dropout spares and puts in (`data.vocabulary`)."""
@@ -53,16 +53,14 @@ class TextDecoder(Decoder):
         """Return what is remembered before BOS, for codes `[N, Z]`."""
 
     @abstractmethod
-    def run(self, inputs: Tensor, memory: State) -> tuple[Tensor, State]:
-        """Read inputs `[N, T, emb + Z]`; return the states `[N, T, hidden]` and the new memory."""
+    def run(self, embedded: Tensor, z: Tensor, memory: State) -> tuple[Tensor, State]:
+        """Read sentences `[B, T, emb]` under K codes each, `[B, K, Z]`: states `[B K, T, hidden]`, and the new memory."""
 
     def forward(self, batch: Text, z: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Return -log p(x given z), `[B, K]`."""
         sentences, samples, _ = z.shape
-        rows = z.flatten(0, 1)
         read = self._drop_words(batch.inputs if inputs is None else inputs)
-        embedded = self.dropout_in(self.embedding(read)).repeat_interleave(samples, 0)
-        states, _ = self._states(embedded, rows, self.memory(rows))
+        states, _ = self._states(self.dropout_in(self.embedding(read)), z, self.memory(z.flatten(0, 1)))
         mask = batch.mask.repeat_interleave(samples, 0)
         targets = batch.targets.repeat_interleave(samples, 0)[mask]
         nll = token_nll(self.dropout_out(states)[mask], self.output.weight, self.output.bias, targets)
@@ -75,13 +73,12 @@ class TextDecoder(Decoder):
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token a row; return the logits of the next, `[N, V]`, and the new state."""
         *memory, z = state
-        states, after = self._states(self.embedding(token)[:, None], z, tuple(memory))
+        states, after = self._states(self.embedding(token)[:, None], z[:, None], tuple(memory))
         return self.output(states[:, 0]), (*after, z)
 
     def _states(self, embedded: Tensor, z: Tensor, memory: State) -> tuple[Tensor, State]:
-        beside = z[:, None].expand(-1, embedded.shape[1], -1).to(embedded.dtype)
-        states, after = self.run(torch.cat([embedded, beside], -1), memory)
-        return (states if self.skip is None else states + self.skip(z)[:, None]), after
+        states, after = self.run(embedded, z, memory)
+        return (states if self.skip is None else states + self.skip(z.flatten(0, 1))[:, None]), after
 
     def _drop_words(self, tokens: Tensor) -> Tensor:
         if not (self.training and self.word_dropout):
@@ -117,14 +114,9 @@ class RecurrentDecoder(TextDecoder):
         first = self.first_state(z)
         return (first.tanh(), first) if isinstance(self.cell, nn.LSTM) else (first.tanh(),)
 
-    def run(self, inputs: Tensor, memory: State) -> tuple[Tensor, State]:
+    def run(self, embedded: Tensor, z: Tensor, memory: State) -> tuple[Tensor, State]:
         """Run the cell."""
-        before = tuple(part[None].contiguous() for part in memory)
-        if isinstance(self.cell, nn.LSTM):
-            states, (h, c) = self.cell(inputs, before)
-            return states, (h[0], c[0])
-        states, h = self.cell(inputs, before[0])
-        return states, (h[0],)
+        return self.cell.unroll(embedded, z, memory)
 
 
 class ConvolutionalDecoder(TextDecoder):
@@ -157,9 +149,9 @@ class ConvolutionalDecoder(TextDecoder):
         """Return the inputs that each block has seen: zeros before BOS, `[N, context - 1, width]`."""
         return tuple(z.new_zeros(len(z), self.context - 1, width) for width in self.widths)
 
-    def run(self, inputs: Tensor, memory: State) -> tuple[Tensor, State]:
+    def run(self, embedded: Tensor, z: Tensor, memory: State) -> tuple[Tensor, State]:
         """Run the blocks over the inputs and those before them."""
-        after = []
+        inputs, after = side_by_side(embedded, z), []
         for number, (convolution, seen) in enumerate(zip(self.convolutions, memory, strict=True)):
             window = torch.cat([seen.to(inputs.dtype), inputs], 1)
             after.append(window[:, -(self.context - 1) :] if self.context > 1 else window[:, :0])

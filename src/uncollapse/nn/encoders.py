@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from uncollapse.latent import Diagonal, Gaussian, StudentT
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.interfaces import Encoder, Inference, Text
+from uncollapse.nn.recurrent import CELLS, Cell
 
-Cell = Literal["lstm", "gru", "rnn"]
-CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 Combine = Literal["last", "mean", "sum"]
 
 
@@ -76,7 +75,9 @@ class RecurrentEncoder(Encoder):
 
     def forward(self, batch: Text) -> Inference:
         """Return q(z given x) of the decoded code, and of every timestep where that is wanted."""
-        states, _ = self.cell(self._read(batch))
+        embedded = self.embedding(batch.tokens)
+        told = self.condition(batch.labels) if self.condition else embedded.new_zeros(len(batch), 0)
+        states, _ = self.cell.unroll(embedded, told[:, None])
         # The network only looks back, so pads behind EOS change nothing.
         if not self.timestepwise:
             return Inference(self._head(states[torch.arange(len(batch), device=states.device), batch.lengths]))
@@ -84,14 +85,6 @@ class RecurrentEncoder(Encoder):
         found = self._head(states[mask])
         steps = self._family(_spread(found.mu, mask), _spread(found.logvar, mask))
         return Inference(combined(steps, mask, self.combine), steps, mask)
-
-    def _read(self, batch: Text) -> Tensor:
-        """Return what the cell reads: `[B, T, emb]`, and the condition beside every embedding."""
-        embedded = self.embedding(batch.tokens)
-        if self.condition is None:
-            return embedded
-        told = self.condition(batch.labels)[:, None].expand(-1, embedded.shape[1], -1)
-        return torch.cat([embedded, told.to(embedded.dtype)], -1)
 
     def _head(self, states: Tensor) -> Diagonal:
         mu, logvar = self.posterior(states).to(self.posterior.weight.dtype).chunk(2, dim=-1)

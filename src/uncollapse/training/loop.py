@@ -4,7 +4,7 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -110,9 +110,9 @@ class Trainer:
         saved = time.monotonic()
         for index in order[progress.batch :]:
             began = time.monotonic()
-            batch = self._batch(index)
+            batch = self.batch(index)
             aggressive = self.phase.on and not self._pretraining
-            terms = self._aggressive_step(batch, order) if aggressive else self._step(batch, self.optimizers)
+            terms = self._aggressive_step(batch, order) if aggressive else self.step(batch)
             progress.weight = terms.weight
             if self.objective.target_kind == "controller" and not self._pretraining:
                 self.controller.update(float(terms.rate.detach().mean()), self.objective.target(self._schedule_step))
@@ -128,9 +128,10 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
 
-    def _step(self, batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> Terms:
-        """Descend once along the gradient of the objective, with the optimizers given; the other weights are held."""
-        held = [name for name in self.optimizers if name not in optimizers]
+    def step(self, batch: Batch, trained: Collection[str] = ("encoder", "decoder")) -> Terms:
+        """Descend once along the gradient of the objective with respect to some parts; the weights of the others are held."""
+        optimizers = [optimizer for name, optimizer in self.optimizers.items() if name in trained]
+        held = [name for name in self.optimizers if name not in trained]
         self._set_lr(self.lr * self.lr_factor(self._schedule_step))
         with frozen(self.parts[name] for name in held):
             self.model.zero_grad(set_to_none=True)
@@ -147,7 +148,7 @@ class Trainer:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip or math.inf)
             if not bool(torch.isfinite(terms.loss.detach() + norm)):
                 self._refuse(batch, terms)
-            for optimizer in optimizers.values():
+            for optimizer in optimizers:
                 optimizer.step()
         return terms
 
@@ -156,15 +157,14 @@ class Trainer:
 
         Source: He et al. 2019, algorithm 1.
         """
-        encoder, decoder = ({name: self.optimizers[name]} for name in ("encoder", "decoder"))
         inner, going, current = InnerLoop(), True, batch
         while going:
-            terms = self._step(current, encoder)
+            terms = self.step(current, ["encoder"])
             going = inner.goes_on(float(terms.loss.detach()) * len(current), current.predicted)
             if going:
-                current = self._batch(order[int(torch.randint(len(order), ()))])
+                current = self.batch(order[int(torch.randint(len(order), ()))])
         self.phase.count(inner.steps)
-        return self._step(batch, decoder)
+        return self.step(batch, ["decoder"])
 
     def _validate(self) -> None:
         """End the epoch: validate, keep the best, decay or stop, write the log."""
@@ -273,14 +273,15 @@ class Trainer:
         batches = math.ceil(len(self.splits.train) / self.train.batch_size)
         return max(0, self.progress.step - self.train.pretrain_epochs * batches)
 
-    def _batch(self, index: np.ndarray) -> Batch:
+    def batch(self, index: np.ndarray) -> Batch:
+        """Return the training sentences at `index`, where the model is."""
         return self.splits.train.training_batch(index).to(self.device)
 
     def _written(self, batch: Batch) -> Batch:
         """Return what is decoded from the codes of a batch: its sentences, or forms of the same rows."""
         if not self.objective.translate:
             return batch
-        return self._batch(self.splits.train.siblings(batch.index, torch.rand(len(batch)).double().numpy()))
+        return self.batch(self.splits.train.siblings(batch.index, torch.rand(len(batch)).double().numpy()))
 
     def _dream(self, batch: Batch) -> Dream | None:
         """Return as many dreams as the batch has sentences, where the objective wants them now."""

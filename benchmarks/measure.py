@@ -1,0 +1,137 @@
+"""What the benchmarks share: the sizes, the count of operations, the rate of the machine's multiplications, alternation."""
+
+import platform
+import resource
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+after_torch = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+"""The resident size of this process when torch had been imported, and nothing else, in MiB."""
+
+from uncollapse.build import build_model, build_objective, build_splits
+from uncollapse.config import compose
+from uncollapse.data.corpus import shuffled_batches
+from uncollapse.data.labels import LabelSpace
+from uncollapse.launch import Quiet
+from uncollapse.run import RunFolder
+from uncollapse.training.loop import Trainer
+
+RECIPES = {"toy": "synthetic", "ptb": "ptb", "yahoo": "yahoo", "tense": "tense"}
+"""The recipe that each size is that of."""
+
+BATCHES = {"toy": 40, "ptb": 8, "yahoo": 2, "tense": 8}
+"""Training steps in a round."""
+
+
+def config_of(size, text, precision=""):
+    """Return the settings of a size, on a text (or on what the recipe embeds)."""
+    data = {"path": str(text), "max_vocab": 10**9, "held_out": 0.0001} if text else {}
+    train = {"epochs": 40} | ({"precision": precision} if precision else {})
+    return compose(RECIPES[size], (), {"data": data, "train": train})
+
+
+def trainer_of(size, text, folder, precision=""):
+    """Return a trainer as `uncollapse train` makes it."""
+    config = config_of(size, text, precision)
+    splits = build_splits(config.data)
+    batches = len(shuffled_batches(splits.train.lengths, config.train.batch_size, 0, 0))
+    model = build_model(config, len(splits.vocabulary), splits.train.lengths + 1, LabelSpace(splits.train.label_names))
+    objective = build_objective(config, batches)
+    return Trainer(model.train(), objective, splits, config.optim, config.train, RunFolder(folder), Quiet())
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations (a multiplication and an addition are two) of one predicted token, in the forward pass.
+
+    Attributes:
+        encoder: of the encoder's cell.
+        decoder: of the decoder's cell.
+        output: of the output layer.
+        recurrent: the part of the decoder's cell that is left once the shares of tokens and z are there.
+    """
+
+    encoder: float
+    decoder: float
+    output: float
+    recurrent: float
+
+    @staticmethod
+    def of(model):
+        """Count those of an LSTM model."""
+        cells = [part.cell for part in (model.encoder, model.decoder)]
+        encoder, decoder = (2 * (cell.weight_ih_l0.numel() + cell.weight_hh_l0.numel()) for cell in cells)
+        return Work(encoder, decoder, 2 * model.decoder.output.weight.numel(), 2 * cells[1].weight_hh_l0.numel())
+
+    @property
+    def step(self):
+        """Of a training step: forward, and twice as much backward."""
+        return 3 * (self.encoder + self.decoder + self.output)
+
+    @property
+    def inner(self):
+        """Of a step of the encoder alone: no gradients of the decoder's weights or embeddings."""
+        return 3 * self.encoder + self.decoder + self.recurrent + 2 * self.output
+
+    @property
+    def sample(self):
+        """Of one sample of the importance-weighted bound."""
+        return self.recurrent + self.output
+
+
+def gemm_rate(dtype, seconds=1.0):
+    """Return the operations per second of a large multiplication: the median over about so many seconds."""
+    a, b = torch.randn(2048, 1024).to(dtype), torch.randn(1024, 8192).to(dtype)
+    out, rates, until = torch.empty(2048, 8192, dtype=dtype), [], time.perf_counter() + seconds
+    while time.perf_counter() < until or len(rates) < 4:
+        began = time.perf_counter()
+        torch.mm(a, b, out=out)
+        rates.append(2 * a.shape[0] * b.numel() / (time.perf_counter() - began))
+    return statistics.median(rates[1:])
+
+
+def timed(work):
+    """Return how many seconds a piece of work takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def alternate(works, rounds):
+    """Do several pieces of work in turn, so many times after a first that warms up.
+
+    Args:
+        works: name -> a function of the round's number that does the work and returns its amount.
+        rounds: how often.
+
+    Returns:
+        name -> amounts per second, one a round.
+    """
+    rates = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            began = time.perf_counter()
+            amount = work(number)
+            if number:
+                rates[name].append(amount / (time.perf_counter() - began))
+    return rates
+
+
+def resident():
+    """Return the peak resident size of this process, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def machine():
+    """Say what this machine is."""
+    name = platform.processor() or platform.machine()
+    try:
+        with Path("/proc/cpuinfo").open() as lines:
+            name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"

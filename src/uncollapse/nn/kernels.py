@@ -1,0 +1,35 @@
+"""Which optimisations are used. Each stands in one place and gives what its plain formula gives, which the tests compare.
+
+    with kernels.off("lstm"):
+        ...
+
+| name | what is optimised | where |
+|---|---|---|
+| output | logits, exponentials and gradients of the output layer in chunks | `nn.output` |
+| lstm | the LSTM's backward pass in bf16; the input shares of tokens and of z, each computed once | `nn.recurrent` |
+
+`train.plain` switches them off for a training.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+NAMES = ("output", "lstm")
+_plain: ContextVar[frozenset[str]] = ContextVar("plain", default=frozenset())
+
+
+def plain(name: str) -> bool:
+    """Return whether an optimisation is switched off."""
+    assert name in NAMES
+    return name in _plain.get()
+
+
+@contextmanager
+def off(*names: str) -> Iterator[None]:
+    """Switch optimisations off for a while, by name; all of them with `NAMES`."""
+    token = _plain.set(_plain.get() | set(names))
+    try:
+        yield
+    finally:
+        _plain.reset(token)
