@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from measure import BATCHES, RECIPES, Work, after_torch, alternate, config_of, gemm_rate, machine, resident, trainer_of
 
+from uncollapse import memory
 from uncollapse.build import build_splits
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.evaluation.bounds import iw_bound, log_weights
@@ -144,8 +145,9 @@ def training(reference, trainers, asked):
     def ours(trainer):
         def work(number):
             _, batches = pairs.round(number)
-            for index in batches:
-                trainer.step(trainer.batch(index))
+            with memory.kept():  # as `uncollapse train` does
+                for index in batches:
+                    trainer.step(trainer.batch(index))
             return int(sum(trainer.splits.train.lengths[index].sum() for index in batches))
 
         return work
@@ -248,8 +250,9 @@ def train_in_this_process(who, asked):
             trainer = trainer_of(asked.size, asked.text, folder, precision)
             corpus = trainer.splits.train
             batches = shuffled_batches(corpus.lengths, trainer.train.batch_size, 0, 0)
-            for index in of_all_lengths(batches, [corpus.lengths[index].max() for index in batches]):
-                trainer.step(trainer.batch(index))
+            with memory.kept():
+                for index in of_all_lengths(batches, [corpus.lengths[index].max() for index in batches]):
+                    trainer.step(trainer.batch(index))
     print(resident() - after_torch)
 
 

@@ -1,7 +1,6 @@
 """What the benchmarks share: the sizes, the count of operations, the rate of the machine's multiplications, alternation."""
 
 import platform
-import resource
 import statistics
 import time
 from dataclasses import dataclass
@@ -9,8 +8,15 @@ from pathlib import Path
 
 import torch
 
-after_torch = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-"""The resident size of this process when torch had been imported, and nothing else, in MiB."""
+
+def resident():
+    """Return the peak resident size of this process, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()  # getrusage counts the parent, too
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+after_torch = resident()
+"""What it was when torch had been imported, and nothing else."""
 
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import compose
@@ -29,7 +35,7 @@ BATCHES = {"toy": 40, "ptb": 8, "yahoo": 2, "tense": 8}
 
 def config_of(size, text, precision=""):
     """Return the settings of a size, on a text (or on what the recipe embeds)."""
-    data = {"path": str(text), "max_vocab": 10**9, "held_out": 0.0001} if text else {}
+    data = {"path": str(text), "max_vocab": 10**9, "valid": str(text), "test": str(text)} if text else {}
     train = {"epochs": 40} | ({"precision": precision} if precision else {})
     return compose(RECIPES[size], (), {"data": data, "train": train})
 
@@ -119,11 +125,6 @@ def alternate(works, rounds):
             if number:
                 rates[name].append(amount / (time.perf_counter() - began))
     return rates
-
-
-def resident():
-    """Return the peak resident size of this process, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def machine():

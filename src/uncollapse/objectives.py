@@ -126,7 +126,9 @@ class Objective:
             # those that were not recognised count as 0
             loss = loss + self.dream(step) * model.distortion(dream.awake, dream.z[:, None]).sum() / dream.count
         total = divergence.sum(-1) if divergence.ndim == 2 else divergence
-        return Terms(loss, distortion, model.rate(posterior, z, batch.labels), total.mean(), weight)
+        with torch.no_grad():  # it is only reported
+            rate = model.rate(posterior, z, batch.labels)
+        return Terms(loss, distortion, rate, total.mean(), weight)
 
     def of_sentences(self, inference: Inference, prior: Prior, labels: Labels = UNLABELLED) -> Tensor:
         """Return the divergence of each sentence, `[B, Z]` or `[B]`: at the last timestep, or a mean over the last ones."""

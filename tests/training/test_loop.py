@@ -81,7 +81,7 @@ def test_n_steps_resume_and_n_steps_are_two_n_steps(tmp_path, stop, optimizer):
 
 
 def test_a_decay_survives_an_interruption(tmp_path):
-    changes = settings(optim={"lr": 1.0, "patience": 1, "decay_after": 0, "max_decays": 50}, train={"epochs": 6})
+    changes = settings(optim={"lr": 3.0, "patience": 1, "decay_after": 0, "max_decays": 50}, train={"epochs": 6})
     uc.train("grammar", out=tmp_path / "whole", **changes)
     assert "decay" in [entry["advice"] for entry in RunFolder(tmp_path / "whole").log()]
     for stop in (20, 20, 20):

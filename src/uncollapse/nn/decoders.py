@@ -6,6 +6,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from uncollapse.nn.dropout import Dropout
 from uncollapse.nn.interfaces import Decoder, State, Text
 from uncollapse.nn.output import token_nll
 from uncollapse.nn.recurrent import CELLS, Cell, side_by_side
@@ -43,7 +44,7 @@ class TextDecoder(Decoder):
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, emb)
-        self.dropout_in, self.dropout_out = nn.Dropout(dropout_in), nn.Dropout(dropout_out)
+        self.dropout_in, self.dropout_out = Dropout(dropout_in), Dropout(dropout_out)
         self.word_dropout = word_dropout
         self.skip = linear(latent, hidden) if skip else None
         self.output = nn.Linear(hidden, vocabulary, bias=False)
@@ -61,9 +62,10 @@ class TextDecoder(Decoder):
         sentences, samples, _ = z.shape
         read = self._drop_words(batch.inputs if inputs is None else inputs)
         states, _ = self._states(self.dropout_in(self.embedding(read)), z, self.memory(z.flatten(0, 1)))
-        mask = batch.mask.repeat_interleave(samples, 0)
-        targets = batch.targets.repeat_interleave(samples, 0)[mask]
-        nll = token_nll(self.dropout_out(states)[mask], self.output.weight, self.output.bias, targets)
+        mask, targets = (
+            each.repeat_interleave(samples, 0) if samples > 1 else each for each in (batch.mask, batch.targets)
+        )
+        nll = token_nll(self.dropout_out(states[mask]), self.output.weight, self.output.bias, targets[mask])
         return nll.new_zeros(mask.shape).masked_scatter(mask, nll).sum(1).view(sentences, samples)
 
     def start(self, z: Tensor) -> State:

@@ -6,6 +6,8 @@
 | name | what is optimised | where |
 |---|---|---|
 | output | logits, exponentials and gradients of the output layer in chunks | `nn.output` |
+| dropout | the random numbers of dropout | `nn.dropout` |
+| memory | memory that is kept for the next step | `uncollapse.memory` |
 | lstm | the LSTM's backward pass in bf16; the input shares of tokens and of z, each computed once | `nn.recurrent` |
 
 `train.plain` switches them off for a training.
@@ -15,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-NAMES = ("output", "lstm")
+NAMES = ("output", "lstm", "dropout", "memory")
 _plain: ContextVar[frozenset[str]] = ContextVar("plain", default=frozenset())
 
 

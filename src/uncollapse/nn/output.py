@@ -22,12 +22,16 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from uncollapse.nn import kernels
+from uncollapse.nn.products import add_product
 
 CHUNK_ELEMENTS = 2**22
 """Logits held at a time: 16 MiB in fp32. What a core works on then stays in its caches."""
 
-GRADIENT_CHUNK_ELEMENTS = 2**24
+GRADIENT_CHUNK_ELEMENTS = 2**25
 """The same where the weight's gradient is formed: each chunk writes that gradient once, which costs more than the caches give."""
+
+COLUMNS = 2048
+"""Exponentials that are summed in their own type, which adds in fp32 and rounds at the end; these sums are added in fp32."""
 
 SAFE = 60.0
 """Logits up to this size need no shift: neither exp(60) nor exp(-60), nor their sum over a vocabulary, leaves fp32."""
@@ -63,24 +67,53 @@ class _Chunk:
     nll: Tensor
 
 
+class _WeightGradients:
+    """The gradients of weight and bias, chunk by chunk."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, bool]) -> None:
+        self.like, self.wanted = (weight, bias), wanted
+        self.weight: Tensor | None = None
+        self.bias: Tensor | None = None
+
+    def add(self, chunk: _Chunk, targets: Tensor, slope: Tensor) -> None:
+        """Add the share of a chunk whose nll have these slopes `[n, 1]`."""
+        over_total, dtype = slope / chunk.total, self.like[0].dtype
+        if self.wanted[0]:
+            scaled = chunk.hidden * over_total.to(chunk.hidden.dtype)
+            if self.weight is None:
+                self.weight = (chunk.exponentials.T @ scaled).to(dtype)
+            else:
+                add_product(self.weight, chunk.exponentials.T, scaled)
+            self.weight.index_add_(0, targets, (chunk.hidden * slope).to(dtype), alpha=-1)
+        if self.wanted[1]:
+            share = (over_total.T.to(chunk.hidden.dtype) @ chunk.exponentials)[0].to(dtype)
+            self.bias = share if self.bias is None else self.bias + share
+            self.bias.index_add_(0, targets, slope[:, 0].to(dtype), alpha=-1)
+
+    def scaled(self, factor: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return both times a number, and give them away."""
+        found = (self.weight, self.bias)
+        return tuple(None if total is None else total.mul_(factor) for total in found)  # type: ignore[return-value]
+
+
 class _TokenNLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-        narrow = _narrow(hidden)
+        ctx.narrow = narrow = _narrow(hidden)
         low_weight = weight.to(narrow)
-        wanted_hidden, wanted_weight, wanted_bias, _ = ctx.needs_input_grad
+        wanted_hidden, *wanted, _ = ctx.needs_input_grad
         nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
         unit_hidden = torch.empty_like(hidden, dtype=narrow) if wanted_hidden else None
-        unit_weight = torch.zeros_like(weight) if wanted_weight else None
-        unit_bias = torch.zeros_like(bias) if bias is not None and wanted_bias else None
-        for chunk in _chunks(hidden, weight, low_weight, bias, targets, wanted_weight):
-            nll[chunk.rows] = chunk.nll
+        units = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
+        for chunk in _chunks(hidden, weight, low_weight, bias, targets, wanted[0]):
+            rows = chunk.rows
+            nll[rows] = chunk.nll
             if unit_hidden is not None:
-                torch.mm(chunk.exponentials, low_weight, out=unit_hidden[chunk.rows])
-                unit_hidden[chunk.rows].div_(chunk.total).sub_(low_weight[targets[chunk.rows]])
-            _add_gradients(unit_weight, unit_bias, chunk, targets[chunk.rows], 1 / chunk.total)
+                torch.mm(chunk.exponentials, low_weight, out=unit_hidden[rows])
+                unit_hidden[rows].div_(chunk.total).sub_(low_weight[targets[rows]])
+            units.add(chunk, targets[rows], torch.ones_like(chunk.total))
         ctx.save_for_backward(hidden, weight, bias, targets, unit_hidden)
-        ctx.units, ctx.narrow = (unit_weight, unit_bias), narrow
+        ctx.units = units
         return nll
 
     @staticmethod
@@ -88,18 +121,19 @@ class _TokenNLL(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets, unit_hidden = ctx.saved_tensors
         grad_hidden = None if unit_hidden is None else (unit_hidden * slope[:, None]).to(hidden.dtype)
-        _, wanted_weight, wanted_bias, _ = ctx.needs_input_grad
-        if not (wanted_weight or wanted_bias):
+        _, *wanted, _ = ctx.needs_input_grad
+        if not any(wanted):
             return grad_hidden, None, None, None
-        units, ctx.units = ctx.units, None
-        if units is not None and len(slope) and bool((slope == slope[0]).all()):
-            # the units are used up: a second backward pass forms them anew
-            return grad_hidden, *(None if unit is None else unit.mul_(slope[0]) for unit in units), None
-        grad_weight = torch.zeros_like(weight) if wanted_weight else None
-        grad_bias = torch.zeros_like(bias) if wanted_bias else None
+        if not len(slope):
+            zeros = (torch.zeros_like(weight) if wanted[0] else None, torch.zeros_like(bias) if wanted[1] else None)
+            return grad_hidden, *zeros, None
+        units, ctx.units = ctx.units, None  # given away: a second backward pass forms them anew
+        if units is not None and bool((slope == slope[0]).all()):
+            return grad_hidden, *units.scaled(slope[0]), None
+        grads = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
         for chunk in _chunks(hidden, weight, weight.to(ctx.narrow), bias, targets, True):
-            _add_gradients(grad_weight, grad_bias, chunk, targets[chunk.rows], slope[chunk.rows, None] / chunk.total)
-        return grad_hidden, grad_weight, grad_bias, None
+            grads.add(chunk, targets[chunk.rows], slope[chunk.rows, None])
+        return grad_hidden, grads.weight, grads.bias, None
 
 
 def _narrow(hidden: Tensor) -> torch.dtype:
@@ -122,17 +156,19 @@ def _chunks(
         chunk = hidden[rows]
         low = chunk.to(low_weight.dtype)
         logits = torch.mm(low, low_weight.T, out=buffer[: len(chunk)])
-        target = targets[rows, None]
-        own = (chunk.to(weight.dtype) * weight[target[:, 0]]).sum(1, keepdim=True)
+        target = targets[rows]
+        own = (chunk.to(weight.dtype) * weight[target]).sum(1, keepdim=True)
         if bias is not None:
             logits.add_(bias)
-            own += bias[target]
+            own += bias[target, None]
         if not safe:
             shift = logits.amax(1, keepdim=True)
             logits.sub_(shift)
             own -= shift
-        exponentials = logits.exp_().scatter_(1, target, own.exp().to(logits.dtype))
-        total = exponentials.sum(1, keepdim=True, dtype=weight.dtype)
+        exponentials = logits.exp_()
+        exponentials[torch.arange(len(chunk), device=chunk.device), target] = own.exp()[:, 0].to(logits.dtype)
+        total = sum(part.sum(1, keepdim=True).to(weight.dtype) for part in exponentials.split(COLUMNS, 1))
+        assert isinstance(total, Tensor)
         yield _Chunk(rows, low, exponentials, total, (total.log() - own).squeeze(1))
 
 
@@ -140,22 +176,3 @@ def _bound(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return a number that no logit exceeds in size: max |h| max |w| + max |b|, by Cauchy and Schwarz."""
     bound = hidden.float().norm(dim=1).max() * weight.norm(dim=1).max()
     return bound if bias is None else bound + bias.abs().max()
-
-
-def _add_gradients(weight: Tensor | None, bias: Tensor | None, chunk: _Chunk, targets: Tensor, slope: Tensor) -> None:
-    """Add a chunk's share of the gradients of weight and bias; slope is that of each nll, over S."""
-    if weight is not None:
-        scaled = chunk.hidden * slope.to(chunk.hidden.dtype)
-        _add_product(weight, chunk.exponentials.T, scaled)
-        weight.index_add_(0, targets, (chunk.hidden * (slope * chunk.total)).to(weight.dtype), alpha=-1)
-    if bias is not None:
-        bias += (slope.T.to(chunk.hidden.dtype) @ chunk.exponentials)[0].to(bias.dtype)
-        bias.index_add_(0, targets, (slope * chunk.total)[:, 0].to(bias.dtype), alpha=-1)
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left @ right to a sum that is kept in full precision."""
-    if left.dtype == total.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right

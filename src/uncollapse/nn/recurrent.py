@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from uncollapse.nn import kernels
+from uncollapse.nn.products import add_product
 
 Cell = Literal["lstm", "gru", "rnn"]
 Memory = tuple[Tensor, ...]
@@ -72,6 +73,11 @@ class GRU(Recurrent, nn.GRU):
 class LSTM(Recurrent, nn.LSTM):
     """The LSTM of Hochreiter & Schmidhuber 1997 with forget gates, as in torch."""
 
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
     def unroll(self, inputs: Tensor, beside: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """Read sentences from left to right; see `Recurrent.unroll`."""
         learns = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, beside, *self.parameters()))
@@ -83,7 +89,7 @@ class LSTM(Recurrent, nn.LSTM):
             constant = of_z @ beside.flatten(0, 1).to(of_z.dtype).T + (self.bias_ih_l0 + self.bias_hh_l0)[:, None]
             zero = constant.new_zeros(constant.shape[1], self.hidden_size)
             h, c = memory or (zero, zero)
-            weights = (of_x.to(narrow), self.weight_hh_l0.to(narrow))
+            weights = of_x.to(narrow), self.weight_hh_l0.to(narrow)
             if learns:
                 states, c = _Unrolled.apply(inputs.to(narrow), constant, h.T, c.T, *weights)
             else:
@@ -93,7 +99,9 @@ class LSTM(Recurrent, nn.LSTM):
     def _pays(self, inputs: Tensor, beside: Tensor, learns: bool, narrow: torch.dtype) -> bool:
         """Return whether what follows is faster than torch's own LSTM."""
         if learns:
-            return narrow == torch.bfloat16 and beside.shape[1] == 1 and self.hidden_size >= WIDE
+            held = not self.weight_hh_l0.requires_grad  # torch computes the gradients of the weights all the same
+            wide = narrow == torch.bfloat16 and self.hidden_size >= WIDE
+            return beside.shape[1] == 1 and (held or wide)
         return beside.shape[1] > 1 or inputs.shape[1] == 1
 
     def _torch(self, inputs: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
@@ -126,7 +134,7 @@ def _unrolled(
     c, h = c.clone(), h.to(inputs.dtype, copy=True)
     for t in range(length):
         torch.add(shared, tokens[:, :, t, None], out=gates.view_as(shared))
-        _add_product(gates, of_h, h)
+        add_product(gates, of_h, h)
         i, f, g, o = _activate(gates)
         c.mul_(f).addcmul_(i, g)
         states[:, t] = torch.mul(o, _tanh(c, squashed), out=h).T
@@ -157,7 +165,7 @@ class _Unrolled(torch.autograd.Function):
         states = inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
         for t in range(length):
-            _add_product(gates[t], of_h, states[t])
+            add_product(gates[t], of_h, states[t])
             i, f, g, o = _activate(gates[t])
             torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
             torch.mul(o, _tanh(cells[t + 1], squashed[t]), out=states[t + 1])
@@ -215,11 +223,3 @@ def _activate(gates: Tensor) -> tuple[Tensor, ...]:
 def _tanh(values: Tensor, out: Tensor) -> Tensor:
     """Write tanh(x) = 2 sigma(2x) - 1."""
     return torch.mul(values, 2, out=out).sigmoid_().mul_(2).sub_(1)
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left @ right to a sum that is kept in full precision."""
-    if left.dtype == total.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right

@@ -14,9 +14,9 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def frozen(parts: Iterable[nn.Module]) -> Iterator[None]:
-    """Hold the weights of some parts: their gradients are not even computed."""
-    held = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+def frozen(weights: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Hold some weights: their gradients are not even computed."""
+    held = [parameter for parameter in weights if parameter.requires_grad]
     for parameter in held:
         parameter.requires_grad_(False)
     try:

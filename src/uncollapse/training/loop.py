@@ -23,7 +23,7 @@ from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.evaluation.transfer import transfer_metrics
 from uncollapse.model import VAE
-from uncollapse.objectives import Dream, Objective, Terms
+from uncollapse.objectives import Dream, Objective
 from uncollapse.run import RunFolder
 from uncollapse.schedules import Schedule, constant
 from uncollapse.training.aggressive import InnerLoop, Phase
@@ -31,7 +31,7 @@ from uncollapse.training.controller import Controller
 from uncollapse.training.dreams import Dreams
 from uncollapse.training.guards import Interrupted, frozen, stop_requests
 from uncollapse.training.plateau import Plateau
-from uncollapse.training.progress import Listener, Progress, Sums
+from uncollapse.training.progress import Listener, Progress, Sums, Update
 
 VALIDATION_MI_SENTENCES = 2000
 VALIDATION_ROWS = 200
@@ -43,7 +43,8 @@ def make_optimizer(parameters: Iterator[nn.Parameter], settings: OptimConfig) ->
     trained = list(parameters)
     if not trained:
         return None
-    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    # fused: one pass over weights and gradients
+    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
     if settings.optimizer == "sgd":
         return torch.optim.SGD(trained, momentum=settings.momentum, **common)
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer](trained, **common)
@@ -76,6 +77,7 @@ class Trainer:
         # what each optimizer trains: the encoder, and the decoder with all else
         rest = {name: part for name, part in model.named_children() if name != "encoder"}
         self.parts = {"encoder": model.encoder, "decoder": nn.ModuleDict(rest)}
+        self.weights = {name: list(part.parameters()) for name, part in self.parts.items()}
         self.progress = Progress()
         self.plateau = Plateau(optim.patience, optim.decay_after, optim.max_decays)
         self.phase = Phase(train.aggressive, train.aggressive_steps, on=train.aggressive != "off")
@@ -112,11 +114,11 @@ class Trainer:
             began = time.monotonic()
             batch = self.batch(index)
             aggressive = self.phase.on and not self._pretraining
-            terms = self._aggressive_step(batch, order) if aggressive else self.step(batch)
-            progress.weight = terms.weight
+            update = self._aggressive_step(batch, order) if aggressive else self.step(batch)
+            progress.weight = update.weight
             if self.objective.target_kind == "controller" and not self._pretraining:
-                self.controller.update(float(terms.rate.detach().mean()), self.objective.target(self._schedule_step))
-            progress.sums.add(terms, len(batch), time.monotonic() - began)
+                self.controller.update(update.rate, self.objective.target(self._schedule_step))
+            progress.sums.add(update, len(batch), time.monotonic() - began)
             progress.step += 1
             progress.batch += 1
             self.listener.step(progress.epoch + 1, progress.sums)
@@ -128,13 +130,12 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
 
-    def step(self, batch: Batch, trained: Collection[str] = ("encoder", "decoder")) -> Terms:
+    def step(self, batch: Batch, trained: Collection[str] = ("encoder", "decoder")) -> Update:
         """Descend once along the gradient of the objective with respect to some parts; the weights of the others are held."""
-        optimizers = [optimizer for name, optimizer in self.optimizers.items() if name in trained]
-        held = [name for name in self.optimizers if name not in trained]
+        held = [weight for name, weights in self.weights.items() for weight in weights if name not in trained]
         self._set_lr(self.lr * self.lr_factor(self._schedule_step))
-        with frozen(self.parts[name] for name in held):
-            self.model.zero_grad(set_to_none=True)
+        with frozen(held):
+            self._forget_gradients()
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
                 terms = self._objective(
                     self.model,
@@ -145,22 +146,27 @@ class Trainer:
                     self._dream(batch),
                 )
             terms.loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip or math.inf)
-            if not bool(torch.isfinite(terms.loss.detach() + norm)):
-                self._refuse(batch, terms)
-            for optimizer in optimizers:
-                optimizer.step()
-        return terms
+            moved = [weight for weights in self.weights.values() for weight in weights if weight.grad is not None]
+            norm = nn.utils.get_total_norm([weight.grad for weight in moved if weight.grad is not None])
+            update = Update.of(terms, norm)
+            if not math.isfinite(update.loss + update.norm):
+                self._refuse(batch, update)
+            if 0 < self.optim.clip < update.norm:
+                nn.utils.clip_grads_with_norm_(moved, self.optim.clip, norm)
+            for name, optimizer in self.optimizers.items():
+                if name in trained:
+                    optimizer.step()
+        return update
 
-    def _aggressive_step(self, batch: Batch, order: list[np.ndarray]) -> Terms:
+    def _aggressive_step(self, batch: Batch, order: list[np.ndarray]) -> Update:
         """Train the encoder alone until it has caught up (on this batch, then on random ones), then the decoder once.
 
         Source: He et al. 2019, algorithm 1.
         """
         inner, going, current = InnerLoop(), True, batch
         while going:
-            terms = self.step(current, ["encoder"])
-            going = inner.goes_on(float(terms.loss.detach()) * len(current), current.predicted)
+            loss = self.step(current, ["encoder"]).loss
+            going = inner.goes_on(loss * len(current), current.predicted)
             if going:
                 current = self.batch(order[int(torch.randint(len(order), ()))])
         self.phase.count(inner.steps)
@@ -308,13 +314,18 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = lr
 
-    def _refuse(self, batch: Batch, terms: Terms) -> None:
+    def _forget_gradients(self) -> None:
+        for weights in self.weights.values():
+            for weight in weights:
+                weight.grad = None
+
+    def _refuse(self, batch: Batch, update: Update) -> None:
         progress = self.progress
         self.save()  # the weights are still those before this step
         raise TrainingError(
             f"the loss or its gradient is not finite at step {progress.step} (epoch {progress.epoch + 1}, batch "
             f"{progress.batch + 1}, sentences {', '.join(map(str, batch.index[:5]))}{' …' if len(batch) > 5 else ''}; "
-            f"distortion {terms.distortion.detach().mean():.4g}, rate {terms.rate.detach().mean():.4g}); the last good state is "
+            f"distortion {update.distortion:.4g}, rate {update.rate:.4g}); the last good state is "
             f"kept in {self.folder.path}; try a lower --optim.lr, a lower --optim.clip or --train.precision fp32"
         )
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
+from torch import Tensor
+
 from uncollapse.objectives import Terms
 
 
@@ -22,6 +25,25 @@ class Listener(Protocol):
         """Say something worth a line."""
 
 
+@dataclass(frozen=True)
+class Update:
+    """What one update was made of, as numbers: means over the batch in nats, and the gradient's norm before it is clipped."""
+
+    loss: float
+    distortion: float
+    rate: float
+    divergence: float
+    norm: float
+    weight: float
+
+    @staticmethod
+    def of(terms: Terms, norm: Tensor) -> "Update":
+        """Read the numbers from the device, all at once: this is the one wait of a step."""
+        parts = (terms.loss, terms.distortion.mean(), terms.rate.mean(), terms.divergence, norm)
+        loss, distortion, rate, divergence, size = torch.stack([part.detach().float() for part in parts]).tolist()
+        return Update(loss, distortion, rate, divergence, size, terms.weight)
+
+
 @dataclass
 class Sums:
     """What an epoch adds up to so far."""
@@ -33,13 +55,13 @@ class Sums:
     loss: float = 0.0
     seconds: float = 0.0
 
-    def add(self, terms: Terms, sentences: int, seconds: float) -> None:
+    def add(self, update: Update, sentences: int, seconds: float) -> None:
         """Add one step."""
         self.sentences += sentences
-        self.distortion += float(terms.distortion.detach().sum())
-        self.rate += float(terms.rate.detach().sum())
-        self.divergence += float(terms.divergence.detach()) * sentences
-        self.loss += float(terms.loss.detach()) * sentences
+        self.distortion += update.distortion * sentences
+        self.rate += update.rate * sentences
+        self.divergence += update.divergence * sentences
+        self.loss += update.loss * sentences
         self.seconds += seconds
 
     def means(self) -> dict[str, float]:

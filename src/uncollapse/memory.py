@@ -1,0 +1,33 @@
+"""Memory that is used again: a training step frees what the next one needs, and the system need not hand it out anew.
+
+glibc gives large blocks back to the system when they are freed; the next step takes them again and pays for every page of them,
+cleared by the system. At the Yahoo size that is a sixth of a step (docs/performance.md).
+"""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from uncollapse.nn import kernels
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's mallopt: free bytes at the end of the heap, and sizes of a block, from which memory is given back."""
+DEFAULTS = {TRIM_THRESHOLD: 128 * 1024, MMAP_THRESHOLD: 128 * 1024}
+KEEP = {TRIM_THRESHOLD: 2**31 - 1, MMAP_THRESHOLD: 2**31 - 1}
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep freed memory for the process while this lasts; afterwards give back what is free. Without glibc, do nothing."""
+    libc = ctypes.CDLL(None)
+    if kernels.plain("memory") or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
+        yield
+        return
+    for parameter, value in KEEP.items():
+        libc.mallopt(parameter, value)
+    try:
+        yield
+    finally:
+        for parameter, value in DEFAULTS.items():
+            libc.mallopt(parameter, value)
+        libc.malloc_trim(0)
