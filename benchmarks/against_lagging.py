@@ -33,9 +33,9 @@ from uncollapse.generation.decode import write
 from uncollapse.importers import PARTS
 
 SAMPLES = 500
-SENTENCES = {"toy": 16, "ptb": 3, "yahoo": 1}
+SENTENCES = {"toy": 16, "ptb": 3, "ptb256": 3, "yahoo": 1}
 """Of a round of the importance-weighted bound."""
-CODES = {"toy": (64, 16), "ptb": (64, 4), "yahoo": (64, 2)}
+CODES = {"toy": (64, 16), "ptb": (64, 4), "ptb256": (64, 4), "yahoo": (64, 2)}
 """Of a round of decoding: greedy (both) and by beam (the reference)."""
 LONGEST = 99
 """Tokens at which the reference cuts a sentence."""
@@ -327,7 +327,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", required=True, help="a checkout of vae-lagging-encoder")
     parser.add_argument("--text", required=True, help="a sentence a line: both read all of it")
-    parser.add_argument("--size", choices=["yahoo", "ptb", "toy"], default="ptb")
+    parser.add_argument("--size", choices=list(SENTENCES), default="ptb")
     parser.add_argument("--rounds", type=int, default=5, help="alternated rounds, after one that warms up")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only", default="training,bound,decoding,memory", help="what to measure")

@@ -26,10 +26,13 @@ from uncollapse.launch import Quiet
 from uncollapse.run import RunFolder
 from uncollapse.training.loop import Trainer
 
-RECIPES = {"toy": "synthetic", "ptb": "ptb", "yahoo": "yahoo", "tense": "tense"}
+RECIPES = {"toy": "synthetic", "ptb": "ptb", "ptb256": "ptb", "yahoo": "yahoo", "tense": "tense"}
 """The recipe that each size is that of."""
 
-BATCHES = {"toy": 40, "ptb": 8, "yahoo": 2, "tense": 8}
+WIDTHS = {"ptb": {"emb": 512}}
+"""Where a size is not the recipe's own: the reference has no PTB configuration, and keeps its Yahoo embeddings in our `ptb`."""
+
+BATCHES = {"toy": 40, "ptb": 8, "ptb256": 8, "yahoo": 2, "tense": 8}
 """Training steps in a round."""
 
 
@@ -37,7 +40,7 @@ def config_of(size, text, precision=""):
     """Return the settings of a size, on a text (or on what the recipe embeds)."""
     data = {"path": str(text), "max_vocab": 10**9, "valid": str(text), "test": str(text)} if text else {}
     train = {"epochs": 40} | ({"precision": precision} if precision else {})
-    return compose(RECIPES[size], (), {"data": data, "train": train})
+    return compose(RECIPES[size], (), {"data": data, "model": WIDTHS.get(size, {}), "train": train})
 
 
 def trainer_of(size, text, folder, precision=""):

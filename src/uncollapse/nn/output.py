@@ -4,8 +4,8 @@ For one hidden state h with target y, logits a = W h + b, e = exp(a - m) and S =
 
     nll = m + log S - a_y,    d nll / d h = W^T e / S - W_y,    d nll / d W = e h^T / S - onehot(y) h^T.
 
-The rows are taken in chunks; of the logits, only exponentials are ever written, and nothing is divided: 1 / S is a factor of the
-[rows, H] side of each product. Where a gradient will be wanted, it is formed at once from the chunk's exponentials, for a unit
+The rows are taken in chunks; of the logits, only exponentials are ever written, `[V, rows]`, for W multiplies fastest from the
+left, and nothing of that size is divided: 1 / S is a factor of the `[rows, H]` side of each product. Where a gradient will be wanted, it is formed at once from the chunk's exponentials, for a unit
 gradient of every nll; the backward pass only scales it. If the rows' gradients differ (a weighted objective), the weight's
 share is formed anew, chunk by chunk.
 
@@ -30,7 +30,7 @@ CHUNK_ELEMENTS = 2**22
 GRADIENT_CHUNK_ELEMENTS = 2**25
 """The same where the weight's gradient is formed: each chunk writes that gradient once, which costs more than the caches give."""
 
-COLUMNS = 2048
+WORDS = 2048
 """Exponentials that are summed in their own type, which adds in fp32 and rounds at the end; these sums are added in fp32."""
 
 SAFE = 60.0
@@ -53,12 +53,14 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
         return functional.cross_entropy(
             functional.linear(hidden, weight, bias).to(weight.dtype), targets, reduction="none"
         )
+    if not torch.is_grad_enabled():
+        hidden, weight, bias = (None if part is None else part.detach() for part in (hidden, weight, bias))
     return _TokenNLL.apply(hidden, weight, bias, targets)
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some rows: where they are, their states, exponentials `[n, V]`, sums `[n, 1]` and nll `[n]`."""
+    """Some rows: where they are, their states `[n, H]`, exponentials `[V, n]`, sums `[n]` and nll `[n]`."""
 
     rows: slice
     hidden: Tensor
@@ -76,19 +78,19 @@ class _WeightGradients:
         self.bias: Tensor | None = None
 
     def add(self, chunk: _Chunk, targets: Tensor, slope: Tensor) -> None:
-        """Add the share of a chunk whose nll have these slopes `[n, 1]`."""
+        """Add the share of a chunk whose nll have these slopes `[n]`."""
         over_total, dtype = slope / chunk.total, self.like[0].dtype
         if self.wanted[0]:
-            scaled = chunk.hidden * over_total.to(chunk.hidden.dtype)
+            scaled = chunk.hidden * over_total[:, None].to(chunk.hidden.dtype)
             if self.weight is None:
-                self.weight = (chunk.exponentials.T @ scaled).to(dtype)
+                self.weight = (chunk.exponentials @ scaled).to(dtype)
             else:
-                add_product(self.weight, chunk.exponentials.T, scaled)
-            self.weight.index_add_(0, targets, (chunk.hidden * slope).to(dtype), alpha=-1)
+                add_product(self.weight, chunk.exponentials, scaled)
+            self.weight.index_add_(0, targets, (chunk.hidden * slope[:, None]).to(dtype), alpha=-1)
         if self.wanted[1]:
-            share = (over_total.T.to(chunk.hidden.dtype) @ chunk.exponentials)[0].to(dtype)
+            share = (chunk.exponentials @ over_total.to(chunk.hidden.dtype)).to(dtype)
             self.bias = share if self.bias is None else self.bias + share
-            self.bias.index_add_(0, targets, slope[:, 0].to(dtype), alpha=-1)
+            self.bias.index_add_(0, targets, slope.to(dtype), alpha=-1)
 
     def scaled(self, factor: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Return both times a number, and give them away."""
@@ -109,8 +111,8 @@ class _TokenNLL(torch.autograd.Function):
             rows = chunk.rows
             nll[rows] = chunk.nll
             if unit_hidden is not None:
-                torch.mm(chunk.exponentials, low_weight, out=unit_hidden[rows])
-                unit_hidden[rows].div_(chunk.total).sub_(low_weight[targets[rows]])
+                torch.mm(chunk.exponentials.T, low_weight, out=unit_hidden[rows])
+                unit_hidden[rows].div_(chunk.total[:, None]).sub_(low_weight[targets[rows]])
             units.add(chunk, targets[rows], torch.ones_like(chunk.total))
         ctx.save_for_backward(hidden, weight, bias, targets, unit_hidden)
         ctx.units = units
@@ -132,7 +134,7 @@ class _TokenNLL(torch.autograd.Function):
             return grad_hidden, *units.scaled(slope[0]), None
         grads = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
         for chunk in _chunks(hidden, weight, weight.to(ctx.narrow), bias, targets, True):
-            grads.add(chunk, targets[chunk.rows], slope[chunk.rows, None])
+            grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
         return grad_hidden, grads.weight, grads.bias, None
 
 
@@ -149,27 +151,27 @@ def _chunks(
     if not len(hidden):
         return
     size = max(1, min(len(hidden), (GRADIENT_CHUNK_ELEMENTS if large else CHUNK_ELEMENTS) // len(weight)))
-    buffer = low_weight.new_empty(size, len(weight))
+    buffer = low_weight.new_empty(len(weight) * size)
     safe = bool(_bound(hidden, weight, bias) < SAFE)
     for start in range(0, len(hidden), size):
         rows = slice(start, min(start + size, len(hidden)))
         chunk = hidden[rows]
         low = chunk.to(low_weight.dtype)
-        logits = torch.mm(low, low_weight.T, out=buffer[: len(chunk)])
+        logits = buffer[: len(weight) * len(chunk)].view(len(weight), len(chunk))
+        torch.mm(low_weight, low.T.contiguous(), out=logits)
         target = targets[rows]
-        own = (chunk.to(weight.dtype) * weight[target]).sum(1, keepdim=True)
+        own = (chunk.to(weight.dtype) * weight[target]).sum(1)
         if bias is not None:
-            logits.add_(bias)
-            own += bias[target, None]
+            logits.add_(bias[:, None])
+            own += bias[target]
         if not safe:
-            shift = logits.amax(1, keepdim=True)
+            shift = logits.amax(0)
             logits.sub_(shift)
             own -= shift
         exponentials = logits.exp_()
-        exponentials[torch.arange(len(chunk), device=chunk.device), target] = own.exp()[:, 0].to(logits.dtype)
-        total = sum(part.sum(1, keepdim=True).to(weight.dtype) for part in exponentials.split(COLUMNS, 1))
-        assert isinstance(total, Tensor)
-        yield _Chunk(rows, low, exponentials, total, (total.log() - own).squeeze(1))
+        exponentials[target, torch.arange(len(chunk), device=chunk.device)] = own.exp().to(logits.dtype)
+        total = torch.stack([part.sum(0).to(weight.dtype) for part in exponentials.split(WORDS)]).sum(0)
+        yield _Chunk(rows, low, exponentials, total, total.log() - own)
 
 
 def _bound(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

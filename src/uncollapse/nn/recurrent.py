@@ -130,8 +130,10 @@ def _unrolled(
     tokens = (of_x @ inputs.flatten(0, 1).T).view(len(of_x), sentences, length)
     states = inputs.new_empty(h.shape[1], length, h.shape[0])
     shared = constant.view(len(of_x), sentences, -1)
+    # feature by row: what comes in may be a transposed view
+    c = c.clone(memory_format=torch.contiguous_format)
+    h = h.to(inputs.dtype, memory_format=torch.contiguous_format, copy=True)
     gates, squashed = torch.empty_like(constant), torch.empty_like(c)
-    c, h = c.clone(), h.to(inputs.dtype, copy=True)
     for t in range(length):
         torch.add(shared, tokens[:, :, t, None], out=gates.view_as(shared))
         add_product(gates, of_h, h)
