@@ -240,13 +240,13 @@ def peak_of_a_process(who, asked):
 def train_in_this_process(who, asked):
     """Train for a few steps and print the peak of memory beyond what it was after importing torch."""
     precision = "" if who == "shipped" else "fp32"
-    if who == "reference":
-        config = config_of(asked.size, asked.text, precision)  # the vocabulary is built by our reader in both
-        reference = Reference(asked.reference, asked.text, config, build_splits(config.data).vocabulary)
-        for batch in of_all_lengths(reference.batches, [batch.shape[1] for batch in reference.batches]):
-            reference.step(batch)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        if who == "reference":
+            config = config_of(asked.size, asked.text, folder)  # the vocabulary is built by our reader in both
+            reference = Reference(asked.reference, asked.text, config, build_splits(config.data).vocabulary)
+            for batch in of_all_lengths(reference.batches, [batch.shape[1] for batch in reference.batches]):
+                reference.step(batch)
+        else:
             trainer = trainer_of(asked.size, asked.text, folder, precision)
             corpus = trainer.splits.train
             batches = shuffled_batches(corpus.lengths, trainer.train.batch_size, 0, 0)
@@ -266,7 +266,7 @@ def report(asked):
     """Measure everything; return the result."""
     with tempfile.TemporaryDirectory() as folder:
         trainers = {name: trainer_of(asked.size, asked.text, f"{folder}/{name}", name) for name in ("bf16", "fp32")}
-        trainer, config = trainers["fp32"], config_of(asked.size, asked.text)
+        trainer, config = trainers["fp32"], config_of(asked.size, asked.text, folder)
         reference = Reference(asked.reference, asked.text, config, trainer.splits.vocabulary)
         reference.take(trainer.model)
         same_loss(reference, trainer)

@@ -14,6 +14,7 @@ from uncollapse.data.pairs import Pair, pairs_file, read_pairs
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.errors import UserError, nearest
 from uncollapse.evaluation.aggregate import aggregate_protocol
+from uncollapse.evaluation.bounds import Precision
 from uncollapse.evaluation.diversity import diversity_protocol
 from uncollapse.evaluation.evaluate import Evaluation, Stage, evaluate, silent
 from uncollapse.evaluation.groups import probe_protocol
@@ -57,7 +58,7 @@ class Run(Space):
         Returns:
             the splits, and remarks: what the readers said, and which splits differ from those of training.
         """
-        splits = build_splits(self._data(data), self.vocabulary, self.told)
+        splits = build_splits(self._data(data), self.vocabulary, self.told, self.folder.cache)
         if missing := [field for field in self.told.names if field not in splits.train.labels]:
             raise UserError(f"{self.path}: the model is told {', '.join(missing)}, but the data have no such labels")
         remarks = list(splits.remarks)
@@ -78,6 +79,8 @@ class Run(Space):
         seed: int = 0,
         data: Mapping[str, Any] | None = None,
         stage: Stage = silent,
+        adaptive: bool = False,
+        precision: Precision = "fp32",
     ) -> dict[str, Any]:
         """Evaluate on a split, write the result into `metrics.json` and return it.
 
@@ -88,9 +91,12 @@ class Run(Space):
             seed: of all noise.
             data: where the data are now, if not where they were, such as `{"path": …}`.
             stage: is told of the progress.
+            adaptive: spend the draws of the bound where it is uncertain, for the error that K for every sentence would have.
+            precision: of the decoder in the bound, fp32 or bf16; all else is in fp32.
         """
         splits, _ = self.splits(data)
-        return self.evaluate_on(splits, split, iw_samples, iw_sentences, seed, stage).metrics
+        done = self.evaluate_on(splits, split, iw_samples, iw_sentences, seed, stage, {}, adaptive, precision)
+        return done.metrics
 
     def by_protocol(
         self,
@@ -177,13 +183,15 @@ class Run(Space):
         seed: int = 0,
         stage: Stage = silent,
         found: Mapping[str, Any] = {},
+        adaptive: bool = False,
+        precision: Precision = "fp32",
     ) -> Evaluation:
         """Evaluate on splits already read; write `metrics.json`; return the numbers of every sentence too.
 
         What protocols `found` on the same split is written beside it, and what others found before stays.
         """
         corpus = choose_split(splits, split)
-        done = evaluate(self.model, corpus, iw_samples, iw_sentences, seed, stage)
+        done = evaluate(self.model, corpus, iw_samples, iw_sentences, seed, stage, adaptive, precision)
         done.metrics["protocol"] = {
             **done.metrics.get("protocol", {}),
             "fingerprint": fingerprint(corpus, tuple(self.told.names)),

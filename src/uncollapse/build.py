@@ -40,8 +40,16 @@ ADDITIVE = ("kl", "renyi")
 """The divergences that are sums over dimensions."""
 
 
-def build_splits(settings: DataConfig, vocabulary: Vocabulary | None = None, space: LabelSpace | None = None) -> Splits:
-    """Read the data; with the vocabulary and labels of a finished run, or those built from the data."""
+def build_splits(
+    settings: DataConfig,
+    vocabulary: Vocabulary | None = None,
+    space: LabelSpace | None = None,
+    cache: Path | None = None,
+) -> Splits:
+    """Read the data; with the vocabulary and labels of a finished run, or those built from the data.
+
+    What is too large to be held is encoded into the folder `cache`, once.
+    """
     if settings.level == "pixel":
         for name in ("valid", "test", "columns", "pairs", "vocab_from"):
             if getattr(settings, name):
@@ -70,7 +78,7 @@ def build_splits(settings: DataConfig, vocabulary: Vocabulary | None = None, spa
                 f"data.vocab_from: the vocabulary of {source} has data.level {vocabulary.level} and data.lowercase "
                 f"{vocabulary.lowercase}, asked for were {settings.level} and {settings.lowercase}"
             )
-    return load_splits(**arguments, vocabulary=vocabulary, space=space)
+    return load_splits(**arguments, vocabulary=vocabulary, space=space, cache=cache)
 
 
 def told(settings: ModelConfig, space: LabelSpace) -> LabelSpace:

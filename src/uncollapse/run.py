@@ -126,6 +126,11 @@ class RunFolder:
         return self.path / "state" / "last.pt"
 
     @property
+    def cache(self) -> Path:
+        """Return the folder of what can be made anew: the token ids of a corpus too large to be held."""
+        return self.path / "cache"
+
+    @property
     def log_file(self) -> Path:
         """Return the path of metrics.jsonl."""
         return self.path / "metrics.jsonl"

@@ -36,6 +36,17 @@ def run(arguments: Sequence[str]) -> None:
         metavar="N",
         help="sentences that it is measured on, or all (default 500)",
     )
+    parser.add(
+        "--adaptive",
+        action="store_true",
+        help="spend the samples where the bound is uncertain: the error of K for every sentence, with fewer",
+    )
+    parser.add(
+        "--precision",
+        choices=["fp32", "bf16"],
+        default="fp32",
+        help="of the decoder in the importance-weighted bound (default fp32)",
+    )
     parser.add_seed()
     parser.add(
         "--protocol",
@@ -82,7 +93,8 @@ def run(arguments: Sequence[str]) -> None:
         f"about {spell_time(expected_seconds(done.model, corpus, asked.iw_samples, sentences))} for {len(corpus):,} sentences"
     )
     with Bars() as bars:
-        result = done.evaluate_on(splits, asked.split, asked.iw_samples, sentences, asked.seed, bars.stage, found)
+        how = (asked.adaptive, asked.precision)
+        result = done.evaluate_on(splits, asked.split, asked.iw_samples, sentences, asked.seed, bars.stage, found, *how)
     if asked.per_sentence:
         write_atomically(Path(asked.per_sentence), _rows(result, corpus.texts()).encode())
     if asked.json:

@@ -1,5 +1,6 @@
 """The corpus: sentences as flat arrays, and the batches made of them."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -8,9 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.data.encoding import encode
 from uncollapse.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 
 Labels = dict[str, np.ndarray]
+
+MAPPED = 2**22
+"""Tokens that are looked at together where all are looked at: those of a large corpus lie in a file."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Corpus:
     """One split of a data set.
 
     Attributes:
-        flat: all token ids, sentence after sentence, without BOS and EOS, `[tokens]`.
+        flat: all token ids, sentence after sentence, without BOS and EOS, `[tokens]`; of a large file, mapped from a cache.
         offsets: where each sentence begins, and the end, `[sentences + 1]`.
         vocabulary: what the ids mean.
         labels: for each label field, the class of every sentence `[sentences]`.
@@ -84,7 +89,8 @@ class Corpus:
     @staticmethod
     def from_texts(texts: Iterable[str], vocabulary: Vocabulary) -> "Corpus":
         """Encode texts."""
-        return Corpus.from_ids(vocabulary.encode_all(texts), vocabulary)
+        flat, offsets, _ = encode(texts, vocabulary, sys.maxsize)
+        return Corpus(flat, offsets, vocabulary)
 
     @staticmethod
     def from_ids(sentences: Iterable[Sequence[int] | np.ndarray], vocabulary: Vocabulary) -> "Corpus":
@@ -110,7 +116,7 @@ class Corpus:
     @property
     def unknown(self) -> int:
         """Return how many tokens are unknown."""
-        return int((self.flat == UNK).sum())
+        return sum(int((self.flat[i : i + MAPPED] == UNK).sum()) for i in range(0, len(self.flat), MAPPED))
 
     def ids(self, i: int) -> np.ndarray:
         """Return the token ids of sentence `i`."""

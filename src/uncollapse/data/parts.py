@@ -103,8 +103,12 @@ def _split_off(
     texts: Texts, held: int, seed: int, part: str, path: Path, kept: Collection[str] = ()
 ) -> tuple[Texts, Texts]:
     """Part the sentences (whole rows of forms) at random; those with a text to be kept stay in the first part."""
-    staying = {unit for unit, text in zip(texts.units.tolist(), texts.texts, strict=True) if text in kept}
-    units = np.array([unit for unit in np.unique(texts.units).tolist() if unit not in staying])
+    whole = texts.units
+    units = np.unique(whole)
+    if kept:
+        units = np.setdiff1d(
+            units, [unit for unit, text in zip(whole.tolist(), texts.texts, strict=True) if text in kept]
+        )
     if held < 1 or len(units) <= held:
         kind = "rows" if texts.rows else "sentences"
         beside = " beside those that data.pairs keeps in training" if kept else ""
@@ -113,5 +117,5 @@ def _split_off(
             f"data.held_out, or a {part} file"
         )
     order = np.random.default_rng([seed, len(part)]).permutation(units)
-    out = np.isin(texts.units, order[:held])
+    out = np.isin(whole, order[:held])
     return texts.take(np.flatnonzero(~out)), texts.take(np.flatnonzero(out))

@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from uncollapse.data.lines import Lines
 from uncollapse.errors import UserError
 
 SUFFIXES = {".txt": "txt", ".tsv": "tsv", ".jsonl": "jsonl"}
+
+HELD_BYTES = 2**27
+"""A larger file of sentences is read line by line whenever it is needed, and never held."""
 
 
 @dataclass
@@ -20,21 +24,22 @@ class Texts:
     """Sentences as they stand in a file, with the label fields they carry.
 
     Attributes:
-        texts: one a sentence.
+        texts: one a sentence; of a very large file, `Lines`.
         labels: for each label field, the label of every sentence.
         rows: for each sentence the row of parallel forms that it stands in; empty where there are no such rows.
     """
 
-    texts: list[str] = field(default_factory=list)
+    texts: Sequence[str] = field(default_factory=list)
     labels: dict[str, list[str]] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
 
     @staticmethod
     def of_rows(rows: Iterable[Sequence[str]], field: str, names: Sequence[str]) -> "Texts":
         """Lay out rows of parallel forms as sentences, each labelled with the name of its column."""
-        found = Texts(labels={field: []})
+        texts: list[str] = []
+        found = Texts(texts, labels={field: []})
         for number, forms in enumerate(rows):
-            found.texts += forms
+            texts += forms
             found.labels[field] += names
             found.rows += [number] * len(forms)
         return found
@@ -47,6 +52,8 @@ class Texts:
     def take(self, indices: np.ndarray) -> "Texts":
         """Return the sentences at `indices`."""
         labels = {name: [values[i] for i in indices] for name, values in self.labels.items()}
+        if isinstance(self.texts, Lines):
+            return Texts(self.texts.take(indices), labels)
         return Texts([self.texts[i] for i in indices], labels, [self.rows[i] for i in indices] if self.rows else [])
 
 
@@ -148,22 +155,26 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _read_txt(path: Path) -> Texts:
+    if path.exists() and path.stat().st_size > HELD_BYTES:
+        return Texts(Lines(path, lines_of))
     return Texts([text for _, text in lines_of(path)])
 
 
 def _read_tsv(path: Path) -> Texts:
-    found = Texts([], {"label": []})
+    texts: list[str] = []
+    found = Texts(texts, {"label": []})
     for number, line in lines_of(path):
         label, tab, text = line.partition("\t")
         if not tab or not text.strip():
             raise UserError(f"{path}, line {number}: expected label<TAB>text, got {line[:60]!r}")
         found.labels["label"].append(label.strip())
-        found.texts.append(text)
+        texts.append(text)
     return found
 
 
 def _read_jsonl(path: Path) -> Texts:
-    found = Texts()
+    texts: list[str] = []
+    found = Texts(texts)
     fields: list[str] | None = None
     for number, line in lines_of(path):
         where = f"{path}, line {number}"
@@ -187,7 +198,7 @@ def _read_jsonl(path: Path) -> Texts:
             )
         if not row["text"].strip():
             continue
-        found.texts.append(row["text"])
+        texts.append(row["text"])
         for name, value in labels.items():
             found.labels[name].append(value)
     return found

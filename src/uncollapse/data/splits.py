@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from uncollapse.data.corpus import Corpus
+from uncollapse.data.corpus import MAPPED, Corpus
+from uncollapse.data.encoding import encode
 from uncollapse.data.grammar import english
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.morphology import TENSES, base_verbs, conjugate
@@ -120,10 +121,12 @@ def load_splits(
     seed: int,
     vocabulary: Vocabulary | None = None,
     space: LabelSpace | None = None,
+    cache: Path | None = None,
 ) -> Splits:
     """Read or make the data that the `data` settings of a run name; see `config.DataConfig` for each.
 
-    The vocabulary and the labels are those of a finished run; what it does not know is built from the data.
+    The vocabulary and the labels are those of a finished run; what it does not know is built from the data. The token ids of a
+    file that is too large to be held lie in the folder `cache` and are mapped from there.
 
     Raises:
         UserError: no source or two, and whatever the readers refuse.
@@ -144,7 +147,7 @@ def load_splits(
         vocabulary = build_vocabulary(parts["train"].texts, level, lowercase, max_vocab, min_count)
     known = space.names if space else {}
     space = LabelSpace({**_label_space(parts).names, **known})
-    corpora = {part: _encode(texts, vocabulary, max_length, space, part) for part, texts in parts.items()}
+    corpora = {part: _encode(texts, vocabulary, max_length, space, part, cache) for part, texts in parts.items()}
     remarks += [
         f"{part}: {corpus.left_out:,} of {len(parts[part].texts):,} sentences are longer than data.max_length "
         f"({max_length} tokens) and were left out"
@@ -167,20 +170,33 @@ def _label_space(parts: Mapping[str, Texts]) -> LabelSpace:
     return LabelSpace(names)
 
 
-def _encode(texts: Texts, vocabulary: Vocabulary, max_length: int, space: LabelSpace, part: str) -> Corpus:
+def _encode(
+    texts: Texts, vocabulary: Vocabulary, max_length: int, space: LabelSpace, part: str, cache: Path | None
+) -> Corpus:
     """Encode one split, its labels too; sentences over the limit are left out of both."""
-    every = Corpus.from_texts(texts.texts, vocabulary)
-    short = np.flatnonzero(every.lengths - 1 <= max_length)
-    if not len(short):
+    flat, offsets, kept = encode(texts.texts, vocabulary, max_length, cache)
+    if not len(kept):
         raise UserError(f"{part}: every sentence is longer than data.max_length {max_length} tokens; raise it")
-    labels = {field: space.ids(field, texts.labels[field]) for field in texts.labels if field in space.names}
-    corpus = replace(every, labels=labels, label_names=dict(space.names), rows=np.asarray(texts.rows, dtype=np.int64))
-    if len(short) == len(every):
-        return corpus
-    return replace(corpus.subset(short), left_out=len(every) - len(short))
+    labels = {field: space.ids(field, texts.labels[field])[kept] for field in texts.labels if field in space.names}
+    rows = np.asarray(texts.rows, dtype=np.int64)
+    return Corpus(
+        flat,
+        offsets,
+        vocabulary,
+        labels,
+        dict(space.names),
+        rows[kept] if len(rows) else rows,
+        len(texts.texts) - len(kept),
+    )
 
 
 def fingerprint(corpus: Corpus, fields: Sequence[str] = ()) -> str:
     """Return a short hash of a split's tokens and of some label fields, to notice that a file has changed since training."""
-    labels = b"".join(corpus.labels[field].tobytes() for field in fields if field in corpus.labels)
-    return hashlib.sha256(corpus.flat.tobytes() + corpus.offsets.tobytes() + labels).hexdigest()[:16]
+    found = hashlib.sha256()
+    for start in range(0, len(corpus.flat), MAPPED):
+        found.update(corpus.flat[start : start + MAPPED].tobytes())
+    found.update(corpus.offsets.tobytes())
+    for field in fields:
+        if field in corpus.labels:
+            found.update(corpus.labels[field].tobytes())
+    return found.hexdigest()[:16]

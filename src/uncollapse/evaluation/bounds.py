@@ -4,7 +4,7 @@ None of it depends on the objective that the model was trained with.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -166,7 +166,9 @@ class ImportanceWeighted:
         gap: mean of ELBO minus importance-weighted bound (in nll: how much tighter it is), with its error.
         gap_se: standard error of the gap.
         sentences: how many it was measured on.
-        samples: K.
+        samples: K; in the adaptive mode, the K whose error is matched.
+        draws: draws of a sentence, on average.
+        draws_se: standard error of nll that is due to the draws alone, by the variance of the weights.
         per_sentence: the bound of each sentence it was measured on.
         indices: which sentences these are.
     """
@@ -177,6 +179,8 @@ class ImportanceWeighted:
     gap_se: float
     sentences: int
     samples: int
+    draws: float
+    draws_se: float
     per_sentence: Tensor
     indices: np.ndarray
 
@@ -189,6 +193,8 @@ def importance_weighted(
     sentences: int | None = 500,
     seed: int = 0,
     tick: Tick = lambda done: None,
+    precision: Precision = "fp32",
+    draw: "Draw | None" = None,
 ) -> ImportanceWeighted:
     """Estimate the importance-weighted bound of a split.
 
@@ -204,18 +210,34 @@ def importance_weighted(
         sentences: how many, or None for all.
         seed: of the choice and of the noise.
         tick: is told of every finished sentence.
+        precision: of the decoder's arithmetic.
+        draw: how the weights are drawn: K for every sentence by default, or `adaptive.adaptive_log_weights`.
     """
     every = sentences is None or sentences >= len(corpus)
     indices = chosen(len(corpus), None if every else sentences, seed)
     samples = samples if model.latent else 1
-    log_w = log_weights(model, corpus, indices, samples, seed, tick).double()
-    bound = iw_bound(log_w)
-    gap = -log_w.mean(1) - bound
+    log_w = list((draw or log_weights)(model, corpus, indices, samples, seed, tick, precision))
+    bound = torch.cat([iw_bound(each[None]) for each in log_w])
+    gap = -torch.stack([each.double().mean() for each in log_w]) - bound
+    draws = sum(map(len, log_w)) / len(log_w)
+    draws_se = math.sqrt(sum(relative_variance(each) / len(each) for each in log_w)) / len(log_w)
     elbo = scores.nll_elbo.double()
     n = len(indices)
     nll = float(bound.mean()) if every else float(elbo.mean() - gap.mean())
     error = standard_error(bound) if every else math.hypot(standard_error(elbo), standard_error(gap))
-    return ImportanceWeighted(nll, error, float(gap.mean()), standard_error(gap), n, samples, bound, indices)
+    return ImportanceWeighted(
+        nll, error, float(gap.mean()), standard_error(gap), n, samples, draws, draws_se, bound, indices
+    )
+
+
+Draw = Callable[[VAE, Corpus, np.ndarray, int, int, Tick, Precision], Iterable[Tensor]]
+"""From a model, a corpus, sentences, K, a seed, a listener and a precision to the log weights of each sentence, `[K_i]`."""
+
+
+def relative_variance(log_w: Tensor) -> float:
+    """Return the variance of the weights w over their squared mean, from their logarithms `[K]`; 0 for one draw."""
+    weights = (log_w.double() - log_w.max()).exp()
+    return float(weights.var() / weights.mean() ** 2) if len(weights) > 1 else 0.0
 
 
 def chosen(total: int, count: int | None, seed: int) -> np.ndarray:

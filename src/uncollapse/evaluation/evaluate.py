@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
+from uncollapse.evaluation.adaptive import adaptive_log_weights
 from uncollapse.evaluation.bounds import (
     ImportanceWeighted,
+    Precision,
     Scores,
     Tick,
     chosen,
@@ -77,6 +79,8 @@ def evaluate(
     iw_sentences: int | None = 500,
     seed: int = 0,
     stage: Stage = silent,
+    adaptive: bool = False,
+    precision: Precision = "fp32",
 ) -> Evaluation:
     """Evaluate a model on a split, in fp32, with dropout off and z drawn from q.
 
@@ -87,6 +91,8 @@ def evaluate(
         iw_sentences: sentences to measure it on, or None for all.
         seed: of all noise and choices.
         stage: is told of the progress.
+        adaptive: spend the draws of the bound where it is uncertain, for the error that K draws for every sentence give.
+        precision: of the decoder in the bound, and there alone.
     """
     training = model.training
     model.eval()
@@ -97,7 +103,8 @@ def evaluate(
             return Evaluation(metrics, scores, None)
         count = len(corpus) if iw_sentences is None else min(iw_sentences, len(corpus))
         tick = stage("importance-weighted bound", count)
-        iw = importance_weighted(model, corpus, scores, iw_samples, iw_sentences, seed, tick)
+        draw = adaptive_log_weights if adaptive and model.latent else log_weights
+        iw = importance_weighted(model, corpus, scores, iw_samples, iw_sentences, seed, tick, precision, draw)
     finally:
         model.train(training)
     metrics |= {
@@ -106,9 +113,11 @@ def evaluate(
         "iw_gap": iw.gap,
         "iw_gap_se": iw.gap_se,
         "iw_samples": iw.samples,
+        "iw_draws": iw.draws,
+        "iw_draws_se": iw.draws_se,
         "iw_sentences": iw.sentences,
         "ppl_iw": perplexity(iw.nll, corpus),
-        "protocol": protocol(corpus, iw, seed),
+        "protocol": protocol(corpus, iw, seed, precision),
     }
     return Evaluation(metrics, scores, iw)
 
@@ -140,16 +149,22 @@ def perplexity(nll: float, corpus: Corpus) -> float:
     return math.exp(exponent) if exponent < 700 else math.inf
 
 
-def protocol(corpus: Corpus, iw: ImportanceWeighted, seed: int) -> dict[str, Any]:
+def protocol(corpus: Corpus, iw: ImportanceWeighted, seed: int, precision: Precision) -> dict[str, Any]:
     """Say how the numbers were made."""
     everything = iw.sentences == len(corpus)
+    draws = f"K = {iw.samples}"
+    if iw.draws != iw.samples:
+        draws = f"the error of K = {iw.samples} with {iw.draws:.0f} draws a sentence"
     return {
         "unit": "nats per sentence, mean over sentences; KL summed over dimensions",
         "tokens": "EOS counted, BOS not",
         "z": "one draw from q(z given x), dropout off, fp32",
-        "nll_iw": f"K = {iw.samples} on all {iw.sentences} sentences"
-        if everything
-        else f"nll_elbo less the mean gap on {iw.sentences} seeded sentences, K = {iw.samples}",
+        "nll_iw": (
+            f"{draws} on all {iw.sentences} sentences"
+            if everything
+            else f"nll_elbo less the mean gap on {iw.sentences} seeded sentences, {draws}"
+        )
+        + (", decoder in bf16" if precision == "bf16" else ""),
         "mi": f"pooled over {min(len(corpus), MI_SENTENCES)} sentences, one z in both terms",
         "au": f"variance of mu >= {ACTIVE}",
         "left_out": corpus.left_out,

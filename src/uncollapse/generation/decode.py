@@ -11,7 +11,7 @@ from uncollapse.latent import UNLABELLED, Labels
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
 
-ROWS_AT_A_TIME = 256
+ROWS_AT_A_TIME = 512
 
 
 @torch.inference_mode()

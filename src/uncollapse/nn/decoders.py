@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from uncollapse.nn.dropout import Dropout
 from uncollapse.nn.interfaces import Decoder, State, Text
-from uncollapse.nn.output import token_nll
+from uncollapse.nn.output import logits, token_nll
 from uncollapse.nn.recurrent import CELLS, Cell, side_by_side
 
 BOS, UNK = 1, 3
@@ -76,7 +76,7 @@ class TextDecoder(Decoder):
         """Read one token a row; return the logits of the next, `[N, V]`, and the new state."""
         *memory, z = state
         states, after = self._states(self.embedding(token)[:, None], z[:, None], tuple(memory))
-        return self.output(states[:, 0]), (*after, z)
+        return logits(states[:, 0], self.output.weight, self.output.bias), (*after, z)
 
     def _states(self, embedded: Tensor, z: Tensor, memory: State) -> tuple[Tensor, State]:
         states, after = self.run(embedded, z, memory)

@@ -5,9 +5,9 @@ For one hidden state h with target y, logits a = W h + b, e = exp(a - m) and S =
     nll = m + log S - a_y,    d nll / d h = W^T e / S - W_y,    d nll / d W = e h^T / S - onehot(y) h^T.
 
 The rows are taken in chunks; of the logits, only exponentials are ever written, `[V, rows]`, for W multiplies fastest from the
-left, and nothing of that size is divided: 1 / S is a factor of the `[rows, H]` side of each product. Where a gradient will be wanted, it is formed at once from the chunk's exponentials, for a unit
-gradient of every nll; the backward pass only scales it. If the rows' gradients differ (a weighted objective), the weight's
-share is formed anew, chunk by chunk.
+left, and nothing of that size is divided: 1 / S is a factor of the `[rows, H]` side of each product. Where a gradient will be
+wanted, it is formed at once from the chunk's exponentials, for a unit gradient of every nll; the backward pass only scales it.
+If the rows' gradients differ (a weighted objective), the weight's share is formed anew, chunk by chunk.
 
 Under bf16 autocast the products are in bf16, but the target's own logit is formed in full precision and takes its place in S.
 """
@@ -27,11 +27,14 @@ from uncollapse.nn.products import add_product
 CHUNK_ELEMENTS = 2**22
 """Logits held at a time: 16 MiB in fp32. What a core works on then stays in its caches."""
 
-GRADIENT_CHUNK_ELEMENTS = 2**25
+GRADIENT_CHUNK_ELEMENTS = 2**24
 """The same where the weight's gradient is formed: each chunk writes that gradient once, which costs more than the caches give."""
 
 WORDS = 2048
 """Exponentials that are summed in their own type, which adds in fp32 and rounds at the end; these sums are added in fp32."""
+
+FEW = 128
+"""Rows up to which `logits` multiplies by W from the left."""
 
 SAFE = 60.0
 """Logits up to this size need no shift: neither exp(60) nor exp(-60), nor their sum over a vocabulary, leaves fp32."""
@@ -54,8 +57,16 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
             functional.linear(hidden, weight, bias).to(weight.dtype), targets, reduction="none"
         )
     if not torch.is_grad_enabled():
-        hidden, weight, bias = (None if part is None else part.detach() for part in (hidden, weight, bias))
+        hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
     return _TokenNLL.apply(hidden, weight, bias, targets)
+
+
+def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return W h + b for rows `[N, H]`, `[N, V]`; for a few rows on a CPU by W from the left, which is faster."""
+    if len(hidden) > FEW or hidden.device.type != "cpu" or kernels.plain("output"):
+        return functional.linear(hidden, weight, bias)
+    columns = weight @ hidden.T
+    return (columns if bias is None else columns + bias[:, None]).T.contiguous()
 
 
 @dataclass(frozen=True)
@@ -83,9 +94,8 @@ class _WeightGradients:
         if self.wanted[0]:
             scaled = chunk.hidden * over_total[:, None].to(chunk.hidden.dtype)
             if self.weight is None:
-                self.weight = (chunk.exponentials @ scaled).to(dtype)
-            else:
-                add_product(self.weight, chunk.exponentials, scaled)
+                self.weight = torch.zeros_like(self.like[0])
+            add_product(self.weight, chunk.exponentials, scaled)
             self.weight.index_add_(0, targets, (chunk.hidden * slope[:, None]).to(dtype), alpha=-1)
         if self.wanted[1]:
             share = (chunk.exponentials @ over_total.to(chunk.hidden.dtype)).to(dtype)
@@ -157,19 +167,19 @@ def _chunks(
         rows = slice(start, min(start + size, len(hidden)))
         chunk = hidden[rows]
         low = chunk.to(low_weight.dtype)
-        logits = buffer[: len(weight) * len(chunk)].view(len(weight), len(chunk))
-        torch.mm(low_weight, low.T.contiguous(), out=logits)
+        products = buffer[: len(weight) * len(chunk)].view(len(weight), len(chunk))
+        torch.mm(low_weight, low.T.contiguous(), out=products)
         target = targets[rows]
         own = (chunk.to(weight.dtype) * weight[target]).sum(1)
         if bias is not None:
-            logits.add_(bias[:, None])
+            products.add_(bias[:, None])
             own += bias[target]
         if not safe:
-            shift = logits.amax(0)
-            logits.sub_(shift)
+            shift = products.amax(0)
+            products.sub_(shift)
             own -= shift
-        exponentials = logits.exp_()
-        exponentials[target, torch.arange(len(chunk), device=chunk.device)] = own.exp().to(logits.dtype)
+        exponentials = products.exp_()
+        exponentials[target, torch.arange(len(chunk), device=chunk.device)] = own.exp().to(products.dtype)
         total = torch.stack([part.sum(0).to(weight.dtype) for part in exponentials.split(WORDS)]).sum(0)
         yield _Chunk(rows, low, exponentials, total, total.log() - own)
 

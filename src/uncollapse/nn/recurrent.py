@@ -144,7 +144,7 @@ def _unrolled(
 
 
 class _Unrolled(torch.autograd.Function):
-    """The same, one reading a sentence, with what the gradient needs kept: gates, c, tanh(c) and h of every step.
+    """The same, one reading a sentence, with what the gradient needs kept: the gates in the narrow type, c and h of every step.
 
     Going back, with d for the gradient of the loss,
 
@@ -159,33 +159,35 @@ class _Unrolled(torch.autograd.Function):
         ctx: Any, inputs: Tensor, constant: Tensor, h: Tensor, c: Tensor, of_x: Tensor, of_h: Tensor
     ) -> tuple[Tensor, Tensor]:
         rows, length, _ = inputs.shape
-        width, steps = len(of_x), inputs.transpose(0, 1)  # [T, B, E]
-        tokens = (of_x @ steps.flatten(0, 1).T).view(width, length, rows)
-        gates = torch.add(tokens.transpose(0, 1), constant)  # [T, 4H, B]
-        del tokens
-        cells, squashed = c.new_empty(length + 1, *c.shape), c.new_empty(length, *c.shape)
-        states = inputs.new_empty(length + 1, *h.shape)
+        steps = inputs.transpose(0, 1)  # [T, B, E]
+        # [4H, T, B]: the shares of the tokens, each replaced by the gates of its step
+        gates = (of_x @ steps.flatten(0, 1).T).view(len(of_x), length, rows)
+        cells, states = c.new_empty(length + 1, *c.shape), inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
+        now, squashed = torch.empty_like(constant), torch.empty_like(cells[0])
         for t in range(length):
-            add_product(gates[t], of_h, states[t])
-            i, f, g, o = _activate(gates[t])
+            torch.add(constant, gates[:, t], out=now)
+            add_product(now, of_h, states[t])
+            i, f, g, o = _activate(now)
             torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
-            torch.mul(o, _tanh(cells[t + 1], squashed[t]), out=states[t + 1])
-        ctx.save_for_backward(steps, of_x, of_h, gates, cells, squashed, states)
+            torch.mul(o, _tanh(cells[t + 1], squashed), out=states[t + 1])
+            gates[:, t] = now
+        ctx.save_for_backward(steps, of_x, of_h, gates, cells, states)
         return states[1:].permute(2, 0, 1).contiguous(), cells[-1].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, above: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
-        steps, of_x, of_h, gates, cells, squashed, states = ctx.saved_tensors
-        length, width, _ = gates.shape
-        above, back = above.permute(1, 2, 0).contiguous(), of_h.T.contiguous()
-        slopes, d_a = torch.empty_like(gates[0]), torch.empty_like(gates, dtype=of_h.dtype)
-        d_c, one, from_next = d_c.clone(), gates.new_ones(()), None
+        steps, of_x, of_h, gates, cells, states = ctx.saved_tensors
+        width, length, _ = gates.shape
+        above, back, d_c = above.permute(1, 2, 0).contiguous(), of_h.T.contiguous(), d_c.clone()
+        d_a, slopes = torch.empty_like(gates), d_c.new_empty(width, d_c.shape[1])
+        squashed, one, d_h = torch.empty_like(d_c), d_c.new_ones(()), torch.zeros_like(d_c)
         for t in range(length - 1, -1, -1):
-            (i, f, g, o), tanh = gates[t].chunk(4), squashed[t]
-            d_h = above[t].to(gates.dtype) if from_next is None else above[t] + from_next
-            torch.addcmul(gates[t], gates[t], gates[t], value=-1, out=slopes)  # sigma' = sigma (1 - sigma)
+            now, tanh = gates[:, t].to(d_c.dtype), _tanh(cells[t + 1], squashed)
+            i, f, g, o = now.chunk(4)
+            d_h += above[t]
+            torch.addcmul(now, now, now, value=-1, out=slopes)  # sigma' = sigma (1 - sigma)
             d_i, d_f, d_g, d_o = slopes.chunk(4)
             torch.addcmul(one, g, g, value=-1, out=d_g)
             d_o.mul_(d_h * tanh)
@@ -195,15 +197,14 @@ class _Unrolled(torch.autograd.Function):
             d_f.mul_(d_c * cells[t])
             d_g.mul_(d_c * i)
             d_c.mul_(f)
-            d_a[t] = slopes
-            from_next = back @ d_a[t]
-        assert from_next is not None
-        needs = ctx.needs_input_grad
-        flat = d_a.transpose(0, 1).reshape(width, -1) if any(needs[part] for part in (0, 4, 5)) else d_a
+            low = slopes.to(of_h.dtype)
+            d_a[:, t] = low
+            d_h = (back @ low).to(d_c.dtype)
+        needs, flat = ctx.needs_input_grad, d_a.flatten(1)
         return (
             (flat.T @ of_x).view_as(steps).transpose(0, 1) if needs[0] else None,
-            d_a.sum(0, dtype=gates.dtype) if needs[1] else None,
-            from_next.to(gates.dtype),
+            d_a.sum(1, dtype=d_c.dtype) if needs[1] else None,
+            d_h,
             d_c,
             flat @ steps.flatten(0, 1) if needs[4] else None,
             flat @ states[:-1].transpose(1, 2).flatten(0, 1) if needs[5] else None,

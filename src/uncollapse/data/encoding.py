@@ -1,0 +1,82 @@
+"""From texts to token ids, a few thousand sentences at a time: in memory, or in a file that is mapped into it."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+from uncollapse.data.lines import Lines
+from uncollapse.data.vocabulary import Vocabulary
+
+TOGETHER = 2**14
+"""Sentences that are encoded at a time."""
+
+
+def encode(
+    texts: Iterable[str], vocabulary: Vocabulary, max_length: int, cache: Path | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the token ids of all texts one after another, where each begins, and which texts these are.
+
+    Args:
+        texts: the sentences.
+        vocabulary: what numbers their tokens.
+        max_length: longer texts (in tokens) are left out.
+        cache: a folder for the ids of texts that are not held in memory (`Lines`); they are found there the next time.
+
+    Returns:
+        ids `[tokens]`, int32, perhaps mapped from a file; offsets `[sentences + 1]`; positions among the texts, `[sentences]`.
+    """
+    if cache is not None and isinstance(texts, Lines):
+        return _cached(texts, vocabulary, max_length, cache)
+    pieces = list(_pieces(texts, vocabulary, max_length))
+    flat = np.concatenate([ids for ids, _, _ in pieces]) if pieces else np.zeros(0, np.int32)
+    return flat, *_places(pieces)
+
+
+def _pieces(
+    texts: Iterable[str], vocabulary: Vocabulary, max_length: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield ids, lengths and positions of some sentences after others."""
+    stream, first = iter(texts), 0
+    while together := list(islice(stream, TOGETHER)):
+        ids = vocabulary.encode_all(together)
+        short = np.fromiter((len(each) <= max_length for each in ids), bool, len(ids))
+        kept = ids if short.all() else [each for each, fits in zip(ids, short, strict=True) if fits]
+        lengths = np.fromiter(map(len, kept), np.int32, len(kept))
+        flat = np.fromiter(chain.from_iterable(kept), np.int32, int(lengths.sum()))
+        yield flat, lengths, first + np.flatnonzero(short)
+        first += len(together)
+
+
+def _places(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    lengths = np.concatenate([lengths for _, lengths, _ in pieces]) if pieces else np.zeros(0, np.int32)
+    positions = np.concatenate([positions for _, _, positions in pieces]) if pieces else np.zeros(0, np.int64)
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]), positions
+
+
+def _cached(
+    texts: Lines, vocabulary: Vocabulary, max_length: int, cache: Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Encode into a file, once, and map it."""
+    about = f"{texts.fingerprint()} {vocabulary.level} {vocabulary.lowercase} {max_length}"
+    key = hashlib.sha256("\n".join((about, vocabulary.subwords, *vocabulary.tokens)).encode()).hexdigest()[:16]
+    ids, places = cache / f"{key}.ids", cache / f"{key}.npz"
+    if not places.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished, held = cache / f"{key}.{os.getpid()}", []
+        with unfinished.open("wb") as file:
+            for flat, lengths, positions in _pieces(texts, vocabulary, max_length):
+                flat.tofile(file)
+                held.append((flat[:0], lengths, positions))
+        unfinished.replace(ids)
+        offsets, kept = _places(held)
+        with unfinished.open("wb") as file:
+            np.savez(file, offsets=offsets, kept=kept)
+        unfinished.replace(places)  # last: where it stands, both are complete
+    with np.load(places) as found:
+        offsets, kept = found["offsets"], found["kept"]
+    flat = np.memmap(ids, np.int32, "r") if ids.stat().st_size else np.zeros(0, np.int32)
+    return flat, offsets, kept
