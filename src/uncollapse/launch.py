@@ -116,8 +116,8 @@ def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, 
         raise UserError(
             f"{folder.path}: a run is already there; add --resume to go on, --overwrite to begin anew, or --out DIR"
         )
-    before = (folder.vocabulary(), folder.label_space()) if resume else (None, None)
-    splits = build_splits(origin.config.data, *before, cache=folder.cache)
+    vocabulary, labels = (folder.vocabulary(), folder.label_space()) if resume else (None, None)
+    splits = build_splits(origin.config.data, vocabulary, labels, folder.cache)
     if resume and (changed := changed_splits(folder, splits)):
         raise UserError(
             f"{folder.path}: the data have changed since the run began ({', '.join(changed)}); restore them"

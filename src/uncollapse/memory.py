@@ -13,21 +13,25 @@ from uncollapse.nn import kernels
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt: free bytes at the end of the heap, and sizes of a block, from which memory is given back."""
 DEFAULTS = {TRIM_THRESHOLD: 128 * 1024, MMAP_THRESHOLD: 128 * 1024}
+_depth = 0  # within a block that keeps memory, another changes nothing
 KEEP = {TRIM_THRESHOLD: 2**31 - 1, MMAP_THRESHOLD: 2**31 - 1}
 
 
 @contextmanager
 def kept() -> Iterator[None]:
     """Keep freed memory for the process while this lasts; afterwards give back what is free. Without glibc, do nothing."""
+    global _depth
     libc = ctypes.CDLL(None)
-    if kernels.plain("memory") or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
+    if kernels.plain("memory") or _depth or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
         yield
         return
     for parameter, value in KEEP.items():
         libc.mallopt(parameter, value)
+    _depth += 1
     try:
         yield
     finally:
+        _depth -= 1
         for parameter, value in DEFAULTS.items():
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)

@@ -53,8 +53,7 @@ def beam_search(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int) -
         log_p = decoding.forbid(logits.float().log_softmax(-1), written.flatten(0, 1))
         if position == longest:
             log_p = _only_eos(log_p)
-        total = in_hand[:, :, None] + log_p.view(*in_hand.shape, -1)
-        best, parent, token = _continuations(total, 2 * width)
+        best, parent, token = _continuations(in_hand, log_p, 2 * width)
         ends = token == EOS
         _finish(finished, codes, written, best, parent, ends, decoding)
         # stable: the others stay in the order of their probability
@@ -77,11 +76,20 @@ def _only_eos(log_p: Tensor) -> Tensor:
     return ended
 
 
-def _continuations(total: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the best of `[N, W, V]`: their log probability, the sentence in hand they continue and their token, `[N, count]`."""
-    vocabulary = total.shape[2]
+def _continuations(in_hand: Tensor, log_p: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the best continuations of each code: log probability, the sentence in hand they continue, their token, `[N, count]`.
+
+    The best of a code are among the best of each of its sentences.
+
+    Args:
+        in_hand: log p of what is written, `[N, W]`.
+        log_p: of the next token, `[N W, V]`.
+        count: how many.
+    """
+    each, token = log_p.topk(min(count, log_p.shape[1]), dim=1)
+    total = in_hand[:, :, None] + each.view(*in_hand.shape, -1)
     best, place = total.flatten(1).topk(min(count, total[0].numel()), dim=1)
-    return best, place // vocabulary, place % vocabulary
+    return best, place // total.shape[2], token.view(len(in_hand), -1).gather(1, place)
 
 
 def _finish(

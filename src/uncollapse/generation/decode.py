@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse import memory
 from uncollapse.data.vocabulary import BOS, EOS, PAD
 from uncollapse.generation.beam import beam_search
 from uncollapse.generation.choose import GREEDY, Decoding
@@ -11,7 +12,7 @@ from uncollapse.latent import UNLABELLED, Labels
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
 
-ROWS_AT_A_TIME = 512
+ROWS_AT_A_TIME = 1024
 
 
 @torch.inference_mode()
@@ -28,7 +29,11 @@ def decode(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int, seed: 
     Returns:
         for each code its n best sentences (one but for beams), the best first: ids without BOS and EOS.
     """
-    longest = decoding.longest(longest)
+    with memory.kept():
+        return _decode(decoder, z, decoding, decoding.longest(longest), seed)
+
+
+def _decode(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int, seed: int) -> list[list[list[int]]]:
     sentences: list[list[list[int]]] = []
     if decoding.strategy == "beam":
         rows = max(1, ROWS_AT_A_TIME // decoding.beam_width)

@@ -33,8 +33,8 @@ GRADIENT_CHUNK_ELEMENTS = 2**24
 WORDS = 2048
 """Exponentials that are summed in their own type, which adds in fp32 and rounds at the end; these sums are added in fp32."""
 
-FEW = 128
-"""Rows up to which `logits` multiplies by W from the left."""
+ROWS = 16
+"""Rows that a product is rounded up to in `logits`: 256 rows take two thirds of the time of 255."""
 
 SAFE = 60.0
 """Logits up to this size need no shift: neither exp(60) nor exp(-60), nor their sum over a vocabulary, leaves fp32."""
@@ -62,11 +62,14 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
 
 
 def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return W h + b for rows `[N, H]`, `[N, V]`; for a few rows on a CPU by W from the left, which is faster."""
-    if len(hidden) > FEW or hidden.device.type != "cpu" or kernels.plain("output"):
+    """Return W h + b for rows `[N, H]`, `[N, V]`: on a CPU by W from the left, for a number of rows that fits its registers."""
+    if hidden.device.type != "cpu" or kernels.plain("output"):
         return functional.linear(hidden, weight, bias)
-    columns = weight @ hidden.T
-    return (columns if bias is None else columns + bias[:, None]).T.contiguous()
+    rows = functional.pad(hidden, (0, 0, 0, -len(hidden) % ROWS))
+    columns = weight @ rows.T
+    if bias is not None:
+        columns += bias[:, None]
+    return columns.T[: len(hidden)]
 
 
 @dataclass(frozen=True)
