@@ -38,7 +38,7 @@ BATCHES = {"toy": 40, "ptb": 8, "ptb256": 8, "yahoo": 2, "tense": 8}
 
 def config_of(size, text, folder, precision=""):
     """Return the settings of a size, on a text (or on what the recipe embeds), of which all is the training part."""
-    data = {}
+    data = {"name": "verbs"} if size == "tense" else {}
     if text:
         few = Path(folder) / "few.txt"
         few.parent.mkdir(parents=True, exist_ok=True)

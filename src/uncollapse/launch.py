@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from uncollapse import memory
+from uncollapse import kernels, memory
 from uncollapse.build import (
     build_device,
     build_lr_factor,
@@ -71,7 +71,8 @@ def launch(
     config = with_absolute_paths(compose(recipe, remedies, settings))
     origin = Origin(load_named("recipes", recipe).name, tuple(load_named("remedies", r).name for r in remedies), config)
     folder = RunFolder(Path(out) if out else default_folder(origin))
-    with folder.lock(), cpu_threads(config.train.threads), memory.kept():
+    without = config.train.without
+    with folder.lock(), cpu_threads(config.train.threads), kernels.off(*without), memory.kept():
         _train_in(folder, origin, resume, overwrite, listener or Quiet())
     return folder, config
 

@@ -8,13 +8,13 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from uncollapse.nn import kernels
+from uncollapse import kernels
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt: free bytes at the end of the heap, and sizes of a block, from which memory is given back."""
 DEFAULTS = {TRIM_THRESHOLD: 128 * 1024, MMAP_THRESHOLD: 128 * 1024}
 _depth = 0  # within a block that keeps memory, another changes nothing
-KEEP = {TRIM_THRESHOLD: 2**31 - 1, MMAP_THRESHOLD: 2**31 - 1}
+KEEP = {TRIM_THRESHOLD: 2**31 - 1, MMAP_THRESHOLD: 30 * 2**20}
 
 
 @contextmanager

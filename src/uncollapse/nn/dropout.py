@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from uncollapse.nn import kernels
+from uncollapse import kernels
 
 LEVELS = 2**16
 """Of a probability: it is rounded to a multiple of 1 / LEVELS, and the scale to fit, so that the mean is exact."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from uncollapse.nn import kernels
+from uncollapse import kernels
 from uncollapse.nn.products import add_product
 
 Cell = Literal["lstm", "gru", "rnn"]

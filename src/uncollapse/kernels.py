@@ -17,19 +17,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-NAMES = ("output", "lstm", "dropout", "memory")
+OPTIMISATIONS = ("output", "lstm", "dropout", "memory")
+
 _plain: ContextVar[frozenset[str]] = ContextVar("plain", default=frozenset())
 
 
 def plain(name: str) -> bool:
     """Return whether an optimisation is switched off."""
-    assert name in NAMES
+    assert name in OPTIMISATIONS
     return name in _plain.get()
 
 
 @contextmanager
 def off(*names: str) -> Iterator[None]:
-    """Switch optimisations off for a while, by name; all of them with `NAMES`."""
+    """Switch optimisations off for a while, by name."""
     token = _plain.set(_plain.get() | set(names))
     try:
         yield

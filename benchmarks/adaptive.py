@@ -1,0 +1,82 @@
+"""How much time do adaptive draws save on a trained run, at the same error?
+
+    python benchmarks/adaptive.py RUN --reference REFERENCE [--sentences 12] [--rounds 5]
+
+Alternates, on the same sentences of the test split: vae-lagging-encoder with the weights of the run and 500 samples, sentence by
+sentence; ours with 500 draws; ours with the adaptive draws of the same error. Prints tokens per second, ratios, the error of
+the draws of each (delta method) and the mean bounds. The run is one of LSTMs without labels.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import tempfile
+from pathlib import Path
+
+import torch
+from against_lagging import Reference
+from measure import alternate, machine
+
+import uncollapse as uc
+from uncollapse.evaluation.adaptive import adaptive_log_weights
+from uncollapse.evaluation.bounds import chosen, iw_bound, log_weights, relative_variance
+
+SAMPLES = 500
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("--reference", required=True, help="a checkout of vae-lagging-encoder")
+    parser.add_argument("--sentences", type=int, default=12, help="of a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+    asked = parser.parse_args()
+    run = uc.load(asked.run)
+    corpus = run.splits()[0].test
+    indices = chosen(len(corpus), asked.sentences * (asked.rounds + 1), 0)
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "empty.txt"
+        empty.write_text("\n")
+        reference = Reference(str(Path(asked.reference).resolve()), empty, run.config, run.vocabulary)
+    reference.take(run.model)
+    reference.model.eval(), run.model.eval()
+    found = {"fixed": [], "adaptive": []}
+
+    def of_round(number):
+        return indices[number * asked.sentences : (number + 1) * asked.sentences]
+
+    @torch.no_grad()
+    def theirs(number):
+        for i in of_round(number):
+            reference.model.nll_iw(corpus.batch([int(i)]).tokens, SAMPLES, 100)
+        return int(corpus.lengths[of_round(number)].sum())
+
+    def ours(name, draw):
+        def work(number):
+            weights = list(draw(run.model, corpus, of_round(number), SAMPLES, 0, precision=asked.precision))
+            found[name] += weights
+            return int(corpus.lengths[of_round(number)].sum())
+
+        return work
+
+    works = {
+        "reference": theirs,
+        "fixed": ours("fixed", log_weights),
+        "adaptive": ours("adaptive", adaptive_log_weights),
+    }
+    rates = {name: statistics.median(values) for name, values in alternate(works, asked.rounds).items()}
+    result = {"machine": machine(), "precision": asked.precision, "tokens_per_second": rates}
+    for name, weights in found.items():
+        result[name] = {
+            "ratio": rates[name] / rates["reference"],
+            "draws": sum(map(len, weights)) / len(weights),
+            "draws_se": math.sqrt(sum(relative_variance(w) / len(w) for w in weights)) / len(weights),
+            "bound": float(torch.cat([iw_bound(w[None]) for w in weights]).mean()),
+        }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

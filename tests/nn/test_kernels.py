@@ -1,0 +1,157 @@
+"""Every optimisation gives what its plain formula gives."""
+
+import numpy as np
+import pytest
+import torch
+
+import uncollapse as uc
+from tests.conftest import tiny_vae
+from uncollapse import kernels, memory
+from uncollapse.data.grammar import english
+from uncollapse.errors import UserError
+from uncollapse.evaluation.bounds import log_weights
+from uncollapse.kernels import OPTIMISATIONS
+from uncollapse.nn import recurrent
+from uncollapse.nn.dropout import Dropout
+from uncollapse.nn.output import logits
+from uncollapse.nn.recurrent import LSTM
+
+
+def reading(sentences, samples, length, grad=True):
+    """Return an LSTM and what it reads: inputs, what stands beside them, and a memory."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator).requires_grad_(grad)
+
+    cell = LSTM(5 + 3, 7, batch_first=True)
+    with torch.no_grad():
+        for weight in cell.parameters():
+            weight.copy_(0.5 * torch.randn(weight.shape, generator=generator))
+    rows = sentences * samples
+    return cell, draw(sentences, length, 5), draw(sentences, samples, 3), (draw(rows, 7), draw(rows, 7))
+
+
+@pytest.mark.parametrize(("sentences", "samples", "length"), [(1, 1, 1), (4, 1, 1), (3, 4, 6), (1, 9, 5)])
+def test_the_lstm_without_gradients_is_torchs(sentences, samples, length):
+    cell, inputs, beside, before = reading(sentences, samples, length, grad=False)
+    with torch.no_grad():
+        states, after = cell.unroll(inputs, beside, before)
+        with kernels.off("lstm"):
+            expected, last = cell.unroll(inputs, beside, before)
+    for one, other in zip((states, *after), (expected, *last), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def gradients(cell, inputs, beside, before):
+    """Return states, last memory and gradients of a sum that weighs every state and the last c differently."""
+    states, (h, c) = cell.unroll(inputs, beside, before)
+    weight = torch.linspace(-1, 1, states.numel()).view_as(states)
+    total = (states * weight).sum() + (c**2).sum() + h.sum()
+    leaves = [t for t in (inputs, beside, *before, *cell.parameters()) if t.requires_grad]
+    return states, c, torch.autograd.grad(total, leaves)
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("length", [1, 6])
+def test_the_backward_pass_of_the_lstm_is_torchs(length, held, monkeypatch):
+    """In fp32, where the two agree to rounding; the weights learn, or are held as in an inner step."""
+    arguments = reading(4, 1, length)
+    arguments[0].requires_grad_(not held)
+    monkeypatch.setattr(LSTM, "_pays", lambda *_: True)
+    states, c, found = gradients(*arguments)
+    with kernels.off("lstm"):
+        expected = gradients(*arguments)
+    torch.testing.assert_close(states, expected[0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(c, expected[1], atol=1e-6, rtol=1e-5)
+    for one, other in zip(found, expected[2], strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
+
+
+def test_the_lstm_in_bf16_is_as_close_to_fp32_as_torchs(monkeypatch):
+    monkeypatch.setattr(recurrent, "WIDE", 1)
+    arguments = reading(6, 1, 12)
+    exact = gradients(*arguments)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = gradients(*arguments)
+        with kernels.off("lstm"):
+            theirs = gradients(*arguments)
+
+    def error(found):
+        return [float((a - b).norm() / b.norm()) for a, b in zip(found[2], exact[2], strict=True)]
+
+    assert ours[0].dtype == torch.bfloat16
+    assert np.mean(error(ours)) < 1.3 * np.mean(error(theirs)) and max(error(ours)) < 0.03
+
+
+def test_a_second_backward_pass_gives_the_same_again(monkeypatch):
+    monkeypatch.setattr(LSTM, "_pays", lambda *_: True)
+    cell, inputs, beside, before = reading(2, 1, 4)
+    states, _ = cell.unroll(inputs, beside, before)
+    one, other = (torch.autograd.grad(states.sum(), inputs, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16, 33])
+@pytest.mark.parametrize("biased", [False, True])
+def test_logits_from_the_left_are_those_of_a_linear_layer(rows, biased):
+    layer = torch.nn.Linear(6, 19, bias=biased)
+    hidden = torch.randn(rows, 6)
+    torch.testing.assert_close(logits(hidden, layer.weight, layer.bias), layer(hidden))
+
+
+def test_log_weights_are_the_same_without_any_optimisation(vae, corpus):
+    fast = log_weights(vae, corpus, np.arange(len(corpus)), 7)
+    with kernels.off(*OPTIMISATIONS):
+        plain = log_weights(vae, corpus, np.arange(len(corpus)), 7)
+    torch.testing.assert_close(fast, plain, atol=1e-4, rtol=1e-5)
+
+
+def test_the_bound_in_bf16_is_that_in_fp32():
+    vae = tiny_vae(30)
+    texts, _ = english().sample(20, np.random.default_rng(0))
+    from uncollapse.data.corpus import Corpus
+    from uncollapse.data.vocabulary import build_vocabulary
+
+    corpus = Corpus.from_texts(texts, build_vocabulary(texts, max_size=26))
+    exact, low = (log_weights(vae, corpus, np.arange(20), 20, precision=p) for p in ("fp32", "bf16"))
+    assert not torch.equal(exact, low) and (exact - low).mean().abs() < 0.05
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.9999999])
+def test_dropout_drops_the_share_and_keeps_the_mean(probability):
+    torch.manual_seed(0)
+    layer, ones = Dropout(probability), torch.ones(1001, 333)
+    found = layer(ones)
+    kept = found[found > 0]
+    assert found.shape == ones.shape and kept.unique().numel() == 1
+    share = min(round(probability * 2**16), 2**16 - 1) / 2**16
+    assert (found == 0).double().mean().item() == pytest.approx(share, abs=0.003)
+    assert kept[0].item() == pytest.approx(1 / (1 - share))
+    neighbours = ((found[:, 1:] > 0) & (found[:, :-1] > 0)).double().mean().item()
+    assert neighbours == pytest.approx((1 - share) ** 2, abs=0.004)
+    assert torch.equal(layer.eval()(ones), ones) and torch.equal(Dropout(0.0)(ones), ones)
+
+
+def test_dropout_scales_gradients_as_values():
+    values = torch.randn(50, 4, requires_grad=True)
+    found = Dropout(0.3)(values)
+    (slope,) = torch.autograd.grad(found.sum(), values)
+    torch.testing.assert_close(found, values * slope)
+
+
+def test_memory_is_kept_and_given_back():
+    with memory.kept(), memory.kept():
+        assert torch.ones(2**20).sum() == 2**20
+    with kernels.off("memory"), memory.kept():
+        assert torch.ones(3).sum() == 3
+
+
+def test_optimisations_are_switched_off_by_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("uncollapse.nn.output._TokenNLL.apply", lambda *a: seen.append(a))
+    small = {"data": {"sentences": 60}, "model": {"emb": 8, "hidden": 8, "latent": 2}}
+    uc.train("grammar", out=tmp_path / "run", train={"epochs": 1, "plain": "output, lstm"}, **small)
+    assert not seen
+    with pytest.raises(UserError, match="unknown optimisation 'lsmt'.*lstm"):
+        uc.train("grammar", out=tmp_path / "other", train={"epochs": 1, "plain": "lsmt"}, **small)
