@@ -5,6 +5,7 @@ cleared by the system. At the Yahoo size that is a sixth of a step (docs/perform
 """
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,18 +14,19 @@ from uncollapse import kernels
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt: free bytes at the end of the heap, and sizes of a block, from which memory is given back."""
 DEFAULTS = {TRIM_THRESHOLD: 128 * 1024, MMAP_THRESHOLD: 128 * 1024}
-_depth = 0  # within a block that keeps memory, another changes nothing
 KEEP = {TRIM_THRESHOLD: 2**31 - 1, MMAP_THRESHOLD: 30 * 2**20}
+_depth = 0  # within a block that keeps memory, another changes nothing
 
 
 @contextmanager
 def kept() -> Iterator[None]:
     """Keep freed memory for the process while this lasts; afterwards give back what is free. Without glibc, do nothing."""
     global _depth
-    libc = ctypes.CDLL(None)
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if kernels.plain("memory") or _depth or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
         yield
         return
+    assert libc is not None
     for parameter, value in KEEP.items():
         libc.mallopt(parameter, value)
     _depth += 1

@@ -84,6 +84,21 @@ def test_the_lstm_in_bf16_is_as_close_to_fp32_as_torchs(monkeypatch):
     assert np.mean(error(ours)) < 1.3 * np.mean(error(theirs)) and max(error(ours)) < 0.03
 
 
+def test_the_cell_adds_up_in_fp32_whatever_the_type_of_what_it_begins_with(monkeypatch):
+    monkeypatch.setattr(recurrent, "WIDE", 1)
+    cell, inputs, beside, before = reading(4, 1, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, (_, c) = cell.unroll(inputs, beside, tuple(part.bfloat16() for part in before))
+    assert c.dtype == torch.float32
+
+
+def test_memory_is_left_alone_where_there_is_no_glibc(monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("ctypes.CDLL", None)
+    with memory.kept():
+        pass
+
+
 def test_a_second_backward_pass_gives_the_same_again(monkeypatch):
     monkeypatch.setattr(LSTM, "_pays", lambda *_: True)
     cell, inputs, beside, before = reading(2, 1, 4)

@@ -88,7 +88,7 @@ class LSTM(Recurrent, nn.LSTM):
             of_x, of_z = self.weight_ih_l0.split([inputs.shape[2], beside.shape[2]], dim=1)
             constant = of_z @ beside.flatten(0, 1).to(of_z.dtype).T + (self.bias_ih_l0 + self.bias_hh_l0)[:, None]
             zero = constant.new_zeros(constant.shape[1], self.hidden_size)
-            h, c = memory or (zero, zero)
+            h, c = (part.to(zero.dtype) for part in memory or (zero, zero))  # c adds up in full precision
             weights = of_x.to(narrow), self.weight_hh_l0.to(narrow)
             if learns:
                 states, c = _Unrolled.apply(inputs.to(narrow), constant, h.T, c.T, *weights)
