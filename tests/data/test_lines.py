@@ -101,3 +101,10 @@ def embedded_vocabulary():
     from uncollapse.data.vocabulary import build_vocabulary
 
     return build_vocabulary(TEXTS)
+
+
+def test_positions_are_those_of_the_texts_that_fit_across_pieces(monkeypatch):
+    monkeypatch.setattr(encoding, "TOGETHER", 4)
+    texts = ["a b c" if i % 3 == 0 else "a" for i in range(11)]
+    _, offsets, kept = encoding.encode(texts, embedded_vocabulary(), 1)
+    assert kept.tolist() == [i for i in range(11) if i % 3] and np.diff(offsets).tolist() == [1] * 7
