@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add(
         "--adaptive",
         action="store_true",
-        help="spend the samples where the bound is uncertain: the error of K for every sentence, with fewer",
+        help="draw from a proposal fitted to each sentence: the error of K draws or less, with far fewer",
     )
     parser.add(
         "--precision",
@@ -89,11 +89,10 @@ def run(arguments: Sequence[str]) -> None:
             if not asked.all:
                 raise
             say(f"left out: {error}")
-    say(
-        f"about {spell_time(expected_seconds(done.model, corpus, asked.iw_samples, sentences))} for {len(corpus):,} sentences"
-    )
+    how = (asked.adaptive, asked.precision)
+    seconds = expected_seconds(done.model, corpus, asked.iw_samples, sentences, *how)
+    say(f"about {spell_time(seconds)} for {len(corpus):,} sentences")
     with Bars() as bars:
-        how = (asked.adaptive, asked.precision)
         result = done.evaluate_on(splits, asked.split, asked.iw_samples, sentences, asked.seed, bars.stage, found, *how)
     if asked.per_sentence:
         write_atomically(Path(asked.per_sentence), _rows(result, corpus.texts()).encode())

@@ -1,27 +1,49 @@
-"""Importance-weighted draws where they are needed: as exact as K draws for every sentence, with far fewer in all.
+"""Importance-weighted draws where they are needed: as exact as K draws of q for every sentence, with far fewer in all.
 
 The bound of sentence i from K_i draws has, to first order in 1 / K_i, the variance v_i / K_i and lies v_i / (2 K_i) above
 -log p(x_i), where v_i = Var(w) / E(w)^2 is the relative variance of its weights. So the mean over N sentences has
 
     se^2 = sum_i v_i / K_i / N^2    and the looseness    N se^2 / 2:
 
-whoever has the same error has the same looseness. The fewest draws with the error of K for all are
+whoever has the same error has the same looseness. Two things make both small. A proposal r nearer to the true posterior than q
+has a far smaller v_i; a few draws of q pay for finding it (`evaluation/proposal.py`) and are not used again, so that the mean
+weight stays without bias. And draws go where they are needed: the fewest with the error of K draws of q for all are
 
-    K_i = K sqrt(v_i) sum_j sqrt(v_j) / sum_j v_j
+    K_i = sqrt(v_i) sum_j sqrt(v_j) / sum_j (u_j / K)
 
-(Neyman 1934). The v_i are estimated as draws come in, a few for every sentence first.
+(Neyman 1934), where u_j is the relative variance of the weights of q. With rho = r / q and weights w of r it is
+
+    u = E_r(w^2 rho) / E_r(w)^2 - 1,
+
+which draws of r tell better than as many of q: these seldom meet the large weights of which u consists.
 """
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
-from uncollapse.evaluation.bounds import Precision, Tick, log_weights, relative_variance
+from uncollapse.evaluation.bounds import (
+    Draws,
+    Precision,
+    Tick,
+    fixed_draws,
+    log_weights,
+    relative_variance,
+    standard_noise,
+    streams,
+)
+from uncollapse.evaluation.proposal import fitted, probes
+from uncollapse.latent import Diagonal, pool
 from uncollapse.model import VAE
 
-PILOT = 32
-"""Draws of every sentence to begin with."""
+PROBES = 64
+"""Draws of a sentence that its proposal is found from; no more than half of K."""
+FIRST = 64
+"""Draws of the proposal to begin with; no more than half of K."""
 GROWTH = 3
 """Most times by which a sentence's draws grow before its variance is looked at again."""
 STEP = 1.3
@@ -30,7 +52,35 @@ MOST = 20
 """No sentence gets more than so many times K draws."""
 
 
-def adaptive_log_weights(
+@dataclass
+class Weighted:
+    """The draws of a sentence from its proposal r.
+
+    Attributes:
+        log_w: log weights, log p(x, z) - log r(z), nats.
+        log_rho: log r(z) - log q(z), nats.
+    """
+
+    log_w: Tensor
+    log_rho: Tensor
+
+    def __len__(self) -> int:
+        """Return how many."""
+        return len(self.log_w)
+
+    def __add__(self, other: "Weighted") -> "Weighted":
+        """Return both."""
+        return Weighted(torch.cat([self.log_w, other.log_w]), torch.cat([self.log_rho, other.log_rho]))
+
+    def variance_of_q(self) -> float:
+        """Return u, the relative variance that weights of q would have."""
+        log_w = self.log_w.double()
+        log_count = math.log(len(log_w))
+        squares = (2 * log_w + self.log_rho).logsumexp(0) - log_count
+        return max(0.0, math.expm1(min(500.0, float(squares - 2 * (log_w.logsumexp(0) - log_count)))))
+
+
+def adaptive_draws(
     model: VAE,
     corpus: Corpus,
     indices: np.ndarray,
@@ -38,44 +88,80 @@ def adaptive_log_weights(
     seed: int = 0,
     tick: Tick = lambda done: None,
     precision: Precision = "fp32",
-) -> list[Tensor]:
-    """Return log weights of every sentence, as many as it needs, `[K_i]` each, nats.
+) -> Draws:
+    """Draw from a proposal of each sentence's own, as often as it needs.
 
-    The mean of the bounds has the error that `samples` draws for every sentence would give, by the variances found.
+    The mean of the bounds has at most the error that `samples` draws of q for every sentence would give, by the variances found.
 
     Args:
         model: in evaluation mode.
         corpus: any split.
         indices: the sentences.
-        samples: K of the fixed protocol that is matched.
+        samples: K of the fixed protocol that is matched; below 4 there is nothing to save, and the draws are its own.
         seed: of the noise; each sentence has its own stream.
         tick: is told of every finished sentence.
         precision: of the decoder's arithmetic.
     """
-    first = log_weights(model, corpus, indices, min(PILOT, samples), seed, precision=precision)
-    drawn, rounds = list(first), 0
-    while len(more := wanted(drawn, samples)) and more.any():
-        rounds += 1
+    if samples < 4:
+        return fixed_draws(model, corpus, indices, samples, seed, tick, precision)
+    told = halved(tick)
+    e = torch.cat([probes(model.prior, min(PROBES, samples // 2), stream) for stream in streams(indices, seed)])
+    tried = log_weights(model, corpus, indices, e.shape[1], tick=told, precision=precision, noise=e)
+    proposal = fitted(standard(model, corpus, indices), e, tried)
+
+    def draw(rows: np.ndarray, count: int, stage: int, tick: Tick = lambda done: None) -> list[Weighted]:
+        own = seed + 1_000_000 * stage
+        noise = standard_noise(model, indices[rows], count, own)
+        uniform = torch.stack([torch.rand(count, generator=stream) for stream in streams(indices[rows], own + 500_000)])
+        e = proposal[rows].at(noise, uniform)
+        log_rho = proposal[rows].log_ratio(e)
+        log_w = log_weights(model, corpus, indices[rows], count, tick=tick, precision=precision, noise=e) - log_rho
+        return [Weighted(*both) for both in zip(log_w, log_rho, strict=True)]
+
+    stage = 1
+    drawn = draw(np.arange(len(indices)), min(FIRST, samples - e.shape[1]), stage, told)
+    while (more := wanted(drawn, samples)).any():
+        stage += 1
         for count in np.unique(more[more > 0]):
-            group = np.flatnonzero(more == count)
-            fresh = log_weights(
-                model, corpus, indices[group], int(count), seed + 1_000_000 * rounds, precision=precision
-            )
-            for place, weights in zip(group, fresh, strict=True):
-                drawn[place] = torch.cat([drawn[place], weights])
-    tick(len(indices))
-    return drawn
+            rows = np.flatnonzero(more == count)
+            for row, fresh in zip(rows, draw(rows, int(count), stage), strict=True):
+                drawn[row] += fresh
+    log_w = [each.log_w for each in drawn]
+    return Draws(log_w, tried.mean(1), e.shape[1] + sum(map(len, log_w)) / len(log_w))
 
 
-def wanted(drawn: list[Tensor], samples: int) -> np.ndarray:
-    """Return how many more draws each sentence should get now; zeros when the error is that of K draws for all."""
-    counts = np.array([len(weights) for weights in drawn])
-    variance = np.array([relative_variance(weights) for weights in drawn])
-    total = variance.sum()
-    if not total or (variance / counts).sum() <= total / samples:
+def halved(tick: Tick) -> Tick:
+    """Return a listener that tells another of a sentence whenever it has been told of two."""
+    heard = 0
+
+    def told(done: int) -> None:
+        nonlocal heard
+        heard, before = heard + done, heard // 2
+        tick(heard // 2 - before)
+
+    return told
+
+
+def standard(model: VAE, corpus: Corpus, indices: np.ndarray) -> Diagonal:
+    """Return the posterior's family in its own coordinates, for every sentence."""
+    with torch.inference_mode():
+        one = model.posterior(corpus.batch(indices[:1]).to(model.device)).cpu().standard()
+    return pool([one] * len(indices))
+
+
+def wanted(drawn: list[Weighted], samples: int) -> np.ndarray:
+    """Return how many more draws each sentence should get now; zeros when the error is at most that of K draws of q for all.
+
+    K draws cannot show a relative variance above K, so that more than K is not believed of q.
+    """
+    counts = np.array([len(each) for each in drawn])
+    variance = np.array([relative_variance(each.log_w) for each in drawn])
+    allowed = sum(min(samples, each.variance_of_q()) for each in drawn) / samples
+    if (variance / counts).sum() <= allowed:
         return np.zeros(len(drawn), dtype=int)
     deviation = np.sqrt(variance)
-    ideal = np.minimum(samples * deviation * deviation.sum() / total, MOST * samples)
+    with np.errstate(divide="ignore"):
+        ideal = np.minimum(deviation * deviation.sum() / allowed, MOST * samples)
     more = np.minimum(ideal - counts, (GROWTH - 1) * counts)
     steps = np.ceil(np.log(np.maximum(more, 1)) / np.log(STEP))
     return np.where(more >= 1, np.ceil(STEP**steps), 0).astype(int)

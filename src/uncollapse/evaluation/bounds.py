@@ -4,7 +4,7 @@ None of it depends on the objective that the model was trained with.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,6 +116,7 @@ def log_weights(
     seed: int = 0,
     tick: Tick = lambda done: None,
     precision: Precision = "fp32",
+    noise: Tensor | None = None,
 ) -> Tensor:
     """Return log p(x, z) - log q(z given x) for K draws of z ~ q(z given x), `[len(indices), K]`, nats.
 
@@ -127,6 +128,7 @@ def log_weights(
         seed: of the noise; each sentence has its own stream.
         tick: is told of every finished sentence.
         precision: of the decoder's arithmetic; the densities of z are in fp32.
+        noise: other z than draws of q, in its standard coordinates, `[len(indices), K, Z]`.
     """
     device = model.device
     found = torch.empty(len(indices), samples)
@@ -135,11 +137,10 @@ def log_weights(
     for rows in ordered_batches(lengths, together):
         batch = corpus.batch(indices[rows]).to(device)
         posterior = model.posterior(batch)
-        streams = (seeded((seed * 1_000_003 + int(i)) % 2**32) for i in batch.index)
-        noise = torch.cat([model.prior.noise(1, samples, stream) for stream in streams])
+        drawn = standard_noise(model, indices[rows], samples, seed) if noise is None else noise[rows]
         at_once = max(1, TOKENS_AT_A_TIME // (int(lengths[rows].max()) * len(rows)))
         for k in range(0, samples, at_once):
-            z = posterior.at(noise[:, k : k + at_once].to(device))
+            z = posterior.at(drawn[:, k : k + at_once].to(device))
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 distortion = model.distortion(batch, z)
             log_w = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z) - distortion
@@ -148,12 +149,63 @@ def log_weights(
     return found
 
 
+def standard_noise(model: VAE, indices: np.ndarray, samples: int, seed: int) -> Tensor:
+    """Return the noise of every sentence, of its own stream, `[len(indices), K, Z]`."""
+    return torch.cat([model.prior.noise(1, samples, stream) for stream in streams(indices, seed)])
+
+
+def streams(indices: np.ndarray, seed: int) -> Iterator[torch.Generator]:
+    """Yield each sentence's own stream of random numbers: the sentences it is drawn with do not matter."""
+    return (seeded((seed * 1_000_003 + int(i)) % 2**32) for i in indices)
+
+
 def iw_bound(log_w: Tensor) -> Tensor:
     """Return -log (1/K sum_k w_k) of every sentence, `[N]`: an upper bound on -log p(x), tighter as K grows.
 
     Source: Burda, Grosse & Salakhutdinov 2016, equation 8.
     """
     return -(log_w.double().logsumexp(1) - math.log(log_w.shape[1]))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a bound is made of.
+
+    Attributes:
+        log_w: log p(x, z) - log r(z) for draws z of a proposal r (such as q), `[K_i]` for every sentence, nats.
+        elbo: the ELBO of q of every sentence, the mean of its log weights, `[N]`, nats.
+        spent: draws of a sentence, on average, those included that a proposal was found from.
+    """
+
+    log_w: Sequence[Tensor]
+    elbo: Tensor
+    spent: float
+
+    def bound(self) -> Tensor:
+        """Return the importance-weighted bound of every sentence, `[N]`, nats."""
+        return torch.cat([iw_bound(each[None]) for each in self.log_w])
+
+    def se(self) -> float:
+        """Return the standard error of the mean bound that is due to the draws, nats, by the delta method."""
+        return math.sqrt(sum(relative_variance(each) / len(each) for each in self.log_w)) / len(self.log_w)
+
+
+def fixed_draws(
+    model: VAE,
+    corpus: Corpus,
+    indices: np.ndarray,
+    samples: int,
+    seed: int = 0,
+    tick: Tick = lambda done: None,
+    precision: Precision = "fp32",
+) -> Draws:
+    """Draw K times from q for every sentence: see `log_weights`."""
+    log_w = log_weights(model, corpus, indices, samples, seed, tick, precision)
+    return Draws(list(log_w), log_w.mean(1), samples)
+
+
+Draw = Callable[[VAE, Corpus, np.ndarray, int, int, Tick, Precision], Draws]
+"""From a model, a corpus, sentences, K, a seed, a listener and a precision to draws."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +219,7 @@ class ImportanceWeighted:
         gap_se: standard error of the gap.
         sentences: how many it was measured on.
         samples: K; in the adaptive mode, the K whose error is matched.
-        draws: draws of a sentence, on average.
+        draws: draws of a sentence, on average, those included that a proposal was found from.
         draws_se: standard error of nll that is due to the draws alone, by the variance of the weights.
         per_sentence: the bound of each sentence it was measured on.
         indices: which sentences these are.
@@ -194,11 +246,11 @@ def importance_weighted(
     seed: int = 0,
     tick: Tick = lambda done: None,
     precision: Precision = "fp32",
-    draw: "Draw | None" = None,
+    draw: Draw = fixed_draws,
 ) -> ImportanceWeighted:
     """Estimate the importance-weighted bound of a split.
 
-    On some of the sentences, the gap between ELBO and IW bound is measured with the same K draws; the result is the ELBO of
+    On some of the sentences, the gap between ELBO and IW bound is measured on the same draws; the result is the ELBO of
     all sentences less the mean gap. The gap varies far less between sentences than the bounds do, so that a few hundred
     sentences say what thousands would. On all sentences it is the plain mean of the IW bound (the papers' protocol).
 
@@ -211,27 +263,21 @@ def importance_weighted(
         seed: of the choice and of the noise.
         tick: is told of every finished sentence.
         precision: of the decoder's arithmetic.
-        draw: how the weights are drawn: K for every sentence by default, or `adaptive.adaptive_log_weights`.
+        draw: how the weights are drawn: K of q for every sentence by default, or `adaptive.adaptive_draws`.
     """
     every = sentences is None or sentences >= len(corpus)
     indices = chosen(len(corpus), None if every else sentences, seed)
     samples = samples if model.latent else 1
-    log_w = list((draw or log_weights)(model, corpus, indices, samples, seed, tick, precision))
-    bound = torch.cat([iw_bound(each[None]) for each in log_w])
-    gap = -torch.stack([each.double().mean() for each in log_w]) - bound
-    draws = sum(map(len, log_w)) / len(log_w)
-    draws_se = math.sqrt(sum(relative_variance(each) / len(each) for each in log_w)) / len(log_w)
+    drawn = draw(model, corpus, indices, samples, seed, tick, precision)
+    bound = drawn.bound()
+    gap = -drawn.elbo.double() - bound
     elbo = scores.nll_elbo.double()
     n = len(indices)
     nll = float(bound.mean()) if every else float(elbo.mean() - gap.mean())
     error = standard_error(bound) if every else math.hypot(standard_error(elbo), standard_error(gap))
     return ImportanceWeighted(
-        nll, error, float(gap.mean()), standard_error(gap), n, samples, draws, draws_se, bound, indices
+        nll, error, float(gap.mean()), standard_error(gap), n, samples, drawn.spent, drawn.se(), bound, indices
     )
-
-
-Draw = Callable[[VAE, Corpus, np.ndarray, int, int, Tick, Precision], Iterable[Tensor]]
-"""From a model, a corpus, sentences, K, a seed, a listener and a precision to the log weights of each sentence, `[K_i]`."""
 
 
 def relative_variance(log_w: Tensor) -> float:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
-from uncollapse.evaluation.adaptive import adaptive_log_weights
+from uncollapse.evaluation.adaptive import FIRST, PROBES, adaptive_draws
 from uncollapse.evaluation.bounds import (
     ImportanceWeighted,
     Precision,
     Scores,
     Tick,
     chosen,
+    fixed_draws,
     importance_weighted,
     log_weights,
     score,
@@ -91,7 +92,7 @@ def evaluate(
         iw_sentences: sentences to measure it on, or None for all.
         seed: of all noise and choices.
         stage: is told of the progress.
-        adaptive: spend the draws of the bound where it is uncertain, for the error that K draws for every sentence give.
+        adaptive: make the bound of a proposal for each sentence, for at most the error that K draws of q for every sentence give.
         precision: of the decoder in the bound, and there alone.
     """
     training = model.training
@@ -103,7 +104,7 @@ def evaluate(
             return Evaluation(metrics, scores, None)
         count = len(corpus) if iw_sentences is None else min(iw_sentences, len(corpus))
         tick = stage("importance-weighted bound", count)
-        draw = adaptive_log_weights if adaptive and model.latent else log_weights
+        draw = adaptive_draws if adaptive and model.latent else fixed_draws
         iw = importance_weighted(model, corpus, scores, iw_samples, iw_sentences, seed, tick, precision, draw)
     finally:
         model.train(training)
@@ -122,11 +123,19 @@ def evaluate(
     return Evaluation(metrics, scores, iw)
 
 
-def expected_seconds(model: VAE, corpus: Corpus, iw_samples: int = 50, iw_sentences: int | None = 500) -> float:
+def expected_seconds(
+    model: VAE,
+    corpus: Corpus,
+    iw_samples: int = 50,
+    iw_sentences: int | None = 500,
+    adaptive: bool = False,
+    precision: Precision = "fp32",
+) -> float:
     """Estimate how long `evaluate` will take, by doing a little of it on sentences spread over the lengths."""
     by_length = np.argsort(corpus.lengths, kind="stable")
     few = corpus.subset(by_length[np.linspace(0, len(corpus) - 1, min(32, len(corpus))).astype(int)])
-    few_samples = min(iw_samples if model.latent else 1, 8)
+    samples = min(iw_samples, PROBES + FIRST) if adaptive else iw_samples
+    few_samples = min(samples if model.latent else 1, 8)
     count = min(iw_sentences or len(corpus), len(corpus))
 
     def pass_over() -> float:
@@ -134,9 +143,9 @@ def expected_seconds(model: VAE, corpus: Corpus, iw_samples: int = 50, iw_senten
         score(model, few)
         middle = time.perf_counter()
         if iw_samples:
-            log_weights(model, few, np.arange(len(few)), few_samples)
+            log_weights(model, few, np.arange(len(few)), few_samples, precision=precision)
         passed = middle - began, time.perf_counter() - middle
-        scale = (iw_samples if model.latent else 1) / max(1, few_samples) * count / len(few)
+        scale = (samples if model.latent else 1) / max(1, few_samples) * count / len(few)
         return passed[0] * len(corpus) / len(few) + passed[1] * scale
 
     pass_over()  # warms up
@@ -154,7 +163,7 @@ def protocol(corpus: Corpus, iw: ImportanceWeighted, seed: int, precision: Preci
     everything = iw.sentences == len(corpus)
     draws = f"K = {iw.samples}"
     if iw.draws != iw.samples:
-        draws = f"the error of K = {iw.samples} with {iw.draws:.0f} draws a sentence"
+        draws = f"at most the error of K = {iw.samples} by {iw.draws:.0f} draws of a proposal for each sentence"
     return {
         "unit": "nats per sentence, mean over sentences; KL summed over dimensions",
         "tokens": "EOS counted, BOS not",
