@@ -56,9 +56,12 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
         return functional.cross_entropy(
             functional.linear(hidden, weight, bias).to(weight.dtype), targets, reduction="none"
         )
-    if not torch.is_grad_enabled():
-        hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
-    return _TokenNLL.apply(hidden, weight, bias, targets)
+    if torch.is_grad_enabled():
+        return _TokenNLL.apply(hidden, weight, bias, targets)
+    nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
+    for chunk in _chunks(hidden, weight, weight.to(_narrow(hidden)), bias, targets, CHUNK_ELEMENTS):
+        nll[chunk.rows] = chunk.nll
+    return nll
 
 
 def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -120,7 +123,8 @@ class _TokenNLL(torch.autograd.Function):
         nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
         unit_hidden = torch.empty_like(hidden, dtype=narrow) if wanted_hidden else None
         units = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        for chunk in _chunks(hidden, weight, low_weight, bias, targets, wanted[0]):
+        elements = GRADIENT_CHUNK_ELEMENTS if wanted[0] else CHUNK_ELEMENTS
+        for chunk in _chunks(hidden, weight, low_weight, bias, targets, elements):
             rows = chunk.rows
             nll[rows] = chunk.nll
             if unit_hidden is not None:
@@ -146,7 +150,7 @@ class _TokenNLL(torch.autograd.Function):
         if units is not None and bool((slope == slope[0]).all()):
             return grad_hidden, *units.scaled(slope[0]), None
         grads = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        for chunk in _chunks(hidden, weight, weight.to(ctx.narrow), bias, targets, True):
+        for chunk in _chunks(hidden, weight, weight.to(ctx.narrow), bias, targets, GRADIENT_CHUNK_ELEMENTS):
             grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
         return grad_hidden, grads.weight, grads.bias, None
 
@@ -158,12 +162,21 @@ def _narrow(hidden: Tensor) -> torch.dtype:
 
 
 def _chunks(
-    hidden: Tensor, weight: Tensor, low_weight: Tensor, bias: Tensor | None, targets: Tensor, large: bool
+    hidden: Tensor, weight: Tensor, low_weight: Tensor, bias: Tensor | None, targets: Tensor, elements: int
 ) -> Iterator[_Chunk]:
-    """Yield a few rows at a time; their exponentials are in one buffer that is written again and again."""
+    """Yield a few rows at a time; their exponentials are in one buffer that is written again and again.
+
+    Args:
+        hidden: `[N, H]`.
+        weight: `[V, H]`, in full precision.
+        low_weight: the same in the type to multiply in.
+        bias: `[V]` or None.
+        targets: `[N]`.
+        elements: logits at a time.
+    """
     if not len(hidden):
         return
-    size = (GRADIENT_CHUNK_ELEMENTS if large else CHUNK_ELEMENTS) // len(weight)
+    size = elements // len(weight)
     size = max(1, min(len(hidden), size - size % ROWS if size > ROWS else size))
     buffer = low_weight.new_empty(len(weight) * size)
     safe = bool(_bound(hidden, weight, bias) < SAFE)
