@@ -27,7 +27,7 @@ from uncollapse.nn.products import add_product
 CHUNK_ELEMENTS = 2**22
 """Logits held at a time: 16 MiB in fp32. What a core works on then stays in its caches."""
 
-GRADIENT_CHUNK_ELEMENTS = 2**24
+GRADIENT_CHUNK_ELEMENTS = 2**23
 """The same where the weight's gradient is formed: each chunk writes that gradient once, which costs more than the caches give."""
 
 WORDS = 2048

@@ -151,7 +151,8 @@ class _Unrolled(torch.autograd.Function):
         dc_t += dh_t o (1 - tanh(c_t)^2),    do = dh_t tanh(c_t),    di = dc_t g,    df = dc_t c_{t-1},    dg = dc_t i,
         da_t = (di, df, do) sigma' and dg tanh',    dh_{t-1} = U^T da_t + (what comes from above),    dc_{t-1} = dc_t f;
 
-    the gradients of U, W_x and x are one product each, over all steps at once.
+    the gradients of U, W_x and x are one product each, over all steps at once. da is written over the gates, so that autograd
+    refuses a second backward pass through the same graph.
     """
 
     @staticmethod
@@ -181,7 +182,7 @@ class _Unrolled(torch.autograd.Function):
         steps, of_x, of_h, gates, cells, states = ctx.saved_tensors
         width, length, _ = gates.shape
         above, back, d_c = above.permute(1, 2, 0).contiguous(), of_h.T.contiguous(), d_c.clone()
-        d_a, slopes = torch.empty_like(gates), d_c.new_empty(width, d_c.shape[1])
+        slopes = d_c.new_empty(width, d_c.shape[1])
         squashed, one, d_h = torch.empty_like(d_c), d_c.new_ones(()), torch.zeros_like(d_c)
         for t in range(length - 1, -1, -1):
             now, tanh = gates[:, t].to(d_c.dtype), _tanh(cells[t + 1], squashed)
@@ -198,12 +199,12 @@ class _Unrolled(torch.autograd.Function):
             d_g.mul_(d_c * i)
             d_c.mul_(f)
             low = slopes.to(of_h.dtype)
-            d_a[:, t] = low
+            gates[:, t] = low
             d_h = (back @ low).to(d_c.dtype)
-        needs, flat = ctx.needs_input_grad, d_a.flatten(1)
+        needs, flat = ctx.needs_input_grad, gates.flatten(1)
         return (
             (flat.T @ of_x).view_as(steps).transpose(0, 1) if needs[0] else None,
-            d_a.sum(1, dtype=d_c.dtype) if needs[1] else None,
+            gates.sum(1, dtype=d_c.dtype) if needs[1] else None,
             d_h,
             d_c,
             flat @ steps.flatten(0, 1) if needs[4] else None,

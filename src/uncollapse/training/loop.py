@@ -4,7 +4,7 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -30,24 +30,13 @@ from uncollapse.training.aggressive import InnerLoop, Phase
 from uncollapse.training.controller import Controller
 from uncollapse.training.dreams import Dreams
 from uncollapse.training.guards import Interrupted, frozen, stop_requests
+from uncollapse.training.optimizers import make_optimizer
 from uncollapse.training.plateau import Plateau
 from uncollapse.training.progress import Listener, Progress, Sums, Update
 
 VALIDATION_MI_SENTENCES = 2000
 VALIDATION_ROWS = 200
 LOGGED = ("distortion", "rate", "nll_elbo", "ppl_elbo", "mi", "mi_se", "au")
-
-
-def make_optimizer(parameters: Iterator[nn.Parameter], settings: OptimConfig) -> torch.optim.Optimizer | None:
-    """Return the optimizer that the settings name, or None where there is nothing to train."""
-    trained = list(parameters)
-    if not trained:
-        return None
-    # fused: one pass over weights and gradients
-    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(trained, momentum=settings.momentum, **common)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer](trained, **common)
 
 
 class Trainer:

@@ -1,0 +1,59 @@
+"""The optimizers against torch's own."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from uncollapse.config import OptimConfig
+from uncollapse.training.optimizers import KINDS, make_optimizer
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_it_moves_as_torchs_does_and_goes_on_from_its_state(kind):
+    settings = replace(OptimConfig(), optimizer=kind, lr=0.1, weight_decay=0.01, momentum=0.9)
+    extra = {"momentum": 0.9} if kind == "sgd" else {}
+    start, gradients = torch.randn(5, 3), torch.randn(8, 5, 3)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    reference = KINDS[kind]([theirs], lr=0.1, weight_decay=0.01, **extra)
+    optimizer = make_optimizer(iter([ours]), settings)
+    for number, gradient in enumerate(gradients):
+        if number == 4:  # as after a pause
+            state = optimizer.state_dict()
+            optimizer = make_optimizer(iter([ours]), settings)
+            optimizer.load_state_dict(state)
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        optimizer.step(), reference.step()
+        torch.testing.assert_close(ours, theirs)
+    assert not torch.equal(ours, start)
+    optimizer.zero_grad()
+    assert ours.grad is None
+
+
+def test_it_is_a_torch_optimizer_that_schedulers_take():
+    optimizer = make_optimizer(iter([torch.nn.Parameter(torch.ones(2))]), OptimConfig())
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    before = optimizer.param_groups[0]["lr"]
+    optimizer.step(), scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(before / 2)
+
+
+def test_nothing_to_train():
+    assert make_optimizer(iter([]), OptimConfig()) is None
+
+
+def test_training_does_not_import_the_compiler(tmp_path):
+    """The import costs more than a second and 72 MiB."""
+    text = tmp_path / "few.txt"
+    text.write_text("a b c\nb c d\nc d a\nd a b\n" * 20)
+    script = (
+        "import sys; from uncollapse.cli import main\n"
+        f"code = main(['train', '--data.path', {str(text)!r}, '--train.epochs', '1', '--out', {str(tmp_path / 'run')!r}])\n"
+        "assert not code, code\n"
+        "assert 'torch._dynamo' not in sys.modules, 'imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
