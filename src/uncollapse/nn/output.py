@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from uncollapse import kernels
-from uncollapse.nn.products import add_product
+from uncollapse.nn.products import add_product, product
 
 CHUNK_ELEMENTS = 2**22
 """Logits held at a time: 16 MiB in fp32. What a core works on then stays in its caches."""
@@ -100,8 +100,9 @@ class _WeightGradients:
         if self.wanted[0]:
             scaled = chunk.hidden * over_total[:, None].to(chunk.hidden.dtype)
             if self.weight is None:
-                self.weight = torch.zeros_like(self.like[0])
-            add_product(self.weight, chunk.exponentials, scaled)
+                self.weight = product(chunk.exponentials, scaled, dtype)
+            else:
+                add_product(self.weight, chunk.exponentials, scaled)
             self.weight.index_add_(0, targets, (chunk.hidden * slope[:, None]).to(dtype), alpha=-1)
         if self.wanted[1]:
             share = (chunk.exponentials @ over_total.to(chunk.hidden.dtype)).to(dtype)
@@ -186,18 +187,24 @@ def _chunks(
         low = chunk.to(low_weight.dtype)
         products = buffer[: len(weight) * len(chunk)].view(len(weight), len(chunk))
         torch.mm(low_weight, low.T.contiguous(), out=products)
-        target = targets[rows]
-        own = (chunk.to(weight.dtype) * weight[target]).sum(1)
         if bias is not None:
             products.add_(bias[:, None])
-            own += bias[target]
-        if not safe:
-            shift = products.amax(0)
+        shift = None if safe else products.amax(0)
+        if shift is not None:
             products.sub_(shift)
-            own -= shift
-        exponentials = products.exp_()
-        exponentials[target, torch.arange(len(chunk), device=chunk.device)] = own.exp().to(products.dtype)
-        total = torch.stack([part.sum(0).to(weight.dtype) for part in exponentials.split(WORDS)]).sum(0)
+        target = targets[rows]
+        places = (target, torch.arange(len(chunk), device=chunk.device))
+        if products.dtype == weight.dtype:
+            own = products[places]
+            exponentials = products.exp_()
+            total = exponentials.sum(0)
+        else:
+            own = (chunk.to(weight.dtype) * weight[target]).sum(1)
+            own = own if bias is None else own + bias[target]
+            own = own if shift is None else own - shift
+            exponentials = products.exp_()
+            exponentials[places] = own.exp().to(products.dtype)
+            total = torch.stack([part.sum(0).to(weight.dtype) for part in exponentials.split(WORDS)]).sum(0)
         yield _Chunk(rows, low, exponentials, total, total.log() - own)
 
 
