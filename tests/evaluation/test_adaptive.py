@@ -111,6 +111,8 @@ def test_draws_of_the_proposal_tell_the_variance_of_q(known):
 
 def test_equal_weights_need_no_more():
     assert not wanted([Weighted(torch.zeros(32), torch.zeros(32))] * 5, 500).any()
+    noise = 1e-6 * torch.randn(32, generator=torch.Generator().manual_seed(0))
+    assert not wanted([Weighted(noise, -noise)] * 5, 500).any()  # rounding, of an exact posterior
 
 
 def test_never_more_than_a_sentence_may_have(monkeypatch, known):

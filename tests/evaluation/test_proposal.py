@@ -77,6 +77,16 @@ def test_a_gaussian_posterior_is_found_exactly():
     torch.testing.assert_close((near.logvar / 2).exp(), s, atol=0.02, rtol=0)
 
 
+def test_sentences_are_fitted_in_groups_that_memory_allows(monkeypatch):
+    e = torch.cat([probes(StandardNormal(2), 32, seeded(i)) for i in range(40)])
+    values = e @ torch.tensor([0.7, -0.4]) + 0.3 * torch.randn(40, 32, generator=seeded())
+    whole = fitted(standard(40, 2), e, values).near
+    monkeypatch.setattr("uncollapse.evaluation.proposal.ENTRIES", 20 * 16)
+    parts = fitted(standard(40, 2), e, values).near
+    torch.testing.assert_close(parts.mu, whole.mu, atol=0.1, rtol=0)
+    torch.testing.assert_close(parts[:20].mu, fitted(standard(20, 2), e[:20], values[:20]).near.mu)
+
+
 def test_a_proposal_stays_within_bounds():
     e = torch.cat([probes(StandardNormal(2), 32, seeded(i)) for i in range(8)])
     wide = fitted(standard(8, 2), e, 3 * (e**2).sum(-1)).near

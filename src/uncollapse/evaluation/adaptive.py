@@ -52,6 +52,10 @@ MOST = 20
 """No sentence gets more than so many times K draws."""
 
 
+NEGLIGIBLE = 1e-6
+"""Variance of a sentence's bound, nats^2, below which nobody wants more draws."""
+
+
 @dataclass
 class Weighted:
     """The draws of a sentence from its proposal r.
@@ -157,11 +161,11 @@ def wanted(drawn: list[Weighted], samples: int) -> np.ndarray:
     counts = np.array([len(each) for each in drawn])
     variance = np.array([relative_variance(each.log_w) for each in drawn])
     allowed = sum(min(samples, each.variance_of_q()) for each in drawn) / samples
+    allowed = max(allowed, NEGLIGIBLE * len(drawn))
     if (variance / counts).sum() <= allowed:
         return np.zeros(len(drawn), dtype=int)
     deviation = np.sqrt(variance)
-    with np.errstate(divide="ignore"):
-        ideal = np.minimum(deviation * deviation.sum() / allowed, MOST * samples)
+    ideal = np.minimum(deviation * deviation.sum() / allowed, MOST * samples)
     more = np.minimum(ideal - counts, (GROWTH - 1) * counts)
     steps = np.ceil(np.log(np.maximum(more, 1)) / np.log(STEP))
     return np.where(more >= 1, np.ceil(STEP**steps), 0).astype(int)

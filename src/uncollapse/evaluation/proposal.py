@@ -28,6 +28,8 @@ WIDEST = 5.0
 """Most times by which a variance may be that of q, or that of q be it."""
 ITERATIONS = 10
 """Of expectation and maximisation."""
+ENTRIES = 2**22
+"""Numbers in the covariances of all sentences whose coefficients are found together; a few arrays of that size are held."""
 
 
 def probes(prior: Prior, count: int, generator: torch.Generator) -> Tensor:
@@ -76,8 +78,12 @@ def fitted(standard: Diagonal, e: Tensor, log_w: Tensor) -> Proposal:
         e: probes, `[N, P, Z]`.
         log_w: their log weights, `[N, P]`, nats.
     """
-    coefficients = regression(torch.cat([e, (e**2 - 1) / 2], -1).double(), log_w.double())
-    b, c = coefficients.chunk(2, -1)
+    together = max(8, ENTRIES // (2 * e.shape[2]) ** 2)
+    found = [
+        regression(torch.cat([some, (some**2 - 1) / 2], -1).double(), values.double())
+        for some, values in zip(e.split(together), log_w.split(together), strict=True)
+    ]
+    b, c = torch.cat(found).chunk(2, -1)
     precision = (1 - c).clamp(1 / WIDEST, WIDEST)
     return Proposal(replace(standard, mu=(b / precision).float(), logvar=-precision.log().float()))
 

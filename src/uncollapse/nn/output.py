@@ -28,7 +28,7 @@ CHUNK_ELEMENTS = 2**22
 """Logits held at a time: 16 MiB in fp32. What a core works on then stays in its caches."""
 
 GRADIENT_CHUNK_ELEMENTS = 2**23
-"""The same where the weight's gradient is formed: each chunk writes that gradient once, which costs more than the caches give."""
+"""The same where gradients are formed: each chunk writes that of the weight once, which costs more than the caches give."""
 
 WORDS = 2048
 """Exponentials that are summed in their own type, which adds in fp32 and rounds at the end; these sums are added in fp32."""
@@ -124,8 +124,7 @@ class _TokenNLL(torch.autograd.Function):
         nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
         unit_hidden = torch.empty_like(hidden, dtype=narrow) if wanted_hidden else None
         units = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        elements = GRADIENT_CHUNK_ELEMENTS if wanted[0] else CHUNK_ELEMENTS
-        for chunk in _chunks(hidden, weight, low_weight, bias, targets, elements):
+        for chunk in _chunks(hidden, weight, low_weight, bias, targets, GRADIENT_CHUNK_ELEMENTS):
             rows = chunk.rows
             nll[rows] = chunk.nll
             if unit_hidden is not None:

@@ -24,6 +24,8 @@ Cell = Literal["lstm", "gru", "rnn"]
 Memory = tuple[Tensor, ...]
 """(h, c) of an LSTM, (h,) of the others, `[N, H]` each."""
 
+HELD = 128
+"""Hidden units from which on our backward pass is faster where the weights are held; below, the number of operations counts."""
 WIDE = 512
 """Hidden units from which on our backward pass in bf16 is faster than torch's (docs/performance.md)."""
 
@@ -99,7 +101,8 @@ class LSTM(Recurrent, nn.LSTM):
     def _pays(self, inputs: Tensor, beside: Tensor, learns: bool, narrow: torch.dtype) -> bool:
         """Return whether what follows is faster than torch's own LSTM."""
         if learns:
-            held = not self.weight_hh_l0.requires_grad  # torch computes the gradients of the weights all the same
+            # torch computes the gradients of the weights all the same
+            held = not self.weight_hh_l0.requires_grad and self.hidden_size >= HELD
             wide = narrow == torch.bfloat16 and self.hidden_size >= WIDE
             return beside.shape[1] == 1 and (held or wide)
         return beside.shape[1] > 1 or inputs.shape[1] == 1
