@@ -67,6 +67,32 @@ def test_evaluate_prints_a_table_or_json_and_rows(run, tmp_path, capsys):
     assert "annealed" in capsys.readouterr().out
 
 
+def test_evaluate_adaptively_in_half_the_bits(run, capsys):
+    assert (
+        main(
+            [
+                "evaluate",
+                run,
+                "--iw-samples",
+                "20",
+                "--iw-sentences",
+                "30",
+                "--adaptive",
+                "--precision",
+                "bf16",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    metrics = json.loads(capsys.readouterr().out)
+    assert (
+        "adaptive to the error of K = 20" in metrics["protocol"]["nll_iw"] and "bf16" in metrics["protocol"]["nll_iw"]
+    )
+    assert metrics["nll_iw"] < metrics["nll_elbo"] + 4 * metrics["iw_gap_se"]
+    assert metrics["iw_draws_se"] > 0
+
+
 def test_sample_reconstruct_and_encode(run, tmp_path, capsys, monkeypatch, trained):
     assert main(["sample", run, "-n", "4", "--decode", "greedy", "--seed", "3"]) == 0
     assert capsys.readouterr().out.splitlines() == trained.sample(4, "greedy", 3)

@@ -97,3 +97,14 @@ def test_without_samples_there_is_no_iw_bound(measured):
 def test_the_verdict(rate, mi, se, au, latent, state):
     verdict = judge({"rate": rate, "mi": mi, "mi_se": se, "au": au, "latent": latent})
     assert verdict.state == state and verdict.evidence
+
+
+@pytest.mark.parametrize("samples", [8, 100])
+def test_the_protocol_says_how_the_bound_was_drawn(measured, samples):
+    model, corpus, _ = measured
+    fixed, adaptive = (evaluate(model, corpus, samples, None, adaptive=way).metrics for way in (False, True))
+    assert fixed["protocol"]["nll_iw"] == f"K = {samples} on all {len(corpus)} sentences"
+    assert adaptive["protocol"]["nll_iw"].startswith(f"adaptive to the error of K = {samples} (")
+    error = adaptive["iw_draws_se"] + fixed["iw_draws_se"]
+    assert adaptive["nll_iw"] == pytest.approx(fixed["nll_iw"], abs=5 * error)
+    assert expected_seconds(model, corpus, samples, None, True, "bf16") > 0

@@ -118,7 +118,7 @@ def evaluate(
         "iw_draws_se": iw.draws_se,
         "iw_sentences": iw.sentences,
         "ppl_iw": perplexity(iw.nll, corpus),
-        "protocol": protocol(corpus, iw, seed, precision),
+        "protocol": protocol(corpus, iw, seed, precision, adaptive and bool(model.latent)),
     }
     return Evaluation(metrics, scores, iw)
 
@@ -158,12 +158,14 @@ def perplexity(nll: float, corpus: Corpus) -> float:
     return math.exp(exponent) if exponent < 700 else math.inf
 
 
-def protocol(corpus: Corpus, iw: ImportanceWeighted, seed: int, precision: Precision) -> dict[str, Any]:
+def protocol(
+    corpus: Corpus, iw: ImportanceWeighted, seed: int, precision: Precision, adaptive: bool = False
+) -> dict[str, Any]:
     """Say how the numbers were made."""
     everything = iw.sentences == len(corpus)
     draws = f"K = {iw.samples}"
-    if iw.draws != iw.samples:
-        draws = f"at most the error of K = {iw.samples} by {iw.draws:.0f} draws of a proposal for each sentence"
+    if adaptive:
+        draws = f"adaptive to the error of K = {iw.samples} ({iw.draws:.0f} draws)"
     return {
         "unit": "nats per sentence, mean over sentences; KL summed over dimensions",
         "tokens": "EOS counted, BOS not",
