@@ -13,7 +13,7 @@ from uncollapse.evaluation.bounds import log_weights
 from uncollapse.kernels import OPTIMISATIONS
 from uncollapse.nn import recurrent
 from uncollapse.nn.dropout import Dropout
-from uncollapse.nn.output import logits
+from uncollapse.nn.output import logits, packed
 from uncollapse.nn.recurrent import LSTM
 
 
@@ -114,6 +114,15 @@ def test_logits_from_the_left_are_those_of_a_linear_layer(rows, biased):
     layer = torch.nn.Linear(6, 19, bias=biased)
     hidden = torch.randn(rows, 6)
     torch.testing.assert_close(logits(hidden, layer.weight, layer.bias), layer(hidden))
+    with packed(), torch.inference_mode():
+        for some in (hidden, hidden[:1], hidden.repeat(3, 1)):  # one layout, whatever the rows
+            torch.testing.assert_close(logits(some, layer.weight, layer.bias), layer(some))
+        low = layer.weight.bfloat16()
+        torch.testing.assert_close(logits(hidden.bfloat16(), low, None), hidden.bfloat16() @ low.T)
+    with torch.no_grad():
+        layer.weight.add_(1)
+    with packed(), torch.inference_mode():
+        torch.testing.assert_close(logits(hidden, layer.weight, layer.bias), layer(hidden))
 
 
 def test_log_weights_are_the_same_without_any_optimisation(vae, corpus):

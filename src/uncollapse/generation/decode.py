@@ -11,6 +11,7 @@ from uncollapse.generation.choose import GREEDY, Decoding
 from uncollapse.latent import UNLABELLED, Labels
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
+from uncollapse.nn.output import packed
 
 ROWS_AT_A_TIME = 1024
 
@@ -29,7 +30,7 @@ def decode(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int, seed: 
     Returns:
         for each code its n best sentences (one but for beams), the best first: ids without BOS and EOS.
     """
-    with memory.kept():
+    with memory.kept(), packed():
         return _decode(decoder, z, decoding, decoding.longest(longest), seed)
 
 

@@ -13,6 +13,8 @@ Under bf16 autocast the products are in bf16, but the target's own logit is form
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,10 +66,32 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
     return nll
 
 
+_LAYOUTS: ContextVar[dict[int, Tensor] | None] = ContextVar("layouts", default=None)
+
+
+@contextmanager
+def packed() -> Iterator[None]:
+    """Within it no weight changes, and `logits` computes no gradient: a weight is laid out as oneDNN multiplies it, once."""
+    able = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    token = _LAYOUTS.set({} if able else None)
+    try:
+        yield
+    finally:
+        _LAYOUTS.reset(token)
+
+
 def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return W h + b for rows `[N, H]`, `[N, V]`: on a CPU by W from the left, for a number of rows that fits its registers."""
+    """Return W h + b for rows `[N, H]`, `[N, V]`: on a CPU by W from the left, for a number of rows that fits its registers.
+
+    Where W does not change (`packed`), it is laid out for the multiplication once.
+    """
     if hidden.device.type != "cpu" or kernels.plain("output"):
         return functional.linear(hidden, weight, bias)
+    layouts = _LAYOUTS.get()
+    if layouts is not None and hidden.dtype == weight.dtype == torch.float32:
+        if id(weight) not in layouts:
+            layouts[id(weight)] = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), len(hidden))
+        return torch.ops.mkldnn._linear_pointwise(hidden, layouts[id(weight)], bias, "none", [], "")
     rows = functional.pad(hidden, (0, 0, 0, -len(hidden) % ROWS))
     columns = weight @ rows.T
     if bias is not None:
