@@ -14,6 +14,7 @@ from uncollapse.kernels import OPTIMISATIONS
 from uncollapse.nn import recurrent
 from uncollapse.nn.dropout import Dropout
 from uncollapse.nn.output import logits, packed
+from uncollapse.nn.products import add_product, product
 from uncollapse.nn.recurrent import LSTM
 
 
@@ -121,6 +122,8 @@ def test_logits_from_the_left_are_those_of_a_linear_layer(rows, biased):
         torch.testing.assert_close(logits(hidden.bfloat16(), low, None), hidden.bfloat16() @ low.T)
     with torch.no_grad():
         layer.weight.add_(1)
+    with torch.inference_mode():  # nothing is left of the old layout
+        torch.testing.assert_close(logits(hidden, layer.weight, layer.bias), layer(hidden))
     with packed(), torch.inference_mode():
         torch.testing.assert_close(logits(hidden, layer.weight, layer.bias), layer(hidden))
 
@@ -180,3 +183,15 @@ def test_optimisations_are_switched_off_by_name(tmp_path, monkeypatch):
     assert not seen
     with pytest.raises(UserError, match="unknown optimisation 'lsmt'.*lstm"):
         uc.train("grammar", out=tmp_path / "other", train={"epochs": 1, "plain": "lsmt"}, **small)
+
+
+def test_products_in_a_narrow_type_are_formed_block_by_block(monkeypatch):
+    """Whole numbers that bf16 holds exactly: every block is in its place, once."""
+    monkeypatch.setattr("uncollapse.nn.products.BLOCK", 12)
+    left, right = torch.randint(-3, 4, (7, 4)).bfloat16(), torch.randint(-3, 4, (4, 5)).bfloat16()
+    exact = left.float() @ right.float()
+    found = product(left, right, torch.float32)
+    assert found.dtype == torch.float32 and torch.equal(found, exact)
+    add_product(found, left, right)
+    assert torch.equal(found, 2 * exact)
+    assert product(left, right, torch.bfloat16).dtype == torch.bfloat16

@@ -50,7 +50,10 @@ def test_training_does_not_import_the_compiler(tmp_path):
     text = tmp_path / "few.txt"
     text.write_text("a b c\nb c d\nc d a\nd a b\n" * 20)
     script = (
-        "import sys; from uncollapse.cli import main\n"
+        "import sys, torch; from uncollapse.cli import main\n"
+        "from uncollapse.config import OptimConfig; from uncollapse.training.optimizers import make_optimizer\n"
+        "optimizer = make_optimizer(iter([torch.nn.Parameter(torch.ones(2))]), OptimConfig())\n"
+        "optimizer.zero_grad(); optimizer.step(); optimizer.load_state_dict(optimizer.state_dict())\n"
         f"code = main(['train', '--data.path', {str(text)!r}, '--train.epochs', '1', '--out', {str(tmp_path / 'run')!r}])\n"
         "assert not code, code\n"
         "assert 'torch._dynamo' not in sys.modules, 'imported'"

@@ -114,11 +114,12 @@ def adaptive_draws(
     proposal = fitted(standard(model, corpus, indices), e, tried)
 
     def draw(rows: np.ndarray, count: int, stage: int, tick: Tick = lambda done: None) -> list[Weighted]:
-        own = seed + 1_000_000 * stage
-        noise = standard_noise(model, indices[rows], count, own)
-        uniform = torch.stack([torch.rand(count, generator=stream) for stream in streams(indices[rows], own + 500_000)])
-        e = proposal[rows].at(noise, uniform)
-        log_rho = proposal[rows].log_ratio(e)
+        fresh = seed + 1_000_000 * stage
+        noise = standard_noise(model, indices[rows], count, fresh)
+        uniform = torch.stack([torch.rand(count, generator=each) for each in streams(indices[rows], fresh + 500_000)])
+        r = proposal[rows]
+        e = r.at(noise, uniform)
+        log_rho = r.log_ratio(e)
         log_w = log_weights(model, corpus, indices[rows], count, tick=tick, precision=precision, noise=e) - log_rho
         return [Weighted(*both) for both in zip(log_w, log_rho, strict=True)]
 

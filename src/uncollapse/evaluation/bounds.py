@@ -250,9 +250,9 @@ def importance_weighted(
 ) -> ImportanceWeighted:
     """Estimate the importance-weighted bound of a split.
 
-    On some of the sentences, the gap between ELBO and IW bound is measured on the same draws; the result is the ELBO of
-    all sentences less the mean gap. The gap varies far less between sentences than the bounds do, so that a few hundred
-    sentences say what thousands would. On all sentences it is the plain mean of the IW bound (the papers' protocol).
+    On some of the sentences, the gap between ELBO and IW bound is measured; the result is the ELBO of all sentences less the mean
+    gap. The gap varies far less between sentences than the bounds do, so that a few hundred say what thousands would. On all
+    sentences it is the plain mean of the IW bound (the papers' protocol).
 
     Args:
         model: in evaluation mode.

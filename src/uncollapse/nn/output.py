@@ -66,7 +66,8 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
     return nll
 
 
-_LAYOUTS: ContextVar[dict[int, Tensor] | None] = ContextVar("layouts", default=None)
+_LAYOUTS: ContextVar[dict[int, tuple[Tensor, Tensor]] | None] = ContextVar("layouts", default=None)
+"""By the identity of a weight: the weight, so that no other takes its place, and how it is laid out."""
 
 
 @contextmanager
@@ -90,8 +91,8 @@ def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     layouts = _LAYOUTS.get()
     if layouts is not None and hidden.dtype == weight.dtype == torch.float32:
         if id(weight) not in layouts:
-            layouts[id(weight)] = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), len(hidden))
-        return torch.ops.mkldnn._linear_pointwise(hidden, layouts[id(weight)], bias, "none", [], "")
+            layouts[id(weight)] = weight, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), len(hidden))
+        return torch.ops.mkldnn._linear_pointwise(hidden, layouts[id(weight)][1], bias, "none", [], "")
     rows = functional.pad(hidden, (0, 0, 0, -len(hidden) % ROWS))
     columns = weight @ rows.T
     if bias is not None:
