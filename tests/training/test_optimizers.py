@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from uncollapse.config import OptimConfig
-from uncollapse.training.optimizers import KINDS, make_optimizer
+from uncollapse.training.optimizers import KINDS, clip, gradient_norm, make_optimizer
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -18,11 +18,11 @@ def test_it_moves_as_torchs_does_and_goes_on_from_its_state(kind):
     start, gradients = torch.randn(5, 3), torch.randn(8, 5, 3)
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
     reference = KINDS[kind]([theirs], lr=0.1, weight_decay=0.01, **extra)
-    optimizer = make_optimizer(iter([ours]), settings)
+    optimizer = make_optimizer([[ours]], settings)
     for number, gradient in enumerate(gradients):
         if number == 4:  # as after a pause
             state = optimizer.state_dict()
-            optimizer = make_optimizer(iter([ours]), settings)
+            optimizer = make_optimizer([[ours]], settings)
             optimizer.load_state_dict(state)
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
         optimizer.step(), reference.step()
@@ -33,7 +33,7 @@ def test_it_moves_as_torchs_does_and_goes_on_from_its_state(kind):
 
 
 def test_it_is_a_torch_optimizer_that_schedulers_take():
-    optimizer = make_optimizer(iter([torch.nn.Parameter(torch.ones(2))]), OptimConfig())
+    optimizer = make_optimizer([[torch.nn.Parameter(torch.ones(2))]], OptimConfig())
     assert isinstance(optimizer, torch.optim.Optimizer)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
     before = optimizer.param_groups[0]["lr"]
@@ -41,8 +41,34 @@ def test_it_is_a_torch_optimizer_that_schedulers_take():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(before / 2)
 
 
-def test_nothing_to_train():
-    assert make_optimizer(iter([]), OptimConfig()) is None
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("limit", [0, 0.5, 1e9])
+def test_gradients_are_clipped_together_as_torch_clips_them(kind, limit):
+    settings = replace(OptimConfig(), optimizer=kind, lr=0.1, weight_decay=0.01)
+    start = [torch.randn(5, 3), torch.randn(4)]
+    ours, theirs = ([torch.nn.Parameter(each.clone()) for each in start] for _ in range(2))
+    optimizer = make_optimizer([ours[:1], ours[1:]], settings)
+    extra = {"momentum": settings.momentum} if kind == "sgd" else {}
+    reference = KINDS[kind](theirs, lr=0.1, weight_decay=0.01, **extra)
+    for _ in range(4):
+        gradients = [torch.randn_like(each) for each in start]
+        for one, other, gradient in zip(ours, theirs, gradients, strict=True):
+            one.grad, other.grad = gradient.clone(), gradient.clone()
+        norm = gradient_norm([each.grad for each in ours])
+        torch.testing.assert_close(norm, torch.cat([each.flatten() for each in gradients]).norm())
+        if limit:
+            torch.nn.utils.clip_grad_norm_(theirs, limit)
+        clip(optimizer, norm, limit)
+        optimizer.step(), reference.step()
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_group_without_gradients_or_without_weights_is_left_alone():
+    moved, still = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    optimizer = make_optimizer([[moved], [still], []], replace(OptimConfig(), optimizer="adam", weight_decay=0.1))
+    moved.grad = torch.ones(2)
+    optimizer.step()
+    assert bool((moved < 1).all()) and torch.equal(still, torch.ones(2)) and still not in optimizer.state
 
 
 def test_training_does_not_import_the_compiler(tmp_path):
@@ -52,7 +78,7 @@ def test_training_does_not_import_the_compiler(tmp_path):
     script = (
         "import sys, torch; from uncollapse.cli import main\n"
         "from uncollapse.config import OptimConfig; from uncollapse.training.optimizers import make_optimizer\n"
-        "optimizer = make_optimizer(iter([torch.nn.Parameter(torch.ones(2))]), OptimConfig())\n"
+        "optimizer = make_optimizer([[torch.nn.Parameter(torch.ones(2))]], OptimConfig())\n"
         "optimizer.zero_grad(); optimizer.step(); optimizer.load_state_dict(optimizer.state_dict())\n"
         f"code = main(['train', '--data.path', {str(text)!r}, '--train.epochs', '1', '--out', {str(tmp_path / 'run')!r}])\n"
         "assert not code, code\n"

@@ -27,12 +27,14 @@ class Batch:
         lengths: predicted tokens of each sentence (EOS counted, BOS not), `[B]`.
         index: position of each sentence in its corpus, `[B]`.
         labels: for each label field, the class of each sentence, `[B]`.
+        padded: whether there are pads; where there may be some, yes.
     """
 
     tokens: Tensor
     lengths: Tensor
     index: np.ndarray
     labels: dict[str, Tensor] = field(default_factory=dict)
+    padded: bool = True
 
     def __len__(self) -> int:
         """Return the number of sentences B."""
@@ -61,7 +63,7 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
         labels = {name: classes.to(device) for name, classes in self.labels.items()}
-        return Batch(self.tokens.to(device), self.lengths.to(device), self.index, labels)
+        return replace(self, tokens=self.tokens.to(device), lengths=self.lengths.to(device), labels=labels)
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ class Corpus:
         tokens[inside] = self.flat[source[inside]]
         tokens[np.arange(len(index)), lengths] = EOS
         labels = {name: torch.from_numpy(classes[index]) for name, classes in self.labels.items()}
-        return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), index, labels)
+        padded = lengths.min() + 1 < tokens.shape[1]
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), index, labels, bool(padded))
 
     def training_batch(self, indices: np.ndarray) -> Batch:
         """Put the sentences at `indices` side by side, to learn from them; a corpus may draw them anew each time."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from uncollapse.nn.dropout import Dropout
 from uncollapse.nn.interfaces import Decoder, State, Text
 from uncollapse.nn.output import logits, token_nll
+from uncollapse.nn.padding import Places
 from uncollapse.nn.recurrent import CELLS, Cell, side_by_side
 
 BOS, UNK = 1, 3
@@ -62,11 +63,10 @@ class TextDecoder(Decoder):
         sentences, samples, _ = z.shape
         read = self._drop_words(batch.inputs if inputs is None else inputs)
         states, _ = self._states(self.dropout_in(self.embedding(read)), z, self.memory(z.flatten(0, 1)))
-        mask, targets = (
-            each.repeat_interleave(samples, 0) if samples > 1 else each for each in (batch.mask, batch.targets)
-        )
-        nll = token_nll(self.dropout_out(states[mask]), self.output.weight, self.output.bias, targets[mask])
-        return nll.new_zeros(mask.shape).masked_scatter(mask, nll).sum(1).view(sentences, samples)
+        places = Places.of(batch, samples)
+        targets = places.pick(batch.targets.repeat_interleave(samples, 0) if samples > 1 else batch.targets)
+        nll = token_nll(self.dropout_out(places.pick(states)), self.output.weight, self.output.bias, targets)
+        return places.sums(nll).view(sentences, samples)
 
     def start(self, z: Tensor) -> State:
         """Return the state before BOS: the memory, and z."""
@@ -172,9 +172,9 @@ class BagOfWords(nn.Module):
 
     def forward(self, batch: Text, z: Tensor) -> Tensor:
         """Return -sum_t log p(x_t given z) for codes `[B, Z]`, `[B]`."""
-        rows = self.hidden(z).tanh()[:, None].expand(-1, batch.targets.shape[1], -1)[batch.mask]
-        nll = token_nll(rows, self.output.weight, self.output.bias, batch.targets[batch.mask])
-        return nll.new_zeros(batch.mask.shape).masked_scatter(batch.mask, nll).sum(1)
+        places = Places.of(batch)
+        rows = places.pick(self.hidden(z).tanh()[:, None].expand(-1, batch.targets.shape[1], -1))
+        return places.sums(token_nll(rows, self.output.weight, self.output.bias, places.pick(batch.targets)))
 
 
 def linear(latent: int, hidden: int) -> nn.Linear:

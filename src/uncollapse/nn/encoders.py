@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from uncollapse.latent import Diagonal, Gaussian, StudentT
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.interfaces import Encoder, Inference, Text
+from uncollapse.nn.padding import last
 from uncollapse.nn.recurrent import CELLS, Cell
 
 Combine = Literal["last", "mean", "sum"]
@@ -80,7 +81,7 @@ class RecurrentEncoder(Encoder):
         states, _ = self.cell.unroll(embedded, told[:, None])
         # The network only looks back, so pads behind EOS change nothing.
         if not self.timestepwise:
-            return Inference(self._head(states[torch.arange(len(batch), device=states.device), batch.lengths]))
+            return Inference(self._head(last(states, batch)))
         mask = torch.arange(states.shape[1], device=states.device) <= batch.lengths[:, None]
         found = self._head(states[mask])
         steps = self._family(_spread(found.mu, mask), _spread(found.logvar, mask))

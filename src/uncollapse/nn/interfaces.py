@@ -37,6 +37,10 @@ class Text(Protocol):
         """Where there is something to predict, `[B, T - 1]`."""
 
     @property
+    def padded(self) -> bool:
+        """Whether some sentence is shorter than another, so that there are pads."""
+
+    @property
     def labels(self) -> Labels:
         """The class of every sentence in each label field."""
 

@@ -1,6 +1,7 @@
 """The output layer: -log p(token) without ever holding the logits of a whole batch.
 
-For one hidden state h with target y, logits a = W h + b, e = exp(a - m) and S = sum_v e_v:
+For one hidden state h with target y, logits a = W h + b, e = exp(a - m) and S = sum_v e_v, with m = 0 unless S overflows or
+vanishes, else max_v a_v:
 
     nll = m + log S - a_y,    d nll / d h = W^T e / S - W_y,    d nll / d W = e h^T / S - onehot(y) h^T.
 
@@ -38,8 +39,8 @@ WORDS = 2048
 ROWS = 16
 """Products are of a multiple of so many rows where there is a choice: 256 rows take two thirds of the time of 255."""
 
-SAFE = 60.0
-"""Logits up to this size need no shift: neither exp(60) nor exp(-60), nor their sum over a vocabulary, leaves fp32."""
+SAFE = (1e-15, 1e25)
+"""Sums of exponentials that need no shift m: what a type with the exponents of fp32 loses is nothing beside them."""
 
 
 def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
@@ -102,12 +103,12 @@ def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some rows: where they are, their states `[n, H]`, exponentials `[V, n]`, sums `[n]` and nll `[n]`."""
+    """Some rows: where they are, their states `[n, H]`, exponentials `[V, n]`, 1 / S `[n]` and nll `[n]`."""
 
     rows: slice
     hidden: Tensor
     exponentials: Tensor
-    total: Tensor
+    share: Tensor
     nll: Tensor
 
 
@@ -119,22 +120,24 @@ class _WeightGradients:
         self.weight: Tensor | None = None
         self.bias: Tensor | None = None
 
-    def add(self, chunk: _Chunk, targets: Tensor, slope: Tensor) -> None:
-        """Add the share of a chunk whose nll have these slopes `[n]`."""
-        over_total, dtype = slope / chunk.total, self.like[0].dtype
+    def add(self, chunk: _Chunk, targets: Tensor, slope: Tensor | None = None) -> None:
+        """Add the share of a chunk whose nll have these slopes `[n]`, 1 by default."""
+        over_total, dtype = chunk.share if slope is None else chunk.share * slope, self.like[0].dtype
         if self.wanted[0]:
             scaled = chunk.hidden * over_total[:, None].to(chunk.hidden.dtype)
             if self.weight is None:
                 self.weight = product(chunk.exponentials, scaled, dtype)
             else:
                 add_product(self.weight, chunk.exponentials, scaled)
-            self.weight.index_add_(0, targets, (chunk.hidden * slope[:, None]).to(dtype), alpha=-1)
+            own = chunk.hidden if slope is None else chunk.hidden * slope[:, None]
+            self.weight.index_add_(0, targets, own.to(dtype), alpha=-1)
         if self.wanted[1]:
             share = (chunk.exponentials @ over_total.to(chunk.hidden.dtype)).to(dtype)
             self.bias = share if self.bias is None else self.bias + share
-            self.bias.index_add_(0, targets, slope.to(dtype), alpha=-1)
+            own = torch.ones_like(over_total) if slope is None else slope
+            self.bias.index_add_(0, targets, own.to(dtype), alpha=-1)
 
-    def scaled(self, factor: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def scaled(self, factor: float) -> tuple[Tensor | None, Tensor | None]:
         """Return both times a number, and give them away."""
         found = (self.weight, self.bias)
         return tuple(None if total is None else total.mul_(factor) for total in found)  # type: ignore[return-value]
@@ -154,8 +157,8 @@ class _TokenNLL(torch.autograd.Function):
             nll[rows] = chunk.nll
             if unit_hidden is not None:
                 torch.mm(chunk.exponentials.T, low_weight, out=unit_hidden[rows])
-                unit_hidden[rows].div_(chunk.total[:, None]).sub_(low_weight[targets[rows]])
-            units.add(chunk, targets[rows], torch.ones_like(chunk.total))
+                unit_hidden[rows].mul_(chunk.share[:, None]).sub_(low_weight[targets[rows]])
+            units.add(chunk, targets[rows])
         ctx.save_for_backward(hidden, weight, bias, targets, unit_hidden)
         ctx.units = units
         return nll
@@ -172,8 +175,9 @@ class _TokenNLL(torch.autograd.Function):
             zeros = (torch.zeros_like(weight) if wanted[0] else None, torch.zeros_like(bias) if wanted[1] else None)
             return grad_hidden, *zeros, None
         units, ctx.units = ctx.units, None  # given away: a second backward pass forms them anew
-        if units is not None and bool((slope == slope[0]).all()):
-            return grad_hidden, *units.scaled(slope[0]), None
+        low, high = (float(end) for end in slope.aminmax())
+        if units is not None and low == high:
+            return grad_hidden, *units.scaled(low), None
         grads = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
         for chunk in _chunks(hidden, weight, weight.to(ctx.narrow), bias, targets, GRADIENT_CHUNK_ELEMENTS):
             grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
@@ -204,35 +208,34 @@ def _chunks(
     size = elements // len(weight)
     size = max(1, min(len(hidden), size - size % ROWS if size > ROWS else size))
     buffer = low_weight.new_empty(len(weight) * size)
-    safe = bool(_bound(hidden, weight, bias) < SAFE)
     for start in range(0, len(hidden), size):
         rows = slice(start, min(start + size, len(hidden)))
         chunk = hidden[rows]
         low = chunk.to(low_weight.dtype)
         products = buffer[: len(weight) * len(chunk)].view(len(weight), len(chunk))
-        torch.mm(low_weight, low.T.contiguous(), out=products)
-        if bias is not None:
-            products.add_(bias[:, None])
-        shift = None if safe else products.amax(0)
-        if shift is not None:
-            products.sub_(shift)
-        target = targets[rows]
-        places = (target, torch.arange(len(chunk), device=chunk.device))
-        if products.dtype == weight.dtype:
-            own = products[places]
-            exponentials = products.exp_()
-            total = exponentials.sum(0)
-        else:
-            own = (chunk.to(weight.dtype) * weight[target]).sum(1)
-            own = own if bias is None else own + bias[target]
-            own = own if shift is None else own - shift
-            exponentials = products.exp_()
-            exponentials[places] = own.exp().to(products.dtype)
-            total = torch.stack([part.sum(0).to(weight.dtype) for part in exponentials.split(WORDS)]).sum(0)
-        yield _Chunk(rows, low, exponentials, total, total.log() - own)
+        for shifted in (False, True):
+            torch.mm(low_weight, low.T.contiguous(), out=products)
+            if bias is not None:
+                products.add_(bias[:, None])
+            shift = products.amax(0) if shifted else None
+            own, total = _exponentials(products, chunk, weight, bias, targets[rows], shift)
+            least, most = (float(end) for end in total.aminmax())
+            if SAFE[0] < least and most < SAFE[1]:
+                break
+        yield _Chunk(rows, low, products, total.reciprocal(), total.log() - own)
 
 
-def _bound(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return a number that no logit exceeds in size: max |h| max |w| + max |b|, by Cauchy and Schwarz."""
-    bound = hidden.float().norm(dim=1).max() * weight.norm(dim=1).max()
-    return bound if bias is None else bound + bias.abs().max()
+def _exponentials(
+    products: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, shift: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Turn logits `[V, n]` into e = exp(a - m) in place; return a_y - m and S, `[n]` each, in full precision."""
+    if shift is not None:
+        products.sub_(shift)
+    if products.dtype == weight.dtype:
+        own = products.gather(0, target[None])[0]
+        return own, products.exp_().sum(0)
+    own = (hidden.to(weight.dtype) * weight[target]).sum(1)
+    own = own if bias is None else own + bias[target]
+    own = own if shift is None else own - shift
+    products.exp_()[target, torch.arange(len(target), device=target.device)] = own.exp().to(products.dtype)
+    return own, torch.stack([part.sum(0).to(weight.dtype) for part in products.split(WORDS)]).sum(0)

@@ -82,7 +82,8 @@ class LSTM(Recurrent, nn.LSTM):
 
     def unroll(self, inputs: Tensor, beside: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """Read sentences from left to right; see `Recurrent.unroll`."""
-        learns = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, beside, *self.parameters()))
+        weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
+        learns = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, beside, *weights))
         narrow = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else inputs.dtype
         if kernels.plain("lstm") or inputs.device.type != "cpu" or not self._pays(inputs, beside, learns, narrow):
             return super().unroll(inputs, beside, memory)
@@ -91,11 +92,8 @@ class LSTM(Recurrent, nn.LSTM):
             constant = of_z @ beside.flatten(0, 1).to(of_z.dtype).T + (self.bias_ih_l0 + self.bias_hh_l0)[:, None]
             zero = constant.new_zeros(constant.shape[1], self.hidden_size)
             h, c = (part.to(zero.dtype) for part in memory or (zero, zero))  # c adds up in full precision
-            weights = of_x.to(narrow), self.weight_hh_l0.to(narrow)
-            if learns:
-                states, c = _Unrolled.apply(inputs.to(narrow), constant, h.T, c.T, *weights)
-            else:
-                states, c = _unrolled(inputs.to(narrow), constant, h.T, c.T, *weights)
+            unrolled = _Unrolled.apply if learns else _unrolled
+            states, c = unrolled(inputs.to(narrow), constant, h.T, c.T, of_x.to(narrow), self.weight_hh_l0.to(narrow))
         return states, (states[:, -1], c.T)
 
     def _pays(self, inputs: Tensor, beside: Tensor, learns: bool, narrow: torch.dtype) -> bool:

@@ -30,7 +30,7 @@ from uncollapse.training.aggressive import InnerLoop, Phase
 from uncollapse.training.controller import Controller
 from uncollapse.training.dreams import Dreams
 from uncollapse.training.guards import Interrupted, frozen, stop_requests
-from uncollapse.training.optimizers import make_optimizer
+from uncollapse.training.optimizers import clip, gradient_norm, make_optimizer
 from uncollapse.training.plateau import Plateau
 from uncollapse.training.progress import Listener, Progress, Sums, Update
 
@@ -63,7 +63,7 @@ class Trainer:
         )
         self.optim, self.train = optim, train
         self.device = model.device
-        # what each optimizer trains: the encoder, and the decoder with all else
+        # what may be trained apart: the encoder, and the decoder with all else
         rest = {name: part for name, part in model.named_children() if name != "encoder"}
         self.parts = {"encoder": model.encoder, "decoder": nn.ModuleDict(rest)}
         self.weights = {name: list(part.parameters()) for name, part in self.parts.items()}
@@ -72,7 +72,7 @@ class Trainer:
         self.phase = Phase(train.aggressive, train.aggressive_steps, on=train.aggressive != "off")
         self.controller = Controller()
         self.first_decoder = copy.deepcopy(self.parts["decoder"].state_dict()) if train.pretrain_epochs else None
-        self._make_optimizers()
+        self.optimizer = self._make_optimizer()
 
     # -- the path -----------------------------------------------------------------------------------------------
 
@@ -135,16 +135,12 @@ class Trainer:
                     self._dream(batch),
                 )
             terms.loss.backward()
-            moved = [weight for weights in self.weights.values() for weight in weights if weight.grad is not None]
-            norm = nn.utils.get_total_norm([weight.grad for weight in moved if weight.grad is not None])
+            norm = gradient_norm([w.grad for weights in self.weights.values() for w in weights if w.grad is not None])
             update = Update.of(terms, norm)
             if not math.isfinite(update.loss + update.norm):
                 self._refuse(batch, update)
-            if 0 < self.optim.clip < update.norm:
-                nn.utils.clip_grads_with_norm_(moved, self.optim.clip, norm)
-            for name, optimizer in self.optimizers.items():
-                if name in trained:
-                    optimizer.step()
+            clip(self.optimizer, norm, self.optim.clip)
+            self.optimizer.step()
         return update
 
     def _aggressive_step(self, batch: Batch, order: list[np.ndarray]) -> Update:
@@ -190,7 +186,7 @@ class Trainer:
             self.folder.save_weights(self.model.state_dict())
         elif advice == "decay":
             self.model.load_state_dict(self.folder.load_weights())
-            self._make_optimizers()
+            self.optimizer = self._make_optimizer()
         progress.finished = advice == "stop"
         progress.batch, progress.sums = 0, Sums()
         self.folder.write_log([*self.folder.log(), entry])
@@ -223,7 +219,7 @@ class Trainer:
         """
         assert self.first_decoder is not None
         self.parts["decoder"].load_state_dict(self.first_decoder)
-        self._make_optimizers()
+        self.optimizer = self._make_optimizer()
 
     def _check_phase(self, scores: Scores) -> dict[str, float | bool]:
         """Decide by validation MI whether the aggressive phase goes on; return what the log says of it."""
@@ -293,15 +289,13 @@ class Trainer:
         """Return the learning rate after the decays so far."""
         return self.optim.lr * self.optim.decay**self.plateau.decays
 
-    def _make_optimizers(self) -> None:
-        """Make fresh optimizers, of encoder and decoder apart, at the present learning rate."""
-        made = {name: make_optimizer(part.parameters(), self.optim) for name, part in self.parts.items()}
-        self.optimizers = {name: optimizer for name, optimizer in made.items() if optimizer is not None}
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        """Return a fresh optimizer, with the encoder and all else as its groups."""
+        return make_optimizer(self.weights.values(), self.optim)
 
     def _set_lr(self, lr: float) -> None:
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
     def _forget_gradients(self) -> None:
         for weights in self.weights.values():
@@ -326,7 +320,7 @@ class Trainer:
         self.folder.save_state(
             {
                 "model": self.model.state_dict(),
-                "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+                "optimizer": self.optimizer.state_dict(),
                 "progress": asdict(self.progress),
                 "plateau": asdict(self.plateau),
                 "phase": asdict(self.phase),
@@ -341,9 +335,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.plateau = Plateau(**state["plateau"])
         self.phase, self.controller = Phase(**state["phase"]), Controller(**state["controller"])
-        self._make_optimizers()
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        self.optimizer = self._make_optimizer()
+        self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**{**state["progress"], "sums": Sums(**state["progress"]["sums"])})
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random"]:

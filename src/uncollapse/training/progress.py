@@ -37,10 +37,11 @@ class Update:
     weight: float
 
     @staticmethod
+    @torch.no_grad()
     def of(terms: Terms, norm: Tensor) -> "Update":
         """Read the numbers from the device, all at once: this is the one wait of a step."""
         parts = (terms.loss, terms.distortion.mean(), terms.rate.mean(), terms.divergence, norm)
-        loss, distortion, rate, divergence, size = torch.stack([part.detach().float() for part in parts]).tolist()
+        loss, distortion, rate, divergence, size = torch.stack(parts).tolist()
         return Update(loss, distortion, rate, divergence, size, terms.weight)
 
 
