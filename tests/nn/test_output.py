@@ -21,6 +21,7 @@ def plain(h, w, b, y):
 @pytest.fixture(params=[1, 37, 10**6], ids=["a row at a time", "odd chunks", "all at once"])
 def chunks(request, monkeypatch):
     monkeypatch.setattr(output, "CHUNK_ELEMENTS", request.param)
+    monkeypatch.setattr(output, "GRADIENT_CHUNK_ELEMENTS", request.param)
 
 
 @pytest.mark.parametrize("bias", [True, False])
