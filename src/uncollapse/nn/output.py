@@ -5,18 +5,22 @@ vanishes, else max_v a_v:
 
     nll = m + log S - a_y,    d nll / d h = W^T e / S - W_y,    d nll / d W = e h^T / S - onehot(y) h^T.
 
-The rows are taken in chunks; of the logits, only exponentials are ever written, `[V, rows]`, for W multiplies fastest from the
-left, and nothing of that size is divided: 1 / S is a factor of the `[rows, H]` side of each product. Where a gradient will be
-wanted, it is formed at once from the chunk's exponentials, for a unit gradient of every nll; the backward pass only scales it.
-If the rows' gradients differ (a weighted objective), the weight's share is formed anew, chunk by chunk.
+The rows are taken in chunks; of the logits, only exponentials are ever written, and nothing of that size is divided: 1 / S is a
+factor of the `[rows, H]` side of each product. Where a gradient will be wanted, it is formed at once from the chunk's
+exponentials, for a unit gradient of every nll; the backward pass only scales it. If the rows' gradients differ (a weighted
+objective), the weight's share is formed anew, chunk by chunk.
+
+On a CPU W is laid out for the multiplication where it is used more than once before it changes (`packed`); else it multiplies
+fastest from the left.
 
 Under bf16 autocast the products are in bf16, but the target's own logit is formed in full precision and takes its place in S.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -61,9 +65,11 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
         )
     if torch.is_grad_enabled():
         return _TokenNLL.apply(hidden, weight, bias, targets)
-    nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
-    for chunk in _chunks(hidden, weight, weight.to(_narrow(hidden)), bias, targets, CHUNK_ELEMENTS):
-        nll[chunk.rows] = chunk.nll
+    nll, low_weight = hidden.new_empty(len(hidden), dtype=weight.dtype), weight.to(_narrow(hidden))
+    with packed():
+        products = _Products(weight, low_weight, bias, lambda low: logits(low, low_weight, bias).T)
+        for chunk in _chunks(hidden, products, targets, CHUNK_ELEMENTS):
+            nll[chunk.rows] = chunk.nll
     return nll
 
 
@@ -71,11 +77,20 @@ _LAYOUTS: ContextVar[dict[int, tuple[Tensor, Tensor]] | None] = ContextVar("layo
 """By the identity of a weight: the weight, so that no other takes its place, and how it is laid out."""
 
 
+@cache
+def _able(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN is there to multiply in a type, on this CPU."""
+    ops = torch.ops.mkldnn
+    if not (torch.backends.mkldnn.is_available() and hasattr(ops, "_reorder_linear_weight")):
+        return False
+    narrow = hasattr(ops, "_is_mkldnn_bf16_supported") and ops._is_mkldnn_bf16_supported()
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and narrow)
+
+
 @contextmanager
 def packed() -> Iterator[None]:
     """Within it no weight changes, and `logits` computes no gradient: a weight is laid out as oneDNN multiplies it, once."""
-    able = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    token = _LAYOUTS.set({} if able else None)
+    token = _LAYOUTS.set({})
     try:
         yield
     finally:
@@ -90,15 +105,48 @@ def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if hidden.device.type != "cpu" or kernels.plain("output"):
         return functional.linear(hidden, weight, bias)
     layouts = _LAYOUTS.get()
-    if layouts is not None and hidden.dtype == weight.dtype == torch.float32:
+    if layouts is not None and hidden.dtype == weight.dtype and _able(weight.dtype):
         if id(weight) not in layouts:
             layouts[id(weight)] = weight, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), len(hidden))
-        return torch.ops.mkldnn._linear_pointwise(hidden, layouts[id(weight)][1], bias, "none", [], "")
+        added = None if bias is None else bias.to(weight.dtype)
+        return torch.ops.mkldnn._linear_pointwise(hidden, layouts[id(weight)][1], added, "none", [], "")
     rows = functional.pad(hidden, (0, 0, 0, -len(hidden) % ROWS))
     columns = weight @ rows.T
     if bias is not None:
         columns += bias[:, None]
     return columns.T[: len(hidden)]
+
+
+@dataclass(frozen=True)
+class _Products:
+    """The output layer, and how its logits are formed.
+
+    Attributes:
+        weight: `[V, H]`, in full precision.
+        low: the same in the type to multiply in.
+        bias: `[V]` or None.
+        of: from states `[n, H]` in that type to logits `[V, n]`, which may be written over.
+    """
+
+    weight: Tensor
+    low: Tensor
+    bias: Tensor | None
+    of: Callable[[Tensor], Tensor]
+
+    @staticmethod
+    def held(weight: Tensor, dtype: torch.dtype, bias: Tensor | None) -> "_Products":
+        """Have them in one buffer that is written again and again."""
+        low, buffer = weight.to(dtype), weight.new_empty(0, dtype=dtype)
+
+        def of(states: Tensor) -> Tensor:
+            nonlocal buffer
+            if buffer.numel() < len(low) * len(states):
+                buffer = low.new_empty(len(low) * len(states))
+            out = buffer[: len(low) * len(states)].view(len(low), len(states))
+            torch.mm(low, states.T.contiguous(), out=out)
+            return out if bias is None else out.add_(bias[:, None])
+
+        return _Products(weight, low, bias, of)
 
 
 @dataclass(frozen=True)
@@ -147,17 +195,16 @@ class _TokenNLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         ctx.narrow = narrow = _narrow(hidden)
-        low_weight = weight.to(narrow)
         wanted_hidden, *wanted, _ = ctx.needs_input_grad
         nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
         unit_hidden = torch.empty_like(hidden, dtype=narrow) if wanted_hidden else None
-        units = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        for chunk in _chunks(hidden, weight, low_weight, bias, targets, GRADIENT_CHUNK_ELEMENTS):
+        units, products = _WeightGradients(weight, bias, (wanted[0], wanted[1])), _Products.held(weight, narrow, bias)
+        for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             rows = chunk.rows
             nll[rows] = chunk.nll
             if unit_hidden is not None:
-                torch.mm(chunk.exponentials.T, low_weight, out=unit_hidden[rows])
-                unit_hidden[rows].mul_(chunk.share[:, None]).sub_(low_weight[targets[rows]])
+                torch.mm(chunk.exponentials.T, products.low, out=unit_hidden[rows])
+                unit_hidden[rows].mul_(chunk.share[:, None]).sub_(products.low.index_select(0, targets[rows]))
             units.add(chunk, targets[rows])
         ctx.save_for_backward(hidden, weight, bias, targets, unit_hidden)
         ctx.units = units
@@ -179,7 +226,7 @@ class _TokenNLL(torch.autograd.Function):
         if units is not None and low == high:
             return grad_hidden, *units.scaled(low), None
         grads = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        for chunk in _chunks(hidden, weight, weight.to(ctx.narrow), bias, targets, GRADIENT_CHUNK_ELEMENTS):
+        for chunk in _chunks(hidden, _Products.held(weight, ctx.narrow, bias), targets, GRADIENT_CHUNK_ELEMENTS):
             grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
         return grad_hidden, grads.weight, grads.bias, None
 
@@ -190,52 +237,44 @@ def _narrow(hidden: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
 
 
-def _chunks(
-    hidden: Tensor, weight: Tensor, low_weight: Tensor, bias: Tensor | None, targets: Tensor, elements: int
-) -> Iterator[_Chunk]:
-    """Yield a few rows at a time; their exponentials are in one buffer that is written again and again.
+def _chunks(hidden: Tensor, products: _Products, targets: Tensor, elements: int) -> Iterator[_Chunk]:
+    """Yield a few rows at a time; the exponentials of a chunk may be written over by the next.
 
     Args:
         hidden: `[N, H]`.
-        weight: `[V, H]`, in full precision.
-        low_weight: the same in the type to multiply in.
-        bias: `[V]` or None.
+        products: what they are multiplied with.
         targets: `[N]`.
         elements: logits at a time.
     """
     if not len(hidden):
         return
-    size = elements // len(weight)
+    size = elements // len(products.weight)
     size = max(1, min(len(hidden), size - size % ROWS if size > ROWS else size))
-    buffer = low_weight.new_empty(len(weight) * size)
     for start in range(0, len(hidden), size):
         rows = slice(start, min(start + size, len(hidden)))
-        chunk = hidden[rows]
-        low = chunk.to(low_weight.dtype)
-        products = buffer[: len(weight) * len(chunk)].view(len(weight), len(chunk))
+        low = hidden[rows].to(products.low.dtype)
         for shifted in (False, True):
-            torch.mm(low_weight, low.T.contiguous(), out=products)
-            if bias is not None:
-                products.add_(bias[:, None])
-            shift = products.amax(0) if shifted else None
-            own, total = _exponentials(products, chunk, weight, bias, targets[rows], shift)
+            found = products.of(low)
+            shift = found.amax(0) if shifted else None
+            own, total = _exponentials(found, hidden[rows], products, targets[rows], shift)
             least, most = (float(end) for end in total.aminmax())
             if SAFE[0] < least and most < SAFE[1]:
                 break
-        yield _Chunk(rows, low, products, total.reciprocal(), total.log() - own)
+        yield _Chunk(rows, low, found, total.reciprocal(), total.log() - own)
 
 
 def _exponentials(
-    products: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, shift: Tensor | None
+    logits: Tensor, hidden: Tensor, products: _Products, target: Tensor, shift: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Turn logits `[V, n]` into e = exp(a - m) in place; return a_y - m and S, `[n]` each, in full precision."""
+    weight, bias = products.weight, products.bias
     if shift is not None:
-        products.sub_(shift)
-    if products.dtype == weight.dtype:
-        own = products.gather(0, target[None])[0]
-        return own, products.exp_().sum(0)
-    own = (hidden.to(weight.dtype) * weight[target]).sum(1)
+        logits.sub_(shift)
+    if logits.dtype == weight.dtype:
+        own = logits.gather(0, target[None])[0]
+        return own, logits.exp_().sum(0)
+    own = weight.index_select(0, target).mul_(hidden).sum(1)  # five times as fast as weight[target]
     own = own if bias is None else own + bias[target]
     own = own if shift is None else own - shift
-    products.exp_()[target, torch.arange(len(target), device=target.device)] = own.exp().to(products.dtype)
-    return own, torch.stack([part.sum(0).to(weight.dtype) for part in products.split(WORDS)]).sum(0)
+    logits.exp_()[target, torch.arange(len(target), device=target.device)] = own.exp().to(logits.dtype)
+    return own, torch.stack([part.sum(0).to(weight.dtype) for part in logits.split(WORDS)]).sum(0)
