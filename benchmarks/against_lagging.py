@@ -33,7 +33,7 @@ from uncollapse.generation.decode import write
 from uncollapse.importers import PARTS
 
 SAMPLES = 500
-SENTENCES = {"toy": 16, "ptb": 8, "ptb256": 8, "yahoo": 1}
+SENTENCES = {"toy": 16, "ptb": 8, "ptb256": 8, "yahoo": 2}
 """Of a round of the importance-weighted bound."""
 CODES = {"toy": (32, 16, 128), "ptb": (32, 4, 128), "ptb256": (32, 4, 128), "yahoo": (32, 2, 128)}
 """Of a round of decoding: greedy, both at once; by beam, which the reference does one by one, theirs and ours."""

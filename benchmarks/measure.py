@@ -18,11 +18,13 @@ def resident():
 after_torch = resident()
 """What it was when torch had been imported, and nothing else."""
 
+from uncollapse import memory
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import compose
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.labels import LabelSpace
 from uncollapse.launch import Quiet
+from uncollapse.nn.output import logits, packed
 from uncollapse.run import RunFolder
 from uncollapse.training.loop import Trainer
 
@@ -99,14 +101,19 @@ class Work:
 
 
 def gemm_rate(dtype, seconds=1.0):
-    """Return the operations per second of a large multiplication: the median over about so many seconds."""
+    """Return the operations per second of a large multiplication, the faster of torch's own and oneDNN's.
+
+    Of each, the median over about so many seconds. Which is faster in fp32 depends on the processor.
+    """
     a, b = torch.randn(2048, 1024).to(dtype), torch.randn(1024, 8192).to(dtype)
-    out, rates, until = torch.empty(2048, 8192, dtype=dtype), [], time.perf_counter() + seconds
-    while time.perf_counter() < until or len(rates) < 4:
-        began = time.perf_counter()
-        torch.mm(a, b, out=out)
-        rates.append(2 * a.shape[0] * b.numel() / (time.perf_counter() - began))
-    return statistics.median(rates[1:])
+    out, weight = torch.empty(2048, 8192, dtype=dtype), b.T.contiguous()
+    with torch.inference_mode(), packed(), memory.kept():
+        ways = {"torch": lambda: torch.mm(a, b, out=out), "oneDNN": lambda: logits(a, weight, None)}
+        rates, until = {name: [] for name in ways}, time.perf_counter() + 2 * seconds
+        while time.perf_counter() < until or len(rates["torch"]) < 4:
+            for name, way in ways.items():
+                rates[name].append(2 * a.shape[0] * b.numel() / timed(way))
+    return max(statistics.median(each[1:]) for each in rates.values())
 
 
 def timed(work):

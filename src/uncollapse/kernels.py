@@ -8,6 +8,7 @@
 | output | logits, exponentials and gradients of the output layer in chunks | `nn.output` |
 | dropout | the random numbers of dropout | `nn.dropout` |
 | memory | memory that is kept for the next step | `uncollapse.memory` |
+| cores | sentences of the bound, a core each | `uncollapse.cores` |
 | lstm | the LSTM's backward pass in bf16; the input shares of tokens and of z, each computed once | `nn.recurrent` |
 
 `train.plain` switches them off for a training.
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-OPTIMISATIONS = ("output", "lstm", "dropout", "memory")
+OPTIMISATIONS = ("output", "lstm", "dropout", "memory", "cores")
 
 _plain: ContextVar[frozenset[str]] = ContextVar("plain", default=frozenset())
 

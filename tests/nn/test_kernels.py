@@ -11,9 +11,9 @@ from uncollapse.data.grammar import english
 from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import log_weights
 from uncollapse.kernels import OPTIMISATIONS
-from uncollapse.nn import recurrent
+from uncollapse.nn import output, recurrent
 from uncollapse.nn.dropout import Dropout
-from uncollapse.nn.output import logits, packed
+from uncollapse.nn.output import logits, packed, token_nll
 from uncollapse.nn.products import add_product, product
 from uncollapse.nn.recurrent import LSTM
 
@@ -120,12 +120,57 @@ def test_logits_from_the_left_are_those_of_a_linear_layer(rows, biased):
             torch.testing.assert_close(logits(some, layer.weight, layer.bias), layer(some))
         low = layer.weight.bfloat16()
         torch.testing.assert_close(logits(hidden.bfloat16(), low, None), hidden.bfloat16() @ low.T)
+        # rows decide the type; one layout of a weight for each
+        torch.testing.assert_close(logits(hidden.bfloat16(), layer.weight, None), hidden.bfloat16() @ low.T)
     with torch.no_grad():
         layer.weight.add_(1)
     with torch.inference_mode():  # nothing is left of the old layout
         torch.testing.assert_close(logits(hidden, layer.weight, layer.bias), layer(hidden))
     with packed(), torch.inference_mode():
         torch.testing.assert_close(logits(hidden, layer.weight, layer.bias), layer(hidden))
+
+
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_gradients_the_nll_is_that_with_them(monkeypatch, able, biased, dtype):
+    """Whether or not oneDNN multiplies in the type, and from a weight that is laid out once for several calls."""
+    if not able:
+        monkeypatch.setattr(output, "_able", lambda dtype: False)
+    monkeypatch.setattr(output, "CHUNK_ELEMENTS", 16 * 300)
+    generator = torch.Generator().manual_seed(0)
+    hidden, targets = torch.randn(50, 24, generator=generator), torch.randint(300, (50,), generator=generator)
+    weight = torch.randn(300, 24, generator=generator) / 5
+    bias = torch.randn(300, generator=generator) if biased else None
+    expected = torch.nn.functional.cross_entropy(
+        torch.nn.functional.linear(hidden, weight, bias), targets, reduction="none"
+    )
+    hidden = hidden.to(dtype)
+    near = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.02, "rtol": 0.01}
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        torch.testing.assert_close(token_nll(hidden, weight, bias, targets), expected, **near)
+        with packed():
+            for rows in (slice(None), slice(7)):
+                found = token_nll(hidden[rows], weight, bias, targets[rows])
+                assert found.dtype == torch.float32
+                torch.testing.assert_close(found, expected[rows], **near)
+
+
+def test_a_weight_is_laid_out_once_for_the_whole_bound(vae, corpus, monkeypatch):
+    laid = []
+    original = torch.ops.mkldnn._reorder_linear_weight
+    if not output._able(torch.float32):
+        pytest.skip("no oneDNN")
+
+    def reorder(weight, rows):
+        laid.append(weight.shape)
+        return original(weight, rows)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", reorder)
+    with kernels.off("cores"):
+        log_weights(vae, corpus, np.arange(len(corpus)), 7)
+    assert len(laid) == 1
+    assert output._LAYOUTS.get() is None
 
 
 def test_log_weights_are_the_same_without_any_optimisation(vae, corpus):

@@ -5,7 +5,7 @@ import torch
 
 from tests.conftest import tiny_vae
 from uncollapse.data.corpus import Batch, Corpus
-from uncollapse.data.vocabulary import BOS, PAD
+from uncollapse.data.vocabulary import BOS, PAD, Vocabulary
 from uncollapse.nn.decoders import RecurrentDecoder, initialise_lagging
 from uncollapse.nn.encoders import RecurrentEncoder
 
@@ -41,6 +41,24 @@ def test_pads_change_nothing(vae, corpus):
         vae.encoder.embedding.weight[PAD] += 100
     torch.testing.assert_close(vae.distortion(batch, z), before[0])
     torch.testing.assert_close(vae.posterior(batch).mu, before[1])
+
+
+def test_sentences_of_one_length_give_the_same_as_among_pads(vae):
+    corpus = Corpus.from_ids(
+        [[4, 5, 6], [6, 5, 4], [5, 4, 4], [4]], Vocabulary(("<pad>", "<s>", "</s>", "<unk>", *"abc"))
+    )
+    even, uneven = corpus.batch([0, 1, 2]), corpus.batch([0, 1, 2, 3])
+    assert not even.padded and uneven.padded and not even.to("cpu").padded
+    wider, z = with_more_pads(even), codes(3)
+    assert wider.padded
+    found, expected = vae.posterior(even), vae.posterior(wider)
+    torch.testing.assert_close((found.mu, found.logvar), (expected.mu, expected.logvar))
+    torch.testing.assert_close(vae.distortion(even, z), vae.distortion(wider, z))
+    one, other = (
+        torch.autograd.grad(vae.distortion(batch, vae.posterior(batch).mu[:, None]).sum(), list(vae.parameters()))
+        for batch in (even, wider)
+    )
+    torch.testing.assert_close(one, other)
 
 
 def log_probs(decoder, tokens, z):

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.cores import a_core_each
 from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.latent import Diagonal, pool
 from uncollapse.model import VAE
+from uncollapse.nn.output import packed
 
 TOKENS_AT_A_TIME = 2**14
 """Tokens of a batch in evaluation, samples counted: this bounds its memory."""
@@ -107,7 +109,6 @@ def _rows(corpus: Corpus) -> int:
     return max(1, min(256, TOKENS_AT_A_TIME // int(corpus.lengths.max())))
 
 
-@torch.inference_mode()
 def log_weights(
     model: VAE,
     corpus: Corpus,
@@ -130,22 +131,28 @@ def log_weights(
         precision: of the decoder's arithmetic; the densities of z are in fp32.
         noise: other z than draws of q, in its standard coordinates, `[len(indices), K, Z]`.
     """
-    device = model.device
-    found = torch.empty(len(indices), samples)
-    lengths = corpus.lengths[indices]
+    device, lengths = model.device, corpus.lengths[indices]
     together = max(1, min(64, TOKENS_AT_A_TIME // (int(np.median(lengths)) * samples)))
-    for rows in ordered_batches(lengths, together):
+
+    @torch.inference_mode()
+    def of(rows: np.ndarray) -> Tensor:
         batch = corpus.batch(indices[rows]).to(device)
         posterior = model.posterior(batch)
         drawn = standard_noise(model, indices[rows], samples, seed) if noise is None else noise[rows]
+        log_w = torch.empty(len(rows), samples)
         at_once = max(1, TOKENS_AT_A_TIME // (int(lengths[rows].max()) * len(rows)))
         for k in range(0, samples, at_once):
             z = posterior.at(drawn[:, k : k + at_once].to(device))
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 distortion = model.distortion(batch, z)
-            log_w = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z) - distortion
-            found[rows, k : k + at_once] = log_w.cpu()
-        tick(len(rows))
+            log_w[:, k : k + at_once] = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z) - distortion
+        return log_w
+
+    found, groups = torch.empty(len(indices), samples), ordered_batches(lengths, together)
+    with packed():
+        for rows, log_w in zip(groups, a_core_each(of, groups, device), strict=True):
+            found[rows] = log_w
+            tick(len(rows))
     return found
 
 

@@ -17,7 +17,7 @@ Under bf16 autocast the products are in bf16, but the target's own logit is form
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -65,16 +65,16 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
         )
     if torch.is_grad_enabled():
         return _TokenNLL.apply(hidden, weight, bias, targets)
-    nll, low_weight = hidden.new_empty(len(hidden), dtype=weight.dtype), weight.to(_narrow(hidden))
-    with packed():
-        products = _Products(weight, low_weight, bias, lambda low: logits(low, low_weight, bias).T)
+    nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
+    products = _Products(weight, bias, _narrow(hidden), lambda low: logits(low, weight, bias).T)
+    with packed() if _LAYOUTS.get() is None else nullcontext():
         for chunk in _chunks(hidden, products, targets, CHUNK_ELEMENTS):
             nll[chunk.rows] = chunk.nll
     return nll
 
 
-_LAYOUTS: ContextVar[dict[int, tuple[Tensor, Tensor]] | None] = ContextVar("layouts", default=None)
-"""By the identity of a weight: the weight, so that no other takes its place, and how it is laid out."""
+_LAYOUTS: ContextVar[dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] | None] = ContextVar("layouts", default=None)
+"""By the identity of a weight, and a type: the weight, so that no other takes its place, and how it is laid out."""
 
 
 @cache
@@ -89,7 +89,7 @@ def _able(dtype: torch.dtype) -> bool:
 
 @contextmanager
 def packed() -> Iterator[None]:
-    """Within it no weight changes, and `logits` computes no gradient: a weight is laid out as oneDNN multiplies it, once."""
+    """Within it no weight changes, and none gets a gradient: a weight is laid out as oneDNN multiplies it, once."""
     token = _LAYOUTS.set({})
     try:
         yield
@@ -98,20 +98,22 @@ def packed() -> Iterator[None]:
 
 
 def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return W h + b for rows `[N, H]`, `[N, V]`: on a CPU by W from the left, for a number of rows that fits its registers.
+    """Return W h + b for rows `[N, H]`, `[N, V]`, in the type of the rows.
 
-    Where W does not change (`packed`), it is laid out for the multiplication once.
+    On a CPU W is laid out for the multiplication once where it does not change (`packed`). Else it multiplies from the left, a
+    number of rows that fits the registers.
     """
+    bias = None if bias is None else bias.to(hidden.dtype)
     if hidden.device.type != "cpu" or kernels.plain("output"):
-        return functional.linear(hidden, weight, bias)
-    layouts = _LAYOUTS.get()
-    if layouts is not None and hidden.dtype == weight.dtype and _able(weight.dtype):
-        if id(weight) not in layouts:
-            layouts[id(weight)] = weight, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), len(hidden))
-        added = None if bias is None else bias.to(weight.dtype)
-        return torch.ops.mkldnn._linear_pointwise(hidden, layouts[id(weight)][1], added, "none", [], "")
+        return functional.linear(hidden, weight.to(hidden.dtype), bias)
+    layouts, key = _LAYOUTS.get(), (id(weight), hidden.dtype)
+    if layouts is not None and _able(hidden.dtype):
+        if key not in layouts:
+            low = weight.detach().to(hidden.dtype)
+            layouts[key] = weight, torch.ops.mkldnn._reorder_linear_weight(low, len(hidden))
+        return torch.ops.mkldnn._linear_pointwise(hidden, layouts[key][1], bias, "none", [], "")
     rows = functional.pad(hidden, (0, 0, 0, -len(hidden) % ROWS))
-    columns = weight @ rows.T
+    columns = weight.to(hidden.dtype) @ rows.T
     if bias is not None:
         columns += bias[:, None]
     return columns.T[: len(hidden)]
@@ -123,20 +125,20 @@ class _Products:
 
     Attributes:
         weight: `[V, H]`, in full precision.
-        low: the same in the type to multiply in.
         bias: `[V]` or None.
+        narrow: the type to multiply in.
         of: from states `[n, H]` in that type to logits `[V, n]`, which may be written over.
     """
 
     weight: Tensor
-    low: Tensor
     bias: Tensor | None
+    narrow: torch.dtype
     of: Callable[[Tensor], Tensor]
 
     @staticmethod
-    def held(weight: Tensor, dtype: torch.dtype, bias: Tensor | None) -> "_Products":
-        """Have them in one buffer that is written again and again."""
-        low, buffer = weight.to(dtype), weight.new_empty(0, dtype=dtype)
+    def held(weight: Tensor, low: Tensor, bias: Tensor | None) -> "_Products":
+        """Have them in one buffer that is written again and again; the weight is given in the type to multiply in, too."""
+        buffer = low.new_empty(0)
 
         def of(states: Tensor) -> Tensor:
             nonlocal buffer
@@ -146,7 +148,7 @@ class _Products:
             torch.mm(low, states.T.contiguous(), out=out)
             return out if bias is None else out.add_(bias[:, None])
 
-        return _Products(weight, low, bias, of)
+        return _Products(weight, bias, low.dtype, of)
 
 
 @dataclass(frozen=True)
@@ -195,16 +197,20 @@ class _TokenNLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         ctx.narrow = narrow = _narrow(hidden)
+        low_weight = weight.to(narrow)
         wanted_hidden, *wanted, _ = ctx.needs_input_grad
         nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
         unit_hidden = torch.empty_like(hidden, dtype=narrow) if wanted_hidden else None
-        units, products = _WeightGradients(weight, bias, (wanted[0], wanted[1])), _Products.held(weight, narrow, bias)
+        units, products = (
+            _WeightGradients(weight, bias, (wanted[0], wanted[1])),
+            _Products.held(weight, low_weight, bias),
+        )
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             rows = chunk.rows
             nll[rows] = chunk.nll
             if unit_hidden is not None:
-                torch.mm(chunk.exponentials.T, products.low, out=unit_hidden[rows])
-                unit_hidden[rows].mul_(chunk.share[:, None]).sub_(products.low.index_select(0, targets[rows]))
+                torch.mm(chunk.exponentials.T, low_weight, out=unit_hidden[rows])
+                unit_hidden[rows].mul_(chunk.share[:, None]).sub_(low_weight.index_select(0, targets[rows]))
             units.add(chunk, targets[rows])
         ctx.save_for_backward(hidden, weight, bias, targets, unit_hidden)
         ctx.units = units
@@ -226,7 +232,8 @@ class _TokenNLL(torch.autograd.Function):
         if units is not None and low == high:
             return grad_hidden, *units.scaled(low), None
         grads = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        for chunk in _chunks(hidden, _Products.held(weight, ctx.narrow, bias), targets, GRADIENT_CHUNK_ELEMENTS):
+        products = _Products.held(weight, weight.to(ctx.narrow), bias)
+        for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
         return grad_hidden, grads.weight, grads.bias, None
 
@@ -252,7 +259,7 @@ def _chunks(hidden: Tensor, products: _Products, targets: Tensor, elements: int)
     size = max(1, min(len(hidden), size - size % ROWS if size > ROWS else size))
     for start in range(0, len(hidden), size):
         rows = slice(start, min(start + size, len(hidden)))
-        low = hidden[rows].to(products.low.dtype)
+        low = hidden[rows].to(products.narrow)
         for shifted in (False, True):
             found = products.of(low)
             shift = found.amax(0) if shifted else None
