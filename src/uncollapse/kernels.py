@@ -11,7 +11,7 @@
 | cores | sentences of the bound, a core each | `uncollapse.cores` |
 | lstm | the LSTM's backward pass in bf16; the input shares of tokens and of z, each computed once | `nn.recurrent` |
 
-`train.plain` switches them off for a training.
+`train.plain` switches them off for a run: its training and its evaluation.
 """
 
 from collections.abc import Iterator

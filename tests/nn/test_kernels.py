@@ -240,3 +240,13 @@ def test_products_in_a_narrow_type_are_formed_block_by_block(monkeypatch):
     add_product(found, left, right)
     assert torch.equal(found, 2 * exact)
     assert product(left, right, torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_a_run_without_optimisations_is_evaluated_without_them(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("uncollapse.api.evaluate", lambda *_: seen.append(kernels._plain.get()) or 1 / 0)
+    few = {"data": {"sentences": 60}, "model": {"emb": 4, "hidden": 4, "latent": 2}}
+    run = uc.train("grammar", out=tmp_path / "run", **few, train={"epochs": 1, "plain": "cores, output"})
+    with pytest.raises(ZeroDivisionError):
+        run.evaluate()
+    assert seen == [{"cores", "output"}] and not kernels._plain.get()
