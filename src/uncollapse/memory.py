@@ -13,8 +13,10 @@ from uncollapse import kernels
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt: free bytes at the end of the heap, and sizes of a block, from which memory is given back."""
-DEFAULTS = {TRIM_THRESHOLD: 128 * 1024, MMAP_THRESHOLD: 128 * 1024}
-KEEP = {TRIM_THRESHOLD: 2**31 - 1, MMAP_THRESHOLD: 30 * 2**20}
+KEEP = {TRIM_THRESHOLD: 2**31 - 1, MMAP_THRESHOLD: 32 * 2**20}
+AFTER = {TRIM_THRESHOLD: 64 * 2**20, MMAP_THRESHOLD: 32 * 2**20}
+"""Where glibc's own adjustment ends in a process that has freed large blocks. Once a threshold has been set it adjusts none any
+more: with its initial 128 KiB all code that comes after would pay for the pages of every tensor anew."""
 _depth = 0  # within a block that keeps memory, another changes nothing
 
 
@@ -34,6 +36,6 @@ def kept() -> Iterator[None]:
         yield
     finally:
         _depth -= 1
-        for parameter, value in DEFAULTS.items():
+        for parameter, value in AFTER.items():
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)
