@@ -13,6 +13,7 @@ import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import Config, available, compose, merge
+from uncollapse.errors import UserError
 from uncollapse.launch import Quiet
 from uncollapse.run import RunFolder
 from uncollapse.training.optimizers import light
@@ -295,3 +296,13 @@ def test_training_uses_the_threads_that_are_asked_for_and_gives_them_back(tmp_pa
     before = torch.get_num_threads()
     uc.train("grammar", out=tmp_path / "run", listener=Watch(), **settings(train={"threads": 2, "epochs": 1}))
     assert seen == {2} and torch.get_num_threads() == before
+
+
+def test_a_state_of_an_older_version_is_refused_in_one_line(tmp_path):
+    uc.train("grammar", out=tmp_path / "run", **settings(train={"epochs": 1}))
+    folder = RunFolder(tmp_path / "run")
+    folder.save_state(
+        {("optimizers" if name == "optimizer" else name): part for name, part in folder.load_state().items()}
+    )
+    with pytest.raises(UserError, match="older version; start anew with --overwrite"):
+        uc.train("grammar", out=tmp_path / "run", resume=True, **settings(train={"epochs": 2}))

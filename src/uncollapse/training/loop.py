@@ -16,7 +16,7 @@ from torch import nn
 from uncollapse.config import OptimConfig, TrainConfig
 from uncollapse.data.corpus import Batch, shuffled_batches
 from uncollapse.data.splits import Splits
-from uncollapse.errors import TrainingError
+from uncollapse.errors import TrainingError, UserError
 from uncollapse.evaluation.bounds import Scores, score
 from uncollapse.evaluation.evaluate import summarise
 from uncollapse.evaluation.mean_space import posterior_means
@@ -330,8 +330,16 @@ class Trainer:
         )
 
     def resume(self) -> None:
-        """Take up the last saved state; what the log says of later epochs is dropped, for it will be written again."""
+        """Take up the last saved state; what the log says of later epochs is dropped, for it will be written again.
+
+        Raises:
+            UserError: there is no state, or it is damaged or of an older version.
+        """
         state = self.folder.load_state()
+        if "optimizer" not in state:
+            raise UserError(
+                f"{self.folder.path}: its training was interrupted under an older version; start anew with --overwrite"
+            )
         self.model.load_state_dict(state["model"])
         self.plateau = Plateau(**state["plateau"])
         self.phase, self.controller = Phase(**state["phase"]), Controller(**state["controller"])
