@@ -305,4 +305,4 @@ def test_a_state_of_an_older_version_is_refused_in_one_line(tmp_path):
         {("optimizers" if name == "optimizer" else name): part for name, part in folder.load_state().items()}
     )
     with pytest.raises(UserError, match="older version; start anew with --overwrite"):
-        uc.train("grammar", out=tmp_path / "run", resume=True, **settings(train={"epochs": 2}))
+        uc.train("grammar", out=tmp_path / "run", resume=True, **settings(train={"epochs": 1}))
