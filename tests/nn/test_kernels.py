@@ -9,6 +9,7 @@ from tests.conftest import tiny_vae
 from uncollapse import kernels, memory
 from uncollapse.data.grammar import english
 from uncollapse.errors import UserError
+from uncollapse.evaluation import bounds
 from uncollapse.evaluation.bounds import log_weights
 from uncollapse.kernels import OPTIMISATIONS
 from uncollapse.nn import output, recurrent
@@ -167,6 +168,7 @@ def test_a_weight_is_laid_out_once_for_the_whole_bound(vae, corpus, monkeypatch)
         return original(weight, rows)
 
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", reorder)
+    monkeypatch.setattr(bounds, "TOKENS_AT_A_TIME", 50)  # many groups
     with kernels.off("cores"):
         log_weights(vae, corpus, np.arange(len(corpus)), 7)
     assert len(laid) == 1

@@ -67,6 +67,16 @@ def test_extreme_logits_stay_finite():
     assert torch.isfinite(big).all()
 
 
+@pytest.mark.parametrize("far", [-500.0, 500.0])
+def test_logits_whose_exponentials_leave_fp32_are_shifted(far):
+    h, w, b, y = case(dtype=torch.float32)
+    away = (b + far).detach().requires_grad_()
+    found, expected = (torch.autograd.grad(nll.sum(), (h, w)) for nll in (token_nll(h, w, away, y), plain(h, w, b, y)))
+    torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-3)  # what fp32 leaves of b beside 500
+    with torch.no_grad():
+        torch.testing.assert_close(token_nll(h, w, away, y), plain(h, w, b, y), atol=2e-4, rtol=1e-3)
+
+
 def test_no_rows_give_no_nll():
     h, w, b, y = case(rows=0)
     token_nll(h, w, b, y).sum().backward()
