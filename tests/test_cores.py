@@ -1,6 +1,7 @@
 """Work that is divided between the cores."""
 
 import threading
+import time
 from contextvars import ContextVar
 
 import numpy as np
@@ -60,6 +61,7 @@ def test_an_error_ends_the_work_and_is_raised():
         if not item:
             raise ValueError("no")
         done.append(item)
+        time.sleep(0.02)  # twenty seconds for all of them
 
     with pytest.raises(ValueError, match="no"):
         list(a_core_each(work, range(1000), CPU))
