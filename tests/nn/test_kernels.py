@@ -12,10 +12,10 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation import bounds
 from uncollapse.evaluation.bounds import log_weights
 from uncollapse.kernels import OPTIMISATIONS
-from uncollapse.nn import output, recurrent
+from uncollapse.nn import output, products, recurrent
 from uncollapse.nn.dropout import Dropout
 from uncollapse.nn.output import logits, packed, token_nll
-from uncollapse.nn.products import add_product, product
+from uncollapse.nn.products import add_product, onednn, product, times
 from uncollapse.nn.recurrent import LSTM
 
 
@@ -137,7 +137,7 @@ def test_logits_from_the_left_are_those_of_a_linear_layer(rows, biased):
 def test_without_gradients_the_nll_is_that_with_them(monkeypatch, able, biased, dtype):
     """Whether or not oneDNN multiplies in the type, and from a weight that is laid out once for several calls."""
     if not able:
-        monkeypatch.setattr(output, "_able", lambda dtype: False)
+        monkeypatch.setattr(output, "onednn", lambda dtype: False)
     monkeypatch.setattr(output, "CHUNK_ELEMENTS", 16 * 300)
     generator = torch.Generator().manual_seed(0)
     hidden, targets = torch.randn(50, 24, generator=generator), torch.randint(300, (50,), generator=generator)
@@ -160,7 +160,7 @@ def test_without_gradients_the_nll_is_that_with_them(monkeypatch, able, biased, 
 def test_a_weight_is_laid_out_once_for_the_whole_bound(vae, corpus, monkeypatch):
     laid = []
     original = torch.ops.mkldnn._reorder_linear_weight
-    if not output._able(torch.float32):
+    if not onednn(torch.float32):
         pytest.skip("no oneDNN")
 
     def reorder(weight, rows):
@@ -230,6 +230,20 @@ def test_optimisations_are_switched_off_by_name(tmp_path, monkeypatch):
     assert not seen
     with pytest.raises(UserError, match="unknown optimisation 'lsmt'.*lstm"):
         uc.train("grammar", out=tmp_path / "other", train={"epochs": 1, "plain": "lsmt"}, **small)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_product_is_that_in_double_precision(monkeypatch, able):
+    """By oneDNN or by torch; of matrices that stand as they are or transposed, of one row or column too."""
+    if not able:
+        monkeypatch.setattr(products, "onednn", lambda dtype: False)
+    generator = torch.Generator().manual_seed(0)
+    for rows, inner, columns in ((300, 24, 50), (1, 24, 50), (300, 24, 1), (300, 1, 50)):
+        left, right = torch.randn(rows, inner, generator=generator), torch.randn(inner, columns, generator=generator)
+        for a in (left, left.T.contiguous().T):
+            for b in (right, right.T.contiguous().T):
+                torch.testing.assert_close(times(a, b), (a.double() @ b.double()).float(), atol=1e-5, rtol=1e-5)
+    assert times(left.double(), right.double()).dtype == torch.float64
 
 
 def test_products_in_a_narrow_type_are_formed_block_by_block(monkeypatch):

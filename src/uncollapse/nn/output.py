@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from uncollapse import kernels
-from uncollapse.nn.products import add_product, product
+from uncollapse.nn.products import add_product, onednn, product, times
 
 CHUNK_ELEMENTS = 2**22
 """Logits held at a time: 16 MiB in fp32. What a core works on then stays in its caches."""
@@ -77,16 +76,6 @@ _LAYOUTS: ContextVar[dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] | None
 """By the identity of a weight, and a type: the weight, so that no other takes its place, and how it is laid out."""
 
 
-@cache
-def _able(dtype: torch.dtype) -> bool:
-    """Return whether oneDNN is there to multiply in a type, on this CPU."""
-    ops = torch.ops.mkldnn
-    if not (torch.backends.mkldnn.is_available() and hasattr(ops, "_reorder_linear_weight")):
-        return False
-    narrow = hasattr(ops, "_is_mkldnn_bf16_supported") and ops._is_mkldnn_bf16_supported()
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and narrow)
-
-
 @contextmanager
 def packed() -> Iterator[None]:
     """Within it no weight changes, and none gets a gradient: a weight is laid out as oneDNN multiplies it, once."""
@@ -107,7 +96,7 @@ def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if hidden.device.type != "cpu" or kernels.plain("output"):
         return functional.linear(hidden, weight.to(hidden.dtype), bias)
     layouts, key = _LAYOUTS.get(), (id(weight), hidden.dtype)
-    if layouts is not None and _able(hidden.dtype):
+    if layouts is not None and onednn(hidden.dtype):
         if key not in layouts:
             low = weight.detach().to(hidden.dtype)
             layouts[key] = weight, torch.ops.mkldnn._reorder_linear_weight(low, len(hidden))
@@ -137,11 +126,17 @@ class _Products:
 
     @staticmethod
     def held(weight: Tensor, low: Tensor, bias: Tensor | None) -> "_Products":
-        """Have them in one buffer that is written again and again; the weight is given in the type to multiply in, too."""
+        """Have them for a weight that may change before the next; it is given in the type to multiply in, too.
+
+        In bf16 they are in one buffer that is written again and again, for chunks of half the bytes.
+        """
         buffer = low.new_empty(0)
 
         def of(states: Tensor) -> Tensor:
             nonlocal buffer
+            if low.dtype == torch.float32:
+                columns = times(low, states.T)
+                return columns if bias is None else columns.add_(bias[:, None])
             if buffer.numel() < len(low) * len(states):
                 buffer = low.new_empty(len(low) * len(states))
             out = buffer[: len(low) * len(states)].view(len(low), len(states))
