@@ -169,6 +169,10 @@ class TrainConfig:
     )
     aggressive_steps: int = setting(0, "most outer steps with inner ones; 0: no limit", 0)
     precision: Literal["fp32", "bf16"] = setting("fp32", "of the training arithmetic; evaluation is in fp32")
+    compile: bool = setting(
+        False,
+        "compile the steps of a small model into one graph for every common batch shape; needs a C++ compiler on a CPU",
+    )
     threads: int = setting(0, "of the CPU in training; 0: torch's own choice; 1 is often faster for a small model", 0)
     plain: str = setting(
         "",

@@ -31,6 +31,7 @@ from uncollapse.evaluation.mixture import fit_mixture
 from uncollapse.model import VAE
 from uncollapse.objectives import Objective
 from uncollapse.run import Origin, RunFolder
+from uncollapse.training.aggressive import LEAST_INNER_STEPS
 from uncollapse.training.loop import Trainer
 from uncollapse.training.progress import Listener, Sums
 from uncollapse.training.timing import seconds_per_epoch
@@ -244,15 +245,15 @@ def _plan(origin: Origin, model: VAE, splits: Splits, batches: int, listener: Li
     settings = origin.config.train
     began = time.perf_counter()
     epoch = seconds_per_epoch(model, build_objective(_with_epochs(origin.config), batches), splits, settings)
-    # an inner step costs about three quarters of a full one, and there are at least thirty
+    # an inner step costs about three quarters of a full one
     most = settings.aggressive_steps or batches * MOST_EPOCHS
-    inner = 0.0 if settings.aggressive == "off" else 0.75 * 30 * epoch / batches
+    inner = 0.0 if settings.aggressive == "off" else 0.75 * LEAST_INNER_STEPS * epoch / batches
     if not settings.epochs and most >= batches:
         epoch, inner = epoch + inner * batches, 0.0
     epochs = settings.epochs or max(1, min(MOST_EPOCHS, int(60 * settings.minutes / epoch)))
     total = epoch * epochs + inner * min(most, batches * epochs)
     chosen = "" if settings.epochs else " (chosen by train.minutes; set --train.epochs for more or fewer)"
-    aggressive = ", if the aggressive phase lasts and takes the least it can, 30 encoder steps before each step"
+    aggressive = f", if the aggressive phase lasts and takes the least it can, {LEAST_INNER_STEPS} encoder steps before each step"
     listener.remark(
         f"about {spell_time(total)} for {epochs} epochs of {batches:,} steps{chosen}"
         f"{aggressive if settings.aggressive != 'off' else ''}; measured in {time.perf_counter() - began:.1f} s"

@@ -17,6 +17,6 @@ class Dropout(nn.Dropout):
         if not (self.training and self.p) or values.device.type != "cpu" or kernels.plain("dropout"):
             return super().forward(values)
         dropped = min(round(self.p * LEVELS), LEVELS - 1)
-        words = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        words = torch.randint(-(2**63), 2**63 - 1, (-(-values.numel() // 4),))  # all but one of 2^64 values
         bits = words.view(torch.int16)[: values.numel()].view(values.shape)
         return values * (bits >= dropped - LEVELS // 2).to(values.dtype).mul_(LEVELS / (LEVELS - dropped))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from uncollapse.latent import Diagonal, Gaussian, StudentT
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.interfaces import Encoder, Inference, Text
-from uncollapse.nn.padding import last
+from uncollapse.nn.padding import Places, last
 from uncollapse.nn.recurrent import CELLS, Cell
 
 Combine = Literal["last", "mean", "sum"]
@@ -83,8 +83,9 @@ class RecurrentEncoder(Encoder):
         if not self.timestepwise:
             return Inference(self._head(last(states, batch)))
         mask = torch.arange(states.shape[1], device=states.device) <= batch.lengths[:, None]
-        found = self._head(states[mask])
-        steps = self._family(_spread(found.mu, mask), _spread(found.logvar, mask))
+        places = Places((len(batch), states.shape[1]), mask if batch.padded else None)
+        found = self._head(places.pick(states))
+        steps = self._family(places.spread(found.mu), places.spread(found.logvar))
         return Inference(combined(steps, mask, self.combine), steps, mask)
 
     def _head(self, states: Tensor) -> Diagonal:
@@ -93,11 +94,6 @@ class RecurrentEncoder(Encoder):
 
     def _family(self, mu: Tensor, logvar: Tensor) -> Diagonal:
         return StudentT(mu, logvar, self.df) if self.df else Gaussian(mu, logvar)
-
-
-def _spread(values: Tensor, mask: Tensor) -> Tensor:
-    """Put the rows `[N, Z]` where the mask `[B, T]` is true; zeros elsewhere."""
-    return values.new_zeros(*mask.shape, values.shape[-1]).masked_scatter(mask[..., None], values)
 
 
 def combined(steps: Diagonal, mask: Tensor, how: Combine) -> Diagonal:

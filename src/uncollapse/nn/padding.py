@@ -10,11 +10,11 @@ from uncollapse.nn.interfaces import Text
 
 @dataclass(frozen=True)
 class Places:
-    """Where the predicted tokens of a batch stand, for K readings of each sentence: N places of `[B K, T]`.
+    """Where the tokens of a batch stand: N places of `[B, T]`, for K readings of each sentence of `[B K, T]`.
 
     Attributes:
-        shape: (B K, T).
-        mask: `[B K, T]`, true at the places; None where all are.
+        shape: (B, T).
+        mask: `[B, T]`, true at the places; None where all are.
     """
 
     shape: tuple[int, int]
@@ -22,20 +22,26 @@ class Places:
 
     @staticmethod
     def of(batch: Text, samples: int = 1) -> "Places":
-        """Return the places of a batch under K codes a sentence."""
+        """Return the places of what is predicted, under K codes a sentence."""
         sentences, length = batch.targets.shape
         mask = (batch.mask.repeat_interleave(samples, 0) if samples > 1 else batch.mask) if batch.padded else None
         return Places((sentences * samples, length), mask)
 
     def pick(self, values: Tensor) -> Tensor:
-        """Return what stands there, `[B K, T, ...]` -> `[N, ...]`."""
+        """Return what stands there, `[B, T, ...]` -> `[N, ...]`."""
         return values.flatten(0, 1) if self.mask is None else values[self.mask]
 
-    def sums(self, values: Tensor) -> Tensor:
-        """Return the sum of every row, `[N]` -> `[B K]`."""
+    def spread(self, values: Tensor) -> Tensor:
+        """Put values there, and zeros elsewhere, `[N, ...]` -> `[B, T, ...]`."""
+        shape = *self.shape, *values.shape[1:]
         if self.mask is None:
-            return values.view(self.shape).sum(1)
-        return values.new_zeros(self.shape).masked_scatter(self.mask, values).sum(1)
+            return values.view(shape)
+        mask = self.mask.view(*self.shape, *(1 for _ in values.shape[1:]))
+        return values.new_zeros(shape).masked_scatter(mask, values)
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Return the sum of every row, `[N]` -> `[B]`."""
+        return self.spread(values).sum(1)
 
 
 def last(states: Tensor, batch: Text) -> Tensor:

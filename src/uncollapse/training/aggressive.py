@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 CHECK_EVERY = 15
+LEAST_INNER_STEPS = 2 * CHECK_EVERY
 MOST_INNER_STEPS = 100
 SIGNIFICANT = 2.0
 """Standard errors by which the mutual information must fall before the phase ends."""

@@ -23,12 +23,13 @@ from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.evaluation.transfer import transfer_metrics
 from uncollapse.model import VAE
-from uncollapse.objectives import Dream, Objective
+from uncollapse.objectives import Dream, Objective, Terms
 from uncollapse.run import RunFolder
 from uncollapse.schedules import Schedule, constant
 from uncollapse.training.aggressive import InnerLoop, Phase
 from uncollapse.training.controller import Controller
 from uncollapse.training.dreams import Dreams
+from uncollapse.training.graphs import Graphs
 from uncollapse.training.guards import Interrupted, frozen, stop_requests
 from uncollapse.training.optimizers import clip, gradient_norm, make_optimizer
 from uncollapse.training.plateau import Plateau
@@ -125,16 +126,7 @@ class Trainer:
         self._set_lr(self.lr * self.lr_factor(self._schedule_step))
         with frozen(held):
             self._forget_gradients()
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
-                terms = self._objective(
-                    self.model,
-                    batch,
-                    self._schedule_step,
-                    self.controller.factor,
-                    self._written(batch),
-                    self._dream(batch),
-                )
-            terms.loss.backward()
+            terms = self._differentiate(batch)
             norm = gradient_norm([w.grad for weights in self.weights.values() for w in weights if w.grad is not None])
             update = Update.of(terms, norm)
             if not math.isfinite(update.loss + update.norm):
@@ -142,6 +134,16 @@ class Trainer:
             clip(self.optimizer, norm, self.optim.clip)
             self.optimizer.step()
         return update
+
+    def _differentiate(self, batch: Batch) -> Terms:
+        """Return the terms of a batch, and leave the gradients of their loss in the weights."""
+        step, factor = self._schedule_step, self.controller.factor
+        if self._graphs and not self._pretraining and (terms := self._graphs.differentiate(batch, step, factor)):
+            return terms
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
+            terms = self._objective(self.model, batch, step, factor, self._written(batch), self._dream(batch))
+        terms.loss.backward()
+        return terms
 
     def _aggressive_step(self, batch: Batch, order: list[np.ndarray]) -> Update:
         """Train the encoder alone until it has caught up (on this batch, then on random ones), then the decoder once.
@@ -283,6 +285,12 @@ class Trainer:
     @cached_property
     def _dreams(self) -> Dreams:
         return Dreams(self.splits.train, self.splits.longest)
+
+    @cached_property
+    def _graphs(self) -> Graphs | None:
+        if not self.train.compile:
+            return None
+        return Graphs(self.model, self.objective, self.splits.train, self.train, self.listener)
 
     @property
     def lr(self) -> float:
