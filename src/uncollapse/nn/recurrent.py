@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from uncollapse import kernels
-from uncollapse.nn.products import add_product
+from uncollapse.nn.products import add_product, times
 
 Cell = Literal["lstm", "gru", "rnn"]
 Memory = tuple[Tensor, ...]
@@ -128,7 +128,7 @@ def _unrolled(
         of_h: U, `[4H, H]`.
     """
     sentences, length, _ = inputs.shape
-    tokens = (of_x @ inputs.flatten(0, 1).T).view(len(of_x), sentences, length)
+    tokens = times(of_x, inputs.flatten(0, 1).T).view(len(of_x), sentences, length)
     states = inputs.new_empty(h.shape[1], length, h.shape[0])
     shared = constant.view(len(of_x), sentences, -1)
     # feature by row: what comes in may be a transposed view
@@ -163,7 +163,7 @@ class _Unrolled(torch.autograd.Function):
         rows, length, _ = inputs.shape
         steps = inputs.transpose(0, 1)  # [T, B, E]
         # [4H, T, B]: the shares of the tokens, each replaced by the gates of its step
-        gates = (of_x @ steps.flatten(0, 1).T).view(len(of_x), length, rows)
+        gates = times(of_x, steps.flatten(0, 1).T).view(len(of_x), length, rows)
         cells, states = c.new_empty(length + 1, *c.shape), inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
         now, squashed = torch.empty_like(constant), torch.empty_like(cells[0])

@@ -1,4 +1,4 @@
-"""The terms and gradients of a training step as one compiled graph, for models that are small (`train.compile`).
+"""The loss and gradients of a training step as one compiled graph, for models that are small (`train.compile`).
 
 The step of a small model is hardly arithmetic: it is the handing out of some five hundred operations, one after another. For
 batches of one shape these are always the same. So they are recorded once, forward and backward, and torch's Inductor compiles
@@ -26,11 +26,12 @@ from uncollapse.model import VAE
 from uncollapse.objectives import Objective, Terms
 from uncollapse.schedules import constant
 from uncollapse.training.aggressive import LEAST_INNER_STEPS
-from uncollapse.training.progress import Listener
+from uncollapse.training.optimizers import gradient_norm
+from uncollapse.training.progress import Listener, Update
 
 Shape = tuple[int, ...]
 """Sentences, and tokens from BOS to EOS: `[B, T]`."""
-Graph = Callable[..., Sequence[Tensor | None]]
+Graph = Callable[..., Sequence[Any]]
 
 OFTEN = 10_000
 """Batches of one shape in a training that are worth a graph: it takes up to 20 s, and saves one or two milliseconds a batch."""
@@ -75,10 +76,13 @@ class Graphs:
             listener.remark(
                 f"train.compile: nothing is compiled; it pays on a CPU in fp32, with {OFTEN:,} small batches of one length"
             )
+        self._weights = list(model.parameters())
+        # written to in place, by the optimizer and whoever loads weights
+        self._state = [*(each.detach() for each in self._weights), *model.buffers()]
         self._graphs: dict[tuple[Shape, tuple[bool, ...]], Graph] = {}
 
-    def differentiate(self, batch: Batch, step: int, factor: float = 1.0) -> Terms | None:
-        """Return the terms of a batch, and leave the gradients of their loss in the weights.
+    def differentiate(self, batch: Batch, step: int, factor: float = 1.0) -> tuple[Tensor, float] | None:
+        """Leave the gradients of a batch in the weights.
 
         Args:
             batch: the sentences.
@@ -86,30 +90,25 @@ class Graphs:
             factor: of the weight, set by a controller.
 
         Returns:
-            the terms, with means in place of the values of single sentences; None where no graph serves the batch, and nothing
-            is done.
+            the numbers of the update `[5]` (`Update.numbers`) and the weight of the penalty; None where no graph serves the
+            batch, and nothing is done.
         """
         if not self._serves(batch, step):
             return None
         weight = self.objective.weight(step) * factor
-        inputs = [*self._state(), *_tensors(batch), torch.tensor(weight), torch.tensor(self.objective.target(step))]
-        weights = list(self.model.parameters())
-        key = tuple(batch.tokens.shape), tuple(each.requires_grad for each in weights)
+        inputs = [*self._state, *_tensors(batch), torch.tensor(weight), torch.tensor(self.objective.target(step))]
+        key = tuple(batch.tokens.shape), tuple(each.requires_grad for each in self._weights)
         if key not in self._graphs and not self._add(key, batch, inputs):
             return None
-        distortion, rate, divergence, loss, *gradients = self._graphs[key](*inputs)
-        for each, gradient in zip((each for each in weights if each.requires_grad), gradients, strict=True):
+        numbers, *gradients = self._graphs[key](*inputs)
+        for each, gradient in zip((each for each in self._weights if each.requires_grad), gradients, strict=True):
             each.grad = gradient
-        return Terms(loss, distortion, rate, divergence, weight)  # type: ignore[arg-type]
+        return numbers, weight
 
     def _serves(self, batch: Batch, step: int) -> bool:
         objective = self.objective
         plain = objective.forcing(step) == 1 and not objective.dream(step) and not objective.translate
         return plain and not batch.padded and tuple(batch.tokens.shape) in self.shapes
-
-    def _state(self) -> list[Tensor]:
-        """Return weights and buffers, in the order of their names."""
-        return [*(each.detach() for each in self.model.parameters()), *self.model.buffers()]
 
     def _add(self, key: tuple[Shape, tuple[bool, ...]], batch: Batch, inputs: list[Tensor]) -> bool:
         """Compile a graph, and compare it with the plain step; return whether it is there. If not, none is tried again."""
@@ -136,7 +135,7 @@ class Graphs:
         return True
 
     def _plain(self, batch: Batch) -> Graph:
-        """Return the plain step as a function of tensors alone, those of `differentiate`: the terms, and the gradients."""
+        """Return the plain step as a function of tensors alone, those of `differentiate`: its numbers, and the gradients."""
         loss = _Loss(self.model, self.objective)
         learning = [each.requires_grad for each in loss.parameters()]
         names = [name for name, _ in (*loss.named_parameters(), *loss.named_buffers())]
@@ -148,10 +147,9 @@ class Graphs:
             with kernels.off("lstm", "output"), torch.enable_grad():
                 terms = functional_call(loss, values, (_with_tensors(batch, given[:-2]), *given[-2:]))
             found = torch.autograd.grad(terms.loss, [each for each in weights if each.requires_grad], allow_unused=True)
-            parts = (terms.distortion.mean(), terms.rate.mean(), terms.divergence, terms.loss)
+            numbers = Update.numbers(terms, gradient_norm([each for each in found if each is not None]))
             # laid out as the weights are: the optimizer walks through both side by side
-            gradients = (None if each is None else each.contiguous() for each in found)
-            return *(part.detach() for part in parts), *gradients
+            return numbers, *(None if each is None else each.contiguous() for each in found)
 
         return differentiated
 

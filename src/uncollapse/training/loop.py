@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from uncollapse.config import OptimConfig, TrainConfig
 from uncollapse.data.corpus import Batch, shuffled_batches
@@ -23,7 +23,7 @@ from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.evaluation.transfer import transfer_metrics
 from uncollapse.model import VAE
-from uncollapse.objectives import Dream, Objective, Terms
+from uncollapse.objectives import Dream, Objective
 from uncollapse.run import RunFolder
 from uncollapse.schedules import Schedule, constant
 from uncollapse.training.aggressive import InnerLoop, Phase
@@ -126,24 +126,24 @@ class Trainer:
         self._set_lr(self.lr * self.lr_factor(self._schedule_step))
         with frozen(held):
             self._forget_gradients()
-            terms = self._differentiate(batch)
-            norm = gradient_norm([w.grad for weights in self.weights.values() for w in weights if w.grad is not None])
-            update = Update.of(terms, norm)
+            numbers, weight = self._differentiate(batch)
+            update = Update.read(numbers, weight)
             if not math.isfinite(update.loss + update.norm):
                 self._refuse(batch, update)
-            clip(self.optimizer, norm, self.optim.clip)
+            clip(self.optimizer, numbers[-1], self.optim.clip)
             self.optimizer.step()
         return update
 
-    def _differentiate(self, batch: Batch) -> Terms:
-        """Return the terms of a batch, and leave the gradients of their loss in the weights."""
+    def _differentiate(self, batch: Batch) -> tuple[Tensor, float]:
+        """Leave the gradients of a batch in the weights; return the numbers of the update and the weight of the penalty."""
         step, factor = self._schedule_step, self.controller.factor
-        if self._graphs and not self._pretraining and (terms := self._graphs.differentiate(batch, step, factor)):
-            return terms
+        if self._graphs and not self._pretraining and (found := self._graphs.differentiate(batch, step, factor)):
+            return found
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
             terms = self._objective(self.model, batch, step, factor, self._written(batch), self._dream(batch))
         terms.loss.backward()
-        return terms
+        norm = gradient_norm([w.grad for weights in self.weights.values() for w in weights if w.grad is not None])
+        return Update.numbers(terms, norm), terms.weight
 
     def _aggressive_step(self, batch: Batch, order: list[np.ndarray]) -> Update:
         """Train the encoder alone until it has caught up (on this batch, then on random ones), then the decoder once.

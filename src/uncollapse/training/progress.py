@@ -38,11 +38,15 @@ class Update:
 
     @staticmethod
     @torch.no_grad()
-    def of(terms: Terms, norm: Tensor) -> "Update":
+    def numbers(terms: Terms, norm: Tensor) -> Tensor:
+        """Return all but the weight, `[5]`, where they were computed."""
+        return torch.stack((terms.loss, terms.distortion.mean(), terms.rate.mean(), terms.divergence, norm))
+
+    @staticmethod
+    def read(numbers: Tensor, weight: float) -> "Update":
         """Read the numbers from the device, all at once: this is the one wait of a step."""
-        parts = (terms.loss, terms.distortion.mean(), terms.rate.mean(), terms.divergence, norm)
-        loss, distortion, rate, divergence, size = torch.stack(parts).tolist()
-        return Update(loss, distortion, rate, divergence, size, terms.weight)
+        loss, distortion, rate, divergence, norm = numbers.tolist()
+        return Update(loss, distortion, rate, divergence, norm, weight)
 
 
 @dataclass
