@@ -1,6 +1,6 @@
 """The loss and gradients of a training step as one compiled graph, for models that are small (`train.compile`).
 
-The step of a small model is hardly arithmetic: it is the handing out of some five hundred operations, one after another. For
+The step of a small model is hardly arithmetic: it is the handing out of several hundred operations, one after another. For
 batches of one shape these are always the same. So they are recorded once, forward and backward, and torch's Inductor compiles
 them into a few loops between the products.
 
