@@ -26,7 +26,6 @@ from uncollapse.model import VAE
 from uncollapse.objectives import Objective, Terms
 from uncollapse.schedules import constant
 from uncollapse.training.aggressive import LEAST_INNER_STEPS
-from uncollapse.training.optimizers import gradient_norm
 from uncollapse.training.progress import Listener, Update
 
 Shape = tuple[int, ...]
@@ -147,7 +146,9 @@ class Graphs:
             with kernels.off("lstm", "output"), torch.enable_grad():
                 terms = functional_call(loss, values, (_with_tensors(batch, given[:-2]), *given[-2:]))
             found = torch.autograd.grad(terms.loss, [each for each in weights if each.requires_grad], allow_unused=True)
-            numbers = Update.numbers(terms, gradient_norm([each for each in found if each is not None]))
+            # one by one: Inductor has no loop of its own for all at once
+            norm = nn.utils.get_total_norm([each for each in found if each is not None], foreach=False)
+            numbers = Update.numbers(terms, norm)
             # laid out as the weights are: the optimizer walks through both side by side
             return numbers, *(None if each is None else each.contiguous() for each in found)
 
