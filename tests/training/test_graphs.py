@@ -219,6 +219,9 @@ def test_results_are_alike_within_a_share_of_their_norm():
             refuse_unlike(found, expected)
     with pytest.raises(ValueError, match="the compiled step"):
         refuse_unlike([torch.zeros(1)], [None])
+    square = torch.arange(4.0).view(2, 2)
+    with pytest.raises(ValueError, match="lays gradients out otherwise"):  # the optimizer would read other numbers
+        refuse_unlike([square.T.contiguous().T], [square])
 
 
 def test_an_interrupted_run_resumes_bitwise(tmp_path, recorded):

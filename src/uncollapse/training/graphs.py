@@ -127,9 +127,10 @@ class Graphs:
             self.listener.remark(f"train.compile: it did not work, and training goes on without ({reason})")
             return False
         self._graphs[key] = graph
-        sentences, tokens = key[0]
+        (sentences, tokens), learning = key
         self.listener.remark(
-            f"compiled the step for batches of {sentences} x {tokens} tokens in {time.perf_counter() - began:.0f} s"
+            f"compiled the step for batches of {sentences} x {tokens} tokens, in which {sum(learning)} of {len(learning)} "
+            f"weights learn, in {time.perf_counter() - began:.0f} s"
         )
         return True
 
@@ -189,7 +190,7 @@ def _copied(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def refuse_unlike(found: Sequence[Tensor | None], expected: Sequence[Tensor | None]) -> None:
-    """Refuse results that are not close to those expected.
+    """Refuse results that are not close to those expected, or laid out in memory otherwise.
 
     Raises:
         ValueError: some are not.
@@ -198,6 +199,8 @@ def refuse_unlike(found: Sequence[Tensor | None], expected: Sequence[Tensor | No
         if one is None or other is None:
             if one is not other:
                 raise ValueError("the compiled step leaves other weights without gradients than the plain one")
+        elif one.stride() != other.stride():
+            raise ValueError("the compiled step lays gradients out otherwise than the plain one")
         elif not torch.dist(one, other) <= CLOSE * (other.norm() + CLOSE):
             raise ValueError("the compiled step gives other gradients than the plain one")
 
