@@ -24,7 +24,7 @@ from uncollapse.config import compose
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.labels import LabelSpace
 from uncollapse.launch import Quiet
-from uncollapse.nn.output import logits, packed
+from uncollapse.nn.products import linear
 from uncollapse.run import RunFolder
 from uncollapse.training.loop import Trainer
 
@@ -103,12 +103,13 @@ class Work:
 def gemm_rate(dtype, seconds=1.0):
     """Return the operations per second of a large multiplication, the faster of torch's own and oneDNN's.
 
-    Of each, the median over about so many seconds. Which is faster in fp32 depends on the processor.
+    Of each, the median over about so many seconds. Which is faster in fp32 depends on the processor. What is written is below
+    the size that the system hands out anew each time (`uncollapse.memory`).
     """
-    a, b = torch.randn(2048, 1024).to(dtype), torch.randn(1024, 8192).to(dtype)
-    out, weight = torch.empty(2048, 8192, dtype=dtype), b.T.contiguous()
-    with torch.inference_mode(), packed(), memory.kept():
-        ways = {"torch": lambda: torch.mm(a, b, out=out), "oneDNN": lambda: logits(a, weight, None)}
+    a, b = torch.randn(768, 1024).to(dtype), torch.randn(1024, 8192).to(dtype)
+    out, weight = torch.empty(768, 8192, dtype=dtype), b.T.contiguous()
+    with torch.inference_mode(), memory.kept():
+        ways = {"torch": lambda: torch.mm(a, b, out=out), "oneDNN": lambda: linear(a, weight)}
         rates, until = {name: [] for name in ways}, time.perf_counter() + 2 * seconds
         while time.perf_counter() < until or len(rates["torch"]) < 4:
             for name, way in ways.items():

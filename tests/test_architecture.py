@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "generation": {"latent", "data", "memory", "model", "nn"},
     "evaluation": {"memory", "cores", "latent", "data", "divergences", "nn", "model", "generation"},
     "run": {"config", "data", "latent"},
-    "training": {"kernels", "config", "data", "schedules", "model", "objectives", "generation", "evaluation", "run"},
+    "training": {"kernels", "config", "data", "schedules", "nn", "model", "objectives", "generation", "evaluation", "run"},
     "build": {"config", "data", "schedules", "latent", "divergences", "nn", "model", "objectives", "run"},
     "reporting": {"run"},
     "launch": {

@@ -92,7 +92,8 @@ def test_inner_steps_leave_the_decoder_and_outer_steps_the_encoder_bitwise(tmp_p
     for _ in range(2):
         for moved, held in (("encoder", "decoder"), ("decoder", "encoder")):
             before = {name: weights(getattr(t.model, name)) for name in (moved, held)}
-            t.step(batch, [moved])
+            with t.only(moved):
+                t.step(batch)
             assert same(before[held], weights(getattr(t.model, held)))
             assert not same(before[moved], weights(getattr(t.model, moved)))
             assert all(p.grad is None for p in getattr(t.model, held).parameters())

@@ -16,7 +16,7 @@ from uncollapse.cores import a_core_each
 from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.latent import Diagonal, pool
 from uncollapse.model import VAE
-from uncollapse.nn.output import packed
+from uncollapse.nn.products import packed
 
 TOKENS_AT_A_TIME = 2**14
 """Tokens of a batch in evaluation, samples counted: this bounds its memory."""

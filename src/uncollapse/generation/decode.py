@@ -11,7 +11,7 @@ from uncollapse.generation.choose import GREEDY, Decoding
 from uncollapse.latent import UNLABELLED, Labels
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
-from uncollapse.nn.output import packed
+from uncollapse.nn.products import packed
 
 ROWS_AT_A_TIME = 1024
 

@@ -10,15 +10,13 @@ factor of the `[rows, H]` side of each product. Where a gradient will be wanted,
 exponentials, for a unit gradient of every nll; the backward pass only scales it. If the rows' gradients differ (a weighted
 objective), the weight's share is formed anew, chunk by chunk.
 
-On a CPU W is laid out for the multiplication where it is used more than once before it changes (`packed`); else it multiplies
-fastest from the left.
+On a CPU W is laid out for the multiplication where it is used more than once before it changes (`packed`).
 
 Under bf16 autocast the products are in bf16, but the target's own logit is formed in full precision and takes its place in S.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from uncollapse import kernels
-from uncollapse.nn.products import add_product, onednn, product, times
+from uncollapse.nn.products import add_product, layout, linear, packed, packing, product, times
 
 CHUNK_ELEMENTS = 2**22
 """Logits held at a time: 16 MiB in fp32. What a core works on then stays in its caches."""
@@ -65,85 +63,85 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
     if torch.is_grad_enabled():
         return _TokenNLL.apply(hidden, weight, bias, targets)
     nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
-    products = _Products(weight, bias, _narrow(hidden), lambda low: logits(low, weight, bias).T)
-    with packed() if _LAYOUTS.get() is None else nullcontext():
+    products = _Products.held(weight, bias, _narrow(hidden), len(hidden))
+    with nullcontext() if packing(weight) else packed([weight]):
         for chunk in _chunks(hidden, products, targets, CHUNK_ELEMENTS):
             nll[chunk.rows] = chunk.nll
     return nll
 
 
-_LAYOUTS: ContextVar[dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] | None] = ContextVar("layouts", default=None)
-"""By the identity of a weight, and a type: the weight, so that no other takes its place, and how it is laid out."""
-
-
-@contextmanager
-def packed() -> Iterator[None]:
-    """Within it no weight changes, and none gets a gradient: a weight is laid out as oneDNN multiplies it, once."""
-    token = _LAYOUTS.set({})
-    try:
-        yield
-    finally:
-        _LAYOUTS.reset(token)
-
-
 def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return W h + b for rows `[N, H]`, `[N, V]`, in the type of the rows.
-
-    On a CPU W is laid out for the multiplication once where it does not change (`packed`). Else it multiplies from the left, a
-    number of rows that fits the registers.
-    """
+    """Return W h + b for rows `[N, H]`, `[N, V]`, in the type of the rows; W is laid out once where it is held (`packed`)."""
     bias = None if bias is None else bias.to(hidden.dtype)
-    if hidden.device.type != "cpu" or kernels.plain("output"):
+    if kernels.plain("output") or torch.is_grad_enabled():
         return functional.linear(hidden, weight.to(hidden.dtype), bias)
-    layouts, key = _LAYOUTS.get(), (id(weight), hidden.dtype)
-    if layouts is not None and onednn(hidden.dtype):
-        if key not in layouts:
-            low = weight.detach().to(hidden.dtype)
-            layouts[key] = weight, torch.ops.mkldnn._reorder_linear_weight(low, len(hidden))
-        return torch.ops.mkldnn._linear_pointwise(hidden, layouts[key][1], bias, "none", [], "")
-    rows = functional.pad(hidden, (0, 0, 0, -len(hidden) % ROWS))
-    columns = weight.to(hidden.dtype) @ rows.T
-    if bias is not None:
-        columns += bias[:, None]
-    return columns.T[: len(hidden)]
+    if packing(weight):
+        return layout(weight, hidden.dtype, len(hidden))(hidden, bias)
+    return linear(hidden, weight.to(hidden.dtype), bias)
 
 
 @dataclass(frozen=True)
 class _Products:
-    """The output layer, and how its logits are formed.
+    """The output layer's weight, and how it multiplies.
 
     Attributes:
         weight: `[V, H]`, in full precision.
         bias: `[V]` or None.
         narrow: the type to multiply in.
-        of: from states `[n, H]` in that type to logits `[V, n]`, which may be written over.
+        logits: from states `[n, H]` in that type to W h + b, `[V, n]`, which may be written over.
+        back: from `[V, n]` in that type, e, to W^T e, `[n, H]`.
     """
 
     weight: Tensor
     bias: Tensor | None
     narrow: torch.dtype
-    of: Callable[[Tensor], Tensor]
+    logits: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor], Tensor]
 
     @staticmethod
-    def held(weight: Tensor, low: Tensor, bias: Tensor | None) -> "_Products":
-        """Have them for a weight that may change before the next; it is given in the type to multiply in, too.
+    def of(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, rows: int) -> "_Products":
+        """Have those that serve a weight best."""
+        held = packing(weight)
+        return _Products.held(weight, bias, narrow, rows) if held else _Products.learning(weight, bias, narrow)
 
-        In bf16 they are in one buffer that is written again and again, for chunks of half the bytes.
+    @staticmethod
+    def held(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, rows: int) -> "_Products":
+        """Have those of a weight that does not learn: laid out for about so many rows, in either direction when it is wanted."""
+        low = None if bias is None else bias.to(narrow)
+
+        def forth(states: Tensor) -> Tensor:
+            return layout(weight, narrow, rows)(states, low).T
+
+        def back(exponentials: Tensor) -> Tensor:
+            return layout(weight, narrow, rows, transposed=True)(exponentials.T)
+
+        return _Products(weight, bias, narrow, forth, back)
+
+    @staticmethod
+    def learning(weight: Tensor, bias: Tensor | None, narrow: torch.dtype) -> "_Products":
+        """Have those of a weight that will change before it is used again.
+
+        In fp32 oneDNN multiplies, words row by row, and the transposed weight is written once. In a narrow type torch does,
+        states row by row, into one buffer that is written again and again.
         """
-        buffer = low.new_empty(0)
+        low, buffer = weight.to(narrow), weight.new_empty(0, dtype=narrow)
+        full = narrow == torch.float32 and weight.device.type == "cpu"
+        turned = low.T.contiguous().T if full else low
 
-        def of(states: Tensor) -> Tensor:
+        def forth(states: Tensor) -> Tensor:
             nonlocal buffer
-            if low.dtype == torch.float32:
+            if full:
                 columns = times(low, states.T)
                 return columns if bias is None else columns.add_(bias[:, None])
             if buffer.numel() < len(low) * len(states):
                 buffer = low.new_empty(len(low) * len(states))
-            out = buffer[: len(low) * len(states)].view(len(low), len(states))
-            torch.mm(low, states.T.contiguous(), out=out)
-            return out if bias is None else out.add_(bias[:, None])
+            out = torch.mm(states, low.T, out=buffer[: len(low) * len(states)].view(len(states), len(low)))
+            return (out if bias is None else out.add_(bias)).T
 
-        return _Products(weight, bias, low.dtype, of)
+        def back(exponentials: Tensor) -> Tensor:
+            return times(exponentials.T, turned)
+
+        return _Products(weight, bias, narrow, forth, back)
 
 
 @dataclass(frozen=True)
@@ -192,20 +190,17 @@ class _TokenNLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         ctx.narrow = narrow = _narrow(hidden)
-        low_weight = weight.to(narrow)
         wanted_hidden, *wanted, _ = ctx.needs_input_grad
         nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
         unit_hidden = torch.empty_like(hidden, dtype=narrow) if wanted_hidden else None
-        units, products = (
-            _WeightGradients(weight, bias, (wanted[0], wanted[1])),
-            _Products.held(weight, low_weight, bias),
-        )
+        units = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
+        products = _Products.of(weight, bias, narrow, len(hidden))
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             rows = chunk.rows
             nll[rows] = chunk.nll
             if unit_hidden is not None:
-                torch.mm(chunk.exponentials.T, low_weight, out=unit_hidden[rows])
-                unit_hidden[rows].mul_(chunk.share[:, None]).sub_(low_weight.index_select(0, targets[rows]))
+                unit = products.back(chunk.exponentials).mul_(chunk.share[:, None])
+                unit_hidden[rows] = unit.sub_(weight.index_select(0, targets[rows]))
             units.add(chunk, targets[rows])
         ctx.save_for_backward(hidden, weight, bias, targets, unit_hidden)
         ctx.units = units
@@ -227,7 +222,7 @@ class _TokenNLL(torch.autograd.Function):
         if units is not None and low == high:
             return grad_hidden, *units.scaled(low), None
         grads = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        products = _Products.held(weight, weight.to(ctx.narrow), bias)
+        products = _Products.learning(weight, bias, ctx.narrow)
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
         return grad_hidden, grads.weight, grads.bias, None
@@ -256,7 +251,7 @@ def _chunks(hidden: Tensor, products: _Products, targets: Tensor, elements: int)
         rows = slice(start, min(start + size, len(hidden)))
         low = hidden[rows].to(products.narrow)
         for shifted in (False, True):
-            found = products.of(low)
+            found = products.logits(low)
             shift = found.amax(0) if shifted else None
             own, total = _exponentials(found, hidden[rows], products, targets[rows], shift)
             least, most = (float(end) for end in total.aminmax())

@@ -5,12 +5,14 @@ With inputs x_t, a part z that stands beside every input, and sigma the logistic
     a_t = W_x x_t + W_z z + b + U h_{t-1},    (i, f, o) = sigma(a_t),  g = tanh(a_t)
     c_t = f c_{t-1} + i g,                    h_t = o tanh(c_t).
 
-W_z z + b is the same at every step, and W_x x_t for all codes of a sentence. States stand feature by row, `[H, N]`, so that a
-gate is one block of memory and every product has W on its left, which is what multiplies fastest when there are few rows.
+W_z z + b is the same at every step, and W_x x_t for all codes of a sentence. U is laid out for the multiplication once for all
+steps.
 
-Where torch's own LSTM is as fast (measured: fp32, small widths, a GPU), it is what is used.
+Where torch's own LSTM is as fast (measured: small widths, a GPU), it is what is used.
 """
 
+
+import math
 from typing import Any, Literal
 
 import torch
@@ -18,16 +20,19 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from uncollapse import kernels
-from uncollapse.nn.products import add_product, times
+from uncollapse.nn.products import layout, times
 
 Cell = Literal["lstm", "gru", "rnn"]
 Memory = tuple[Tensor, ...]
 """(h, c) of an LSTM, (h,) of the others, `[N, H]` each."""
 
-HELD = 128
-"""Hidden units from which on our backward pass is faster where the weights are held; below, the number of operations counts."""
-WIDE = 512
-"""Hidden units from which on our backward pass in bf16 is faster than torch's (docs/performance.md)."""
+PAYS = {True: {torch.float32: 256, torch.bfloat16: 512}, False: {torch.bfloat16: 768}}
+"""Hidden units from which on our backward pass is faster than torch's, where the weights are held, and where they learn, by type.
+
+torch computes the gradients of held weights all the same. Below, the number of operations counts (docs/performance.md).
+"""
+TOGETHER = 8
+"""Steps whose factors of gradients are formed together: few operations, and what they write stays in the caches."""
 
 
 def side_by_side(inputs: Tensor, beside: Tensor) -> Tensor:
@@ -89,20 +94,18 @@ class LSTM(Recurrent, nn.LSTM):
             return super().unroll(inputs, beside, memory)
         with torch.autocast("cpu", enabled=False):
             of_x, of_z = self.weight_ih_l0.split([inputs.shape[2], beside.shape[2]], dim=1)
-            constant = of_z @ beside.flatten(0, 1).to(of_z.dtype).T + (self.bias_ih_l0 + self.bias_hh_l0)[:, None]
-            zero = constant.new_zeros(constant.shape[1], self.hidden_size)
+            constant = beside.flatten(0, 1).to(of_z.dtype) @ of_z.T + (self.bias_ih_l0 + self.bias_hh_l0)
+            zero = constant.new_zeros(len(constant), self.hidden_size)
             h, c = (part.to(zero.dtype) for part in memory or (zero, zero))  # c adds up in full precision
             unrolled = _Unrolled.apply if learns else _unrolled
-            states, c = unrolled(inputs.to(narrow), constant, h.T, c.T, of_x.to(narrow), self.weight_hh_l0.to(narrow))
-        return states, (states[:, -1], c.T)
+            states, c = unrolled(inputs.to(narrow), constant, h, c, of_x.to(narrow), self.weight_hh_l0)
+        return states, (states[:, -1], c)
 
     def _pays(self, inputs: Tensor, beside: Tensor, learns: bool, narrow: torch.dtype) -> bool:
         """Return whether what follows is faster than torch's own LSTM."""
         if learns:
-            # torch computes the gradients of the weights all the same
-            held = not self.weight_hh_l0.requires_grad and self.hidden_size >= HELD
-            wide = narrow == torch.bfloat16 and self.hidden_size >= WIDE
-            return beside.shape[1] == 1 and (held or wide)
+            held = not self.weight_hh_l0.requires_grad
+            return beside.shape[1] == 1 and self.hidden_size >= PAYS[held].get(narrow, math.inf)
         return beside.shape[1] > 1 or inputs.shape[1] == 1
 
     def _torch(self, inputs: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
@@ -117,30 +120,27 @@ CELLS: dict[Cell, type[LSTM] | type[GRU] | type[RNN]] = {"lstm": LSTM, "gru": GR
 def _unrolled(
     inputs: Tensor, constant: Tensor, h: Tensor, c: Tensor, of_x: Tensor, of_h: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the states `[N, T, H]` and the last c `[H, N]`, of K readings of B sentences, N = B K; no gradient.
+    """Return the states `[N, T, H]` and the last c `[N, H]`, of K readings of B sentences, N = B K; no gradient.
 
     Args:
-        inputs: `[B, T, E]`.
-        constant: W_z z + b of every reading, `[4H, N]`.
-        h: `[H, N]`.
-        c: `[H, N]`.
-        of_x: W_x, `[4H, E]`.
-        of_h: U, `[4H, H]`.
+        inputs: `[B, T, E]`, in the type to multiply in.
+        constant: W_z z + b of every reading, `[N, 4H]`.
+        h: `[N, H]`.
+        c: `[N, H]`.
+        of_x: W_x, `[4H, E]`, in the type to multiply in.
+        of_h: U, `[4H, H]`, which is laid out for all steps.
     """
     sentences, length, _ = inputs.shape
-    tokens = times(of_x, inputs.flatten(0, 1).T).view(len(of_x), sentences, length)
-    states = inputs.new_empty(h.shape[1], length, h.shape[0])
-    shared = constant.view(len(of_x), sentences, -1)
-    # feature by row: what comes in may be a transposed view
-    c = c.clone(memory_format=torch.contiguous_format)
-    h = h.to(inputs.dtype, memory_format=torch.contiguous_format, copy=True)
+    tokens = times(inputs.flatten(0, 1), of_x.T).view(sentences, length, -1)
+    recurrent = layout(of_h, inputs.dtype, len(h))
+    states, h, c = inputs.new_empty(len(h), length, h.shape[1]), h.to(inputs.dtype, copy=True), c.clone()
+    shared = constant.view(sentences, -1, len(of_x))
     gates, squashed = torch.empty_like(constant), torch.empty_like(c)
     for t in range(length):
-        torch.add(shared, tokens[:, :, t, None], out=gates.view_as(shared))
-        add_product(gates, of_h, h)
-        i, f, g, o = _activate(gates)
+        torch.add(shared, tokens[:, t, None], out=gates.view_as(shared))
+        i, f, g, o = _activate(gates.add_(recurrent(h)))
         c.mul_(f).addcmul_(i, g)
-        states[:, t] = torch.mul(o, _tanh(c, squashed), out=h).T
+        states[:, t] = torch.mul(o, _tanh(c, squashed), out=h)
     return states, c
 
 
@@ -150,10 +150,11 @@ class _Unrolled(torch.autograd.Function):
     Going back, with d for the gradient of the loss,
 
         dc_t += dh_t o (1 - tanh(c_t)^2),    do = dh_t tanh(c_t),    di = dc_t g,    df = dc_t c_{t-1},    dg = dc_t i,
-        da_t = (di, df, do) sigma' and dg tanh',    dh_{t-1} = U^T da_t + (what comes from above),    dc_{t-1} = dc_t f;
+        da_t = (di, df, do) sigma' and dg tanh',    dh_{t-1} = U^T da_t + (what comes from above),    dc_{t-1} = dc_t f.
 
-    the gradients of U, W_x and x are one product each, over all steps at once. da is written over the gates, so that autograd
-    refuses a second backward pass through the same graph.
+    All factors of dh_t and dc_t are formed for several steps together (`_factors`); the gradients of U, W_x and x are one
+    product each, over all steps at once. da is written over the gates, so that autograd refuses a second backward pass through
+    the same graph.
     """
 
     @staticmethod
@@ -161,70 +162,85 @@ class _Unrolled(torch.autograd.Function):
         ctx: Any, inputs: Tensor, constant: Tensor, h: Tensor, c: Tensor, of_x: Tensor, of_h: Tensor
     ) -> tuple[Tensor, Tensor]:
         rows, length, _ = inputs.shape
-        steps = inputs.transpose(0, 1)  # [T, B, E]
-        # [4H, T, B]: the shares of the tokens, each replaced by the gates of its step
-        gates = times(of_x, steps.flatten(0, 1).T).view(len(of_x), length, rows)
+        steps = inputs.transpose(0, 1).flatten(0, 1)  # [T B, E]
+        # [T, B, 4H]: the shares of the tokens, each replaced by the gates of its step
+        gates = times(steps, of_x.T).view(length, rows, -1)
         cells, states = c.new_empty(length + 1, *c.shape), inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
+        recurrent = layout(of_h, inputs.dtype, rows)
         now, squashed = torch.empty_like(constant), torch.empty_like(cells[0])
         for t in range(length):
-            torch.add(constant, gates[:, t], out=now)
-            add_product(now, of_h, states[t])
-            i, f, g, o = _activate(now)
+            torch.add(constant, gates[t], out=now)
+            i, f, g, o = _activate(now.add_(recurrent(states[t])))
             torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
             torch.mul(o, _tanh(cells[t + 1], squashed), out=states[t + 1])
-            gates[:, t] = now
+            gates[t] = now
         ctx.save_for_backward(steps, of_x, of_h, gates, cells, states)
-        return states[1:].permute(2, 0, 1).contiguous(), cells[-1].clone()
+        return states[1:].transpose(0, 1).contiguous(), cells[-1].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, above: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
         steps, of_x, of_h, gates, cells, states = ctx.saved_tensors
-        width, length, _ = gates.shape
-        above, back, d_c = above.permute(1, 2, 0).contiguous(), of_h.T.contiguous(), d_c.clone()
-        slopes = d_c.new_empty(width, d_c.shape[1])
-        squashed, one, d_h = torch.empty_like(d_c), d_c.new_ones(()), torch.zeros_like(d_c)
-        for t in range(length - 1, -1, -1):
-            now, tanh = gates[:, t].to(d_c.dtype), _tanh(cells[t + 1], squashed)
-            i, f, g, o = now.chunk(4)
-            d_h += above[t]
-            torch.addcmul(now, now, now, value=-1, out=slopes)  # sigma' = sigma (1 - sigma)
-            d_i, d_f, d_g, d_o = slopes.chunk(4)
-            torch.addcmul(one, g, g, value=-1, out=d_g)
-            d_o.mul_(d_h * tanh)
-            through = d_h.mul_(o)
-            d_c.add_(through).addcmul_(through.mul_(tanh), tanh, value=-1)
-            d_i.mul_(d_c * g)
-            d_f.mul_(d_c * cells[t])
-            d_g.mul_(d_c * i)
-            d_c.mul_(f)
-            low = slopes.to(of_h.dtype)
-            gates[:, t] = low
-            d_h = (back @ low).to(d_c.dtype)
-        needs, flat = ctx.needs_input_grad, gates.flatten(1)
+        (length, rows, _), needs = gates.shape, ctx.needs_input_grad
+        back = layout(of_h, states.dtype, rows, transposed=True)
+        d_h, d_c = torch.zeros_like(d_c), d_c.clone()
+        for start in reversed(range(0, length, TOGETHER)):
+            those = slice(start, min(start + TOGETHER, length))
+            through, f, d_a = _factors(gates[those].to(d_c.dtype), cells[those.start : those.stop + 1])
+            for t in reversed(range(len(d_a))):
+                d_h += above[:, start + t]
+                d_c.addcmul_(d_h, through[t])
+                d_a[t, :, :3] *= d_c[:, None]
+                d_a[t, :, 3] *= d_h
+                d_c *= f[t]
+                d_h = back(d_a[t].flatten(1).to(states.dtype)).to(d_c.dtype)
+            gates[those] = d_a.flatten(2)
+        every = gates.flatten(0, 1)
         return (
-            (flat.T @ of_x).view_as(steps).transpose(0, 1) if needs[0] else None,
-            gates.sum(1, dtype=d_c.dtype) if needs[1] else None,
+            times(every, of_x).view(length, rows, -1).transpose(0, 1) if needs[0] else None,
+            gates.sum(0, dtype=d_c.dtype) if needs[1] else None,
             d_h,
             d_c,
-            flat @ steps.flatten(0, 1) if needs[4] else None,
-            flat @ states[:-1].transpose(1, 2).flatten(0, 1) if needs[5] else None,
+            times(every.T, steps) if needs[4] else None,
+            times(every.T, states[:-1].flatten(0, 1)).to(of_h.dtype) if needs[5] else None,
         )
 
 
+def _factors(gates: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what gradients are multiplied with at S steps, in the order of their use.
+
+    Args:
+        gates: i, f, g and o, `[S, N, 4H]`.
+        cells: c before the first step and after each, `[S + 1, N, H]`.
+
+    Returns:
+        dh's in dc, `[S, N, H]`; dc's in dc of the step before, `[S, N, H]`; and in da: dc's in those of i, f and g, dh's in that
+        of o, `[S, N, 4, H]`.
+    """
+    gates, tanh = gates.unflatten(2, (4, -1)), _tanh(cells[1:])
+    slopes = torch.addcmul(gates, gates, gates, value=-1)  # sigma' = sigma (1 - sigma)
+    i, f, g, o = gates.unbind(2)
+    d_i, d_f, d_g, d_o = slopes.unbind(2)
+    d_i *= g
+    d_f *= cells[:-1]
+    torch.addcmul(i, i * g, g, value=-1, out=d_g)  # i tanh' = i (1 - tanh^2)
+    d_o *= tanh
+    return torch.addcmul(o, o * tanh, tanh, value=-1), f, slopes
+
+
 def _activate(gates: Tensor) -> tuple[Tensor, ...]:
-    """Turn preactivations `[4H, N]` into the gates i, f, g, o, in place.
+    """Turn preactivations `[N, 4H]` into the gates i, f, g, o, in place.
 
     One logistic function for all: tanh(x) = 2 sigma(2x) - 1, and torch's sigma is several times as fast as its tanh.
     """
-    _, _, g, _ = parts = gates.chunk(4)
+    _, _, g, _ = parts = gates.chunk(4, 1)
     g.mul_(2)
     gates.sigmoid_()
     g.mul_(2).sub_(1)
     return parts
 
 
-def _tanh(values: Tensor, out: Tensor) -> Tensor:
-    """Write tanh(x) = 2 sigma(2x) - 1."""
+def _tanh(values: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return tanh(x) = 2 sigma(2x) - 1, in `out` where it is given."""
     return torch.mul(values, 2, out=out).sigmoid_().mul_(2).sub_(1)

@@ -4,7 +4,8 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -23,6 +24,7 @@ from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.evaluation.transfer import transfer_metrics
 from uncollapse.model import VAE
+from uncollapse.nn.products import packed
 from uncollapse.objectives import Dream, Objective
 from uncollapse.run import RunFolder
 from uncollapse.schedules import Schedule, constant
@@ -120,19 +122,24 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
 
-    def step(self, batch: Batch, trained: Collection[str] = ("encoder", "decoder")) -> Update:
-        """Descend once along the gradient of the objective with respect to some parts; the weights of the others are held."""
-        held = [weight for name, weights in self.weights.items() for weight in weights if name not in trained]
+    def step(self, batch: Batch) -> Update:
+        """Descend once along the gradient of the objective."""
         self._set_lr(self.lr * self.lr_factor(self._schedule_step))
-        with frozen(held):
-            self._forget_gradients()
-            numbers, weight = self._differentiate(batch)
-            update = Update.read(numbers, weight)
-            if not math.isfinite(update.loss + update.norm):
-                self._refuse(batch, update)
-            clip(self.optimizer, numbers[-1], self.optim.clip)
-            self.optimizer.step()
+        self._forget_gradients()
+        numbers, weight = self._differentiate(batch)
+        update = Update.read(numbers, weight)
+        if not math.isfinite(update.loss + update.norm):
+            self._refuse(batch, update)
+        clip(self.optimizer, numbers[-1], self.optim.clip)
+        self.optimizer.step()
         return update
+
+    @contextmanager
+    def only(self, part: str) -> Iterator[None]:
+        """Have one part learn, the encoder or the decoder; what the products need of the other's weights is prepared once."""
+        held = [weight for name, weights in self.weights.items() for weight in weights if name != part]
+        with frozen(held), packed(held):
+            yield
 
     def _differentiate(self, batch: Batch) -> tuple[Tensor, float]:
         """Leave the gradients of a batch in the weights; return the numbers of the update and the weight of the penalty."""
@@ -151,13 +158,15 @@ class Trainer:
         Source: He et al. 2019, algorithm 1.
         """
         inner, going, current = InnerLoop(), True, batch
-        while going:
-            loss = self.step(current, ["encoder"]).loss
-            going = inner.goes_on(loss * len(current), current.predicted)
-            if going:
-                current = self.batch(order[int(torch.randint(len(order), ()))])
+        with self.only("encoder"):
+            while going:
+                loss = self.step(current).loss
+                going = inner.goes_on(loss * len(current), current.predicted)
+                if going:
+                    current = self.batch(order[int(torch.randint(len(order), ()))])
         self.phase.count(inner.steps)
-        return self.step(batch, ["decoder"])
+        with self.only("decoder"):
+            return self.step(batch)
 
     def _validate(self) -> None:
         """End the epoch: validate, keep the best, decay or stop, write the log."""
