@@ -176,8 +176,8 @@ class TrainConfig:
     threads: int = setting(0, "of the CPU in training; 0: torch's own choice; 1 is often faster for a small model", 0)
     plain: str = setting(
         "",
-        "optimisations to do without, in training and evaluation, such as 'lstm, output': output, lstm, dropout, memory, cores; "
-        "all gives every one",
+        "optimisations to do without, in training and evaluation, such as 'lstm, output': output, lstm, dropout, "
+        "embedding, memory, cores; all gives every one",
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
     select: Literal["loss", "transfer_bleu4", "transfer_exact", "last"] = setting(

@@ -7,6 +7,7 @@
 |---|---|---|
 | output | logits, exponentials and gradients of the output layer in chunks | `nn.output` |
 | dropout | the random numbers of dropout | `nn.dropout` |
+| embedding | gradients of embeddings: the rows of words that a batch has | `training.optimizers` |
 | memory | memory that is kept for the next step | `uncollapse.memory` |
 | cores | sentences of the bound, a core each | `uncollapse.cores` |
 | lstm | the LSTM's backward pass in bf16; the input shares of tokens and of z, each computed once | `nn.recurrent` |
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-OPTIMISATIONS = ("output", "lstm", "dropout", "memory", "cores")
+OPTIMISATIONS = ("output", "lstm", "dropout", "embedding", "memory", "cores")
 
 _plain: ContextVar[frozenset[str]] = ContextVar("plain", default=frozenset())
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from uncollapse import kernels
 from uncollapse.config import OptimConfig
-from uncollapse.training.optimizers import KINDS, clip, gradient_norm, make_optimizer
+from uncollapse.training.optimizers import KINDS, descend, gradient_norm, leave_out_zeros, make_optimizer
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -54,13 +55,48 @@ def test_gradients_are_clipped_together_as_torch_clips_them(kind, limit):
         gradients = [torch.randn_like(each) for each in start]
         for one, other, gradient in zip(ours, theirs, gradients, strict=True):
             one.grad, other.grad = gradient.clone(), gradient.clone()
-        norm = gradient_norm([each.grad for each in ours])
+        norm = gradient_norm(ours)
         torch.testing.assert_close(norm, torch.cat([each.flatten() for each in gradients]).norm())
         if limit:
             torch.nn.utils.clip_grad_norm_(theirs, limit)
-        clip(optimizer, norm, limit)
-        optimizer.step(), reference.step()
+        descend(optimizer, norm, limit), reference.step()
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("limit", [0, 0.5, 1e9])
+def test_an_embedding_of_which_some_rows_are_read_moves_as_with_all_of_its_gradient(limit):
+    """Words that stand twice in a batch, and sentences that are read twice before a step."""
+    start, words = torch.randn(9, 3), [torch.tensor([[1, 4, 4], [0, 4, 7]]), torch.tensor([[7, 2, 2]])]
+    moved, norms = [], []
+    for settings in (OptimConfig(), replace(OptimConfig(), momentum=1e-12)):
+        model = torch.nn.Sequential(torch.nn.Embedding.from_pretrained(start.clone(), freeze=False), torch.nn.Linear(3, 2))
+        torch.nn.init.constant_(model[1].weight, 0.3), torch.nn.init.zeros_(model[1].bias)
+        leave_out_zeros(model, settings)
+        optimizer = make_optimizer([list(model.parameters())], settings)
+        for _ in range(3):
+            optimizer.zero_grad()
+            for some in words:
+                (model(some) ** 2).sum().backward()
+            norms.append(gradient_norm(model.parameters()))
+            assert model[0].weight.grad.is_sparse == (not settings.momentum)
+            descend(optimizer, norms[-1], limit)
+        moved.append(list(model.parameters()))
+    for one, other in zip(*moved, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(norms[:3], norms[3:])
+    assert torch.equal(moved[0][0][[3, 5, 6, 8]], start[[3, 5, 6, 8]]) and not torch.equal(moved[0][0], start)
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "adam"}, {"momentum": 0.5}, {"weight_decay": 0.1}])
+def test_gradients_hold_every_row_where_the_optimizer_moves_every_row(settings):
+    table = torch.nn.Embedding(4, 2)
+    leave_out_zeros(table, replace(OptimConfig(), **settings))
+    assert not table.sparse
+    leave_out_zeros(table, OptimConfig())
+    assert table.sparse
+    with kernels.off("embedding"):
+        leave_out_zeros(table, OptimConfig())
+    assert not table.sparse
 
 
 def test_a_group_without_gradients_or_without_weights_is_left_alone():

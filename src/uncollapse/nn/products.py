@@ -1,4 +1,4 @@
-"""Products: on a CPU by the library that is faster, of a matrix that is laid out once, in a narrow type with sums in a full one."""
+"""Products: on a CPU by the faster library; of a matrix that is laid out once; in a narrow type with sums in a full one."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -61,7 +61,7 @@ def product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
 def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """Add left @ right to a sum, which is kept in its own type, a block at a time."""
     for block in _blocks(total):
-        total[block] += times(left[block], right)
+        total[block].add_(times(left[block], right))  # `+=` would copy the sum onto itself
 
 
 def _blocks(total: Tensor) -> Iterator[slice]:

@@ -176,7 +176,7 @@ class _Unrolled(torch.autograd.Function):
             torch.mul(o, _tanh(cells[t + 1], squashed), out=states[t + 1])
             gates[t] = now
         ctx.save_for_backward(steps, of_x, of_h, gates, cells, states)
-        return states[1:].transpose(0, 1).contiguous(), cells[-1].clone()
+        return states[1:].transpose(0, 1), cells[-1].clone()
 
     @staticmethod
     @once_differentiable
@@ -189,11 +189,11 @@ class _Unrolled(torch.autograd.Function):
             those = slice(start, min(start + TOGETHER, length))
             through, f, d_a = _factors(gates[those].to(d_c.dtype), cells[those.start : those.stop + 1])
             for t in reversed(range(len(d_a))):
-                d_h += above[:, start + t]
+                d_h.add_(above[:, start + t])
                 d_c.addcmul_(d_h, through[t])
-                d_a[t, :, :3] *= d_c[:, None]
-                d_a[t, :, 3] *= d_h
-                d_c *= f[t]
+                d_a[t, :, :3].mul_(d_c[:, None])
+                d_a[t, :, 3].mul_(d_h)
+                d_c.mul_(f[t])
                 d_h = back(d_a[t].flatten(1).to(states.dtype)).to(d_c.dtype)
             gates[those] = d_a.flatten(2)
         every = gates.flatten(0, 1)

@@ -33,7 +33,7 @@ from uncollapse.training.controller import Controller
 from uncollapse.training.dreams import Dreams
 from uncollapse.training.graphs import Graphs
 from uncollapse.training.guards import Interrupted, frozen, stop_requests
-from uncollapse.training.optimizers import clip, gradient_norm, make_optimizer
+from uncollapse.training.optimizers import descend, gradient_norm, leave_out_zeros, make_optimizer
 from uncollapse.training.plateau import Plateau
 from uncollapse.training.progress import Listener, Progress, Sums, Update
 
@@ -76,6 +76,8 @@ class Trainer:
         self.controller = Controller()
         self.first_decoder = copy.deepcopy(self.parts["decoder"].state_dict()) if train.pretrain_epochs else None
         self.optimizer = self._make_optimizer()
+        if not train.compile:
+            leave_out_zeros(model, optim)
 
     # -- the path -----------------------------------------------------------------------------------------------
 
@@ -130,8 +132,7 @@ class Trainer:
         update = Update.read(numbers, weight)
         if not math.isfinite(update.loss + update.norm):
             self._refuse(batch, update)
-        clip(self.optimizer, numbers[-1], self.optim.clip)
-        self.optimizer.step()
+        descend(self.optimizer, numbers[-1], self.optim.clip)
         return update
 
     @contextmanager
@@ -149,7 +150,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
             terms = self._objective(self.model, batch, step, factor, self._written(batch), self._dream(batch))
         terms.loss.backward()
-        norm = gradient_norm([w.grad for weights in self.weights.values() for w in weights if w.grad is not None])
+        norm = gradient_norm(self.model.parameters())
         return Update.numbers(terms, norm), terms.weight
 
     def _aggressive_step(self, batch: Batch, order: list[np.ndarray]) -> Update:

@@ -1,4 +1,4 @@
-"""The optimizers: torch's, without what they import for its compiler, and the clipping of gradients within their one pass."""
+"""The optimizers: torch's, without what they import for its compiler; clipping within their one pass; gradients of few rows."""
 
 import inspect
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uncollapse import kernels
 from uncollapse.config import OptimConfig
 
 KINDS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -28,19 +29,52 @@ def make_optimizer(groups: Iterable[list[nn.Parameter]], settings: OptimConfig) 
     return light(KINDS[settings.optimizer])([{"params": group} for group in groups], **common)
 
 
-def gradient_norm(gradients: list[Tensor]) -> Tensor:
-    """Return the Euclidean norm of all gradients together, scalar."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+def leave_out_zeros(model: nn.Module, settings: OptimConfig) -> None:
+    """Have the gradient of an embedding hold only the rows of the words that a batch has, where nothing else would move.
+
+    Momentum, a decay of weights and Adam move every row in every step, so that their gradients stay as they are.
+    """
+    others_rest = settings.optimizer == "sgd" and not settings.momentum and not settings.weight_decay
+    for part in model.modules():
+        if isinstance(part, nn.Embedding):
+            part.sparse = others_rest and part.weight.device.type == "cpu" and not kernels.plain("embedding")
 
 
-def clip(optimizer: torch.optim.Optimizer, norm: Tensor, limit: float) -> None:
-    """Have the next step use gradients whose norm is at most `limit`; 0 for no limit.
+def gradient_norm(weights: Iterable[nn.Parameter]) -> Tensor:
+    """Return the Euclidean norm of the gradients of some weights together, scalar; rows that stand twice are added up."""
+    found = []
+    for weight in weights:
+        if weight.grad is not None and weight.grad.is_sparse:
+            weight.grad = weight.grad.coalesce()
+            found.append(weight.grad.values())
+        elif weight.grad is not None:
+            found.append(weight.grad)
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(found)))
+
+
+@torch.no_grad()
+def descend(optimizer: torch.optim.Optimizer, norm: Tensor, limit: float) -> None:
+    """Step along gradients that are clipped to a norm of at most `limit`; 0 for no limit.
 
     The step reads gradient / max(1, norm / limit): a fused optimizer divides in its own pass, as for `torch.amp.GradScaler`.
+    Where a gradient holds rows (`leave_out_zeros`), plain SGD moves those alone.
 
     Source: Pascanu, Mikolov & Bengio 2013, algorithm 1.
+
+    Args:
+        optimizer: of the weights.
+        norm: of their gradients (`gradient_norm`).
+        limit: of the norm.
     """
-    optimizer.grad_scale = (norm / limit).clamp(min=1) if limit else None  # type: ignore[attr-defined]
+    scale = (norm / limit).clamp(min=1) if limit else None
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            if weight.grad is not None and weight.grad.is_sparse:
+                rows, weight.grad = weight.grad, None
+                rate = group["lr"] if scale is None else group["lr"] / float(scale)
+                weight.index_add_(0, rows.indices()[0], rows.values(), alpha=-rate)
+    optimizer.grad_scale = scale  # type: ignore[attr-defined]
+    optimizer.step()
 
 
 @cache
