@@ -69,7 +69,9 @@ def test_an_embedding_of_which_some_rows_are_read_moves_as_with_all_of_its_gradi
     start, words = torch.randn(9, 3), [torch.tensor([[1, 4, 4], [0, 4, 7]]), torch.tensor([[7, 2, 2]])]
     moved, norms = [], []
     for settings in (OptimConfig(), replace(OptimConfig(), momentum=1e-12)):
-        model = torch.nn.Sequential(torch.nn.Embedding.from_pretrained(start.clone(), freeze=False), torch.nn.Linear(3, 2))
+        model = torch.nn.Sequential(
+            torch.nn.Embedding.from_pretrained(start.clone(), freeze=False), torch.nn.Linear(3, 2)
+        )
         torch.nn.init.constant_(model[1].weight, 0.3), torch.nn.init.zeros_(model[1].bias)
         leave_out_zeros(model, settings)
         optimizer = make_optimizer([list(model.parameters())], settings)

@@ -11,7 +11,6 @@ steps.
 Where torch's own LSTM is as fast (measured: small widths, a GPU), it is what is used.
 """
 
-
 import math
 from typing import Any, Literal
 
