@@ -18,32 +18,32 @@ import time
 
 import numpy as np
 import torch
-from measure import BATCHES, RECIPES, Work, alternate, gemm_rate, machine, resident, trainer_of
+from measure import RECIPES, Work, alternate, gemm_rate, machine, resident, trainer_of
 
 from uncollapse import memory
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.evaluation.bounds import log_weights
 from uncollapse.generation.choose import Decoding
 from uncollapse.generation.decode import write
+from uncollapse.training.aggressive import LEAST_INNER_STEPS
 
 SAMPLES = 100
 CODES = 32
 
 
-def steps(trainer, size, rounds):
+def steps(trainer, rounds):
     """Return full and inner steps per second, on the same batches, alternated."""
     corpus = trainer.splits.train
     order = shuffled_batches(corpus.lengths, trainer.train.batch_size, 0, 0)
-    count = BATCHES[size]
 
     def work(number):
-        batches = order[number * count : (number + 1) * count]
+        batches = [order[i % len(order)] for i in range(number * LEAST_INNER_STEPS, (number + 1) * LEAST_INNER_STEPS)]
         for index in batches:
             trainer.step(trainer.batch(index))
         return int(sum(corpus.lengths[index].sum() for index in batches))
 
     def inner(number):
-        with trainer.only("encoder"):  # as in training, where there are 30 to 99 inner steps at a time
+        with trainer.only("encoder"):  # so many at a time, at the least, as in training
             return work(number)
 
     with memory.kept():
@@ -96,7 +96,7 @@ def report(asked):
         with tempfile.TemporaryDirectory() as folder:
             trainer = trainer_of(asked.size, asked.text, folder, precision)
             work, found = Work.of(trainer.model), {}
-            speeds = steps(trainer, asked.size, asked.rounds)
+            speeds = steps(trainer, asked.rounds)
             full, inner = (statistics.median(speeds[name]) for name in ("full", "inner"))
             found["train_tokens_per_second"], found["train_over_floor"] = full, rate / work.step / full
             found["inner_over_full"], found["inner_over_floor"] = full / inner, rate / work.inner / inner

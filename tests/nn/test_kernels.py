@@ -55,7 +55,7 @@ def gradients(cell, inputs, beside, before):
 
 
 @pytest.mark.parametrize("held", [False, True])
-@pytest.mark.parametrize("length", [1, 6])
+@pytest.mark.parametrize("length", [1, 6, 8, 21])
 def test_the_backward_pass_of_the_lstm_is_torchs(length, held, monkeypatch):
     """In fp32, where the two agree to rounding; the weights learn, or are held as in an inner step."""
     arguments = reading(4, 1, length)

@@ -25,13 +25,13 @@ Cell = Literal["lstm", "gru", "rnn"]
 Memory = tuple[Tensor, ...]
 """(h, c) of an LSTM, (h,) of the others, `[N, H]` each."""
 
-PAYS = {True: {torch.float32: 256, torch.bfloat16: 512}, False: {torch.bfloat16: 768}}
-"""Hidden units from which on our backward pass is faster than torch's, where the weights are held, and where they learn, by type.
+PAYS = {True: {torch.float32: 500_000, torch.bfloat16: 750_000}, False: {torch.bfloat16: 4_000_000}}
+"""Weights from which on our backward pass is faster than torch's, where they are held, and where they learn, by type.
 
 torch computes the gradients of held weights all the same. Below, the number of operations counts (docs/performance.md).
 """
 TOGETHER = 8
-"""Steps whose factors of gradients are formed together: few operations, and what they write stays in the caches."""
+"""Steps that share what can be computed for all of them at once: few operations, and what they write stays in the caches."""
 
 
 def side_by_side(inputs: Tensor, beside: Tensor) -> Tensor:
@@ -104,7 +104,8 @@ class LSTM(Recurrent, nn.LSTM):
         """Return whether what follows is faster than torch's own LSTM."""
         if learns:
             held = not self.weight_hh_l0.requires_grad
-            return beside.shape[1] == 1 and self.hidden_size >= PAYS[held].get(narrow, math.inf)
+            size = self.weight_ih_l0.numel() + self.weight_hh_l0.numel()
+            return beside.shape[1] == 1 and size >= PAYS[held].get(narrow, math.inf)
         return beside.shape[1] > 1 or inputs.shape[1] == 1
 
     def _torch(self, inputs: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
@@ -167,13 +168,14 @@ class _Unrolled(torch.autograd.Function):
         cells, states = c.new_empty(length + 1, *c.shape), inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
         recurrent = layout(of_h, inputs.dtype, rows)
-        now, squashed = torch.empty_like(constant), torch.empty_like(cells[0])
-        for t in range(length):
-            torch.add(constant, gates[t], out=now)
-            i, f, g, o = _activate(now.add_(recurrent(states[t])))
-            torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
-            torch.mul(o, _tanh(cells[t + 1], squashed), out=states[t + 1])
-            gates[t] = now
+        squashed = torch.empty_like(cells[0])
+        for start in range(0, length, TOGETHER):
+            now = gates[start : start + TOGETHER] + constant
+            for t, each in enumerate(now, start):
+                i, f, g, o = _activate(each.add_(recurrent(states[t])))
+                torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
+                torch.mul(o, _tanh(cells[t + 1], squashed), out=states[t + 1])
+            gates[start : start + TOGETHER] = now
         ctx.save_for_backward(steps, of_x, of_h, gates, cells, states)
         return states[1:].transpose(0, 1), cells[-1].clone()
 
@@ -187,19 +189,20 @@ class _Unrolled(torch.autograd.Function):
         for start in reversed(range(0, length, TOGETHER)):
             those = slice(start, min(start + TOGETHER, length))
             through, f, d_a = _factors(gates[those].to(d_c.dtype), cells[those.start : those.stop + 1])
+            given = above[:, those].to(d_c.dtype)
             for t in reversed(range(len(d_a))):
-                d_h.add_(above[:, start + t])
+                d_h = given[:, t] + d_h
                 d_c.addcmul_(d_h, through[t])
                 d_a[t, :, :3].mul_(d_c[:, None])
                 d_a[t, :, 3].mul_(d_h)
                 d_c.mul_(f[t])
-                d_h = back(d_a[t].flatten(1).to(states.dtype)).to(d_c.dtype)
+                d_h = back(d_a[t].flatten(1).to(states.dtype))
             gates[those] = d_a.flatten(2)
         every = gates.flatten(0, 1)
         return (
             times(every, of_x).view(length, rows, -1).transpose(0, 1) if needs[0] else None,
             gates.sum(0, dtype=d_c.dtype) if needs[1] else None,
-            d_h,
+            d_h.to(d_c.dtype),
             d_c,
             times(every.T, steps) if needs[4] else None,
             times(every.T, states[:-1].flatten(0, 1)).to(of_h.dtype) if needs[5] else None,
