@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.latent import Diagonal, Gaussian, Labels
+from uncollapse.nn.casts import fresh_casts
+from uncollapse.nn.products import packed
 
 State = tuple[Tensor, ...]
 """What a decoder remembers between steps: tensors whose first dimension is the row, so that rows can be picked."""
@@ -112,14 +114,15 @@ class Decoder(nn.Module, ABC):
             z: codes `[B, Z]`.
             forcing: the probability of the true token; BOS is always true.
         """
-        true, state = batch.inputs, self.start(z)
-        keep = torch.rand(true.shape, device=true.device) < forcing
-        read = [true[:, 0]]
-        for t in range(1, true.shape[1]):
-            logits, state = self.step(read[-1], state)
-            own = torch.multinomial(logits.float().softmax(-1), 1)[:, 0]
-            read.append(torch.where(keep[:, t], true[:, t], own))
-        return torch.stack(read, 1)
+        with packed(), fresh_casts(z.device):
+            true, state = batch.inputs, self.start(z)
+            keep = torch.rand(true.shape, device=true.device) < forcing
+            read = [true[:, 0]]
+            for t in range(1, true.shape[1]):
+                logits, state = self.step(read[-1], state)
+                own = torch.multinomial(logits.float().softmax(-1), 1)[:, 0]
+                read.append(torch.where(keep[:, t], true[:, t], own))
+            return torch.stack(read, 1)
 
 
 class NoEncoder(Encoder):
