@@ -4,8 +4,11 @@ import torch
 
 import uncollapse as uc
 from tests.conftest import TINY
+from uncollapse import kernels
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import compose, merge
+from uncollapse.nn import products
+from uncollapse.nn.recurrent import LSTM
 from uncollapse.run import RunFolder
 from uncollapse.training.aggressive import InnerLoop, Phase, falls
 from uncollapse.training.controller import Controller
@@ -98,6 +101,46 @@ def test_inner_steps_leave_the_decoder_and_outer_steps_the_encoder_bitwise(tmp_p
             assert not same(before[moved], weights(getattr(t.model, moved)))
             assert all(p.grad is None for p in getattr(t.model, held).parameters())
             assert all(p.requires_grad for p in t.model.parameters())
+
+
+def test_an_inner_loop_lays_held_weights_out_once_and_the_next_one_anew(tmp_path, monkeypatch):
+    if not products.onednn(torch.float32):
+        pytest.skip("no oneDNN")
+    monkeypatch.setattr(LSTM, "_pays", lambda *_: True)
+    t, laid, original = trainer(tmp_path), [], products._lay_out
+    t.model.train()
+    monkeypatch.setattr(
+        products, "_lay_out", lambda weight, *rest: laid.append((weight.shape, rest[-1])) or original(weight, *rest)
+    )
+    batch, (output, recurrent) = t.splits.train.batch(np.arange(16)), (t.model.decoder.output, t.model.decoder.cell)
+    for _ in range(2):
+        laid.clear()
+        with t.only("encoder"):
+            for _ in range(3):
+                t.step(batch)
+        assert [laid.count((output.weight.shape, way)) for way in (False, True)] == [1, 1]
+        # the encoder's, of the same shape, learns, and is laid out in each step
+        assert t.model.encoder.cell.weight_hh_l0.shape == recurrent.weight_hh_l0.shape
+        assert [laid.count((recurrent.weight_hh_l0.shape, way)) for way in (False, True)] == [1 + 3, 1 + 3]
+        with t.only("decoder"):
+            t.step(batch)
+
+
+def test_an_inner_step_is_that_of_the_plain_formulas(tmp_path, monkeypatch):
+    """After the decoder has moved, too: nothing is left of what was laid out before."""
+    monkeypatch.setattr(LSTM, "_pays", lambda *_: True)
+    fast, plain = (trainer(tmp_path / name) for name in ("fast", "plain"))
+    plain.model.load_state_dict(fast.model.state_dict())
+    batch = fast.splits.train.batch(np.arange(16))
+    for t, off in ((fast, ()), (plain, {*kernels.OPTIMISATIONS} - {"dropout"})):  # its random numbers
+        t.model.train()
+        torch.manual_seed(0)
+        with kernels.off(*off):
+            for part in ("encoder", "encoder", "decoder", "encoder", "decoder"):
+                with t.only(part):
+                    t.step(batch)
+    for (name, one), other in zip(fast.model.state_dict().items(), plain.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_the_log_says_what_the_phase_did_and_it_resumes_bitwise(tmp_path):
