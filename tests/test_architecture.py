@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "run": {"config", "data", "latent"},
     "training": {
         "kernels",
+        "cores",
         "config",
         "data",
         "schedules",
@@ -49,6 +50,7 @@ MAY_IMPORT = {
     "launch": {
         "kernels",
         "memory",
+        "cores",
         "config",
         "data",
         "schedules",

@@ -1,4 +1,4 @@
-"""Work that is divided between the cores of a CPU.
+"""How many cores of a CPU work, and on what.
 
 torch divides every operation between its threads, and after each of them the faster wait for the slower. Pieces of work that do
 not depend on each other need not wait: each gets a thread of its own, and does its operations alone.
@@ -6,6 +6,7 @@ not depend on each other need not wait: each gets a thread of its own, and does 
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -15,6 +16,17 @@ from uncollapse import kernels
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads for a while; 0 leaves it alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def a_core_each(work: Callable[[Item], Result], items: Sequence[Item], device: torch.device) -> Iterator[Result]:

@@ -10,7 +10,7 @@
 | embedding | gradients of embeddings: the rows of words that a batch has | `training.optimizers` |
 | memory | memory that is kept for the next step | `uncollapse.memory` |
 | cores | sentences of the bound, a core each | `uncollapse.cores` |
-| lstm | the LSTM's backward pass in bf16; the input shares of tokens and of z, each computed once | `nn.recurrent` |
+| lstm | the LSTM's backward pass in bf16, and that of held weights; the shares of tokens and of z, each once | `nn.recurrent` |
 
 `train.plain` switches them off for a run: its training and its evaluation.
 """

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from uncollapse.build import (
     told,
 )
 from uncollapse.config import Config, compose, differences, load_named
+from uncollapse.cores import cpu_threads
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.pairs import pairs_file, read_pairs
 from uncollapse.data.splits import Splits, fingerprint
@@ -76,17 +76,6 @@ def launch(
     with folder.lock(), cpu_threads(config.train.threads), kernels.off(*without), memory.kept():
         _train_in(folder, origin, resume, overwrite, listener or Quiet())
     return folder, config
-
-
-@contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads for a while; 0 leaves it alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def changed_splits(folder: RunFolder, splits: Splits) -> list[str]:

@@ -261,6 +261,18 @@ def test_a_compiled_step_is_the_plain_one(tmp_path, everything):
         assert len(ours._graphs._graphs) == 2, ours.listener.remarks
 
 
+def test_a_small_lstm_has_a_core_and_others_have_all(monkeypatch):
+    """What it computes is the same; how many threads torch has is put back."""
+    given, original, layer = [], graphs.cpu_threads, torch.nn.LSTM(6, 4)
+    monkeypatch.setattr(graphs, "cpu_threads", lambda count: given.append(count) or original(count))
+    inputs, h, before = torch.randn(3, 2, 6), torch.zeros(2, 4), torch.get_num_threads()
+    for least, expected in ((graphs.WORTH_A_CORE, 1), (0, 0)):
+        monkeypatch.setattr(graphs, "WORTH_A_CORE", least)
+        found = graphs._lstm(inputs, *layer.all_weights[0], h, h, False, [], 2, 4, 1, True, False, False, True, 0)
+        torch.testing.assert_close(found[0], layer(inputs)[0])
+        assert given.pop() == expected and torch.get_num_threads() == before
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
 @pytest.mark.parametrize("remedy", available("remedies"))

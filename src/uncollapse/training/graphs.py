@@ -21,6 +21,7 @@ from torch.func import functional_call
 
 from uncollapse import kernels
 from uncollapse.config import TrainConfig
+from uncollapse.cores import cpu_threads
 from uncollapse.data.corpus import Batch, Corpus, shuffled_batches
 from uncollapse.model import VAE
 from uncollapse.objectives import Objective, Terms
@@ -36,6 +37,8 @@ OFTEN = 10_000
 """Batches of one shape in a training that are worth a graph: it takes up to 20 s, and saves one or two milliseconds a batch."""
 LOGITS = 2**22
 """Logits of a batch that are worth one: a graph holds them all, and above this number chunks of them are faster."""
+WORTH_A_CORE = 400_000
+"""Multiplications of a step of the LSTM below which a second core gains nothing, and is waited for where others keep it busy."""
 CLOSE = 1e-3
 """How far a graph's results may be from those of the plain step, as a share of their norm."""
 
@@ -232,8 +235,13 @@ LIBRARY = torch.library.Library("uncollapse", "DEF")
 
 
 def _lstm(*arguments: Any) -> tuple[Tensor, ...]:
-    with torch.enable_grad():
+    with torch.enable_grad(), cpu_threads(_cores(*arguments)):
         return ATEN.mkldnn_rnn_layer.default(*arguments[:-1])
+
+
+def _cores(inputs: Tensor, of_x: Tensor, of_h: Tensor, *rest: Any) -> int:
+    """Return 1 where a second core would gain nothing, 0 for all: `[T, B, E]`, `[4H, E]`, `[4H, H]`."""
+    return int(inputs.shape[1] * (of_x.numel() + of_h.numel()) < WORTH_A_CORE)
 
 
 def _lstm_like(inputs: Tensor, *rest: Any) -> tuple[Tensor, ...]:
@@ -244,7 +252,8 @@ def _lstm_like(inputs: Tensor, *rest: Any) -> tuple[Tensor, ...]:
 
 
 def _lstm_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    return ATEN.mkldnn_rnn_layer_backward.default(*arguments)
+    with cpu_threads(_cores(*arguments)):
+        return ATEN.mkldnn_rnn_layer_backward.default(*arguments)
 
 
 def _lstm_backward_like(*arguments: Any) -> tuple[Tensor, ...]:
