@@ -94,12 +94,12 @@ class _Kept:
 
     Attributes:
         held: the identities of the weights that do not change; None where no weight does.
-        layouts: by the identity of a weight, a type, and whether it is transposed: the weight, so that no other takes its place,
-            and its layout.
+        layouts: by the identity of a weight, a type, its columns, and whether it is transposed: the weight, so that no other
+            takes its place, and its layout.
     """
 
     held: frozenset[int] | None
-    layouts: dict[tuple[int, torch.dtype, bool], tuple[Tensor, Layout]] = field(default_factory=dict)
+    layouts: dict[tuple[int, torch.dtype, int, bool], tuple[Tensor, Layout]] = field(default_factory=dict)
 
 
 _KEPT: ContextVar[_Kept | None] = ContextVar("kept", default=None)
@@ -121,16 +121,25 @@ def packing(weight: Tensor) -> bool:
     return kept is not None and (kept.held is None or id(weight) in kept.held)
 
 
-def layout(weight: Tensor, dtype: torch.dtype, rows: int, *, transposed: bool = False) -> Layout:
-    """Return a weight, or its transpose, laid out in a type for about so many rows; where layouts are kept, that made before."""
-    kept, key = _KEPT.get(), (id(weight), dtype, transposed)
+def layout(weight: Tensor, dtype: torch.dtype, rows: int, *, columns: int = -1, transposed: bool = False) -> Layout:
+    """Return a weight laid out for many products; where layouts are kept, that made before.
+
+    Args:
+        weight: `[m, k]`.
+        dtype: to multiply in.
+        rows: how many there will be, about.
+        columns: of the weight, the first ones; by default all.
+        transposed: whether its transpose is wanted.
+    """
+    columns = weight.shape[1] if columns < 0 else columns
+    kept, key = _KEPT.get(), (id(weight), dtype, columns, transposed)
     if kept is None or not packing(weight):
-        return _lay_out(weight, dtype, rows, transposed)
+        return _lay_out(weight, dtype, rows, columns, transposed)
     if key not in kept.layouts:
-        kept.layouts[key] = weight, _lay_out(weight, dtype, rows, transposed)
+        kept.layouts[key] = weight, _lay_out(weight, dtype, rows, columns, transposed)
     return kept.layouts[key][1]
 
 
-def _lay_out(weight: Tensor, dtype: torch.dtype, rows: int, transposed: bool) -> Layout:
-    low = weight.detach().to(dtype)
+def _lay_out(weight: Tensor, dtype: torch.dtype, rows: int, columns: int, transposed: bool) -> Layout:
+    low = weight.detach()[:, :columns].to(dtype)
     return Layout(low.T if transposed else low, rows)

@@ -96,8 +96,12 @@ class LSTM(Recurrent, nn.LSTM):
             constant = beside.flatten(0, 1).to(of_z.dtype) @ of_z.T + (self.bias_ih_l0 + self.bias_hh_l0)
             zero = constant.new_zeros(len(constant), self.hidden_size)
             h, c = (part.to(zero.dtype) for part in memory or (zero, zero))  # c adds up in full precision
-            unrolled = _Unrolled.apply if learns else _unrolled
-            states, c = unrolled(inputs.to(narrow), constant, h, c, of_x.to(narrow), self.weight_hh_l0)
+            low, of_h = inputs.to(narrow), self.weight_hh_l0
+            if learns:
+                states, c = _Unrolled.apply(low, constant, h, c, of_x.to(narrow), of_h)
+            else:
+                tokens = layout(self.weight_ih_l0, narrow, low.shape[:2].numel(), columns=low.shape[2])
+                states, c = _unrolled(tokens(low.flatten(0, 1)).view(*low.shape[:2], -1), constant, h, c, of_h)
         return states, (states[:, -1], c)
 
     def _pays(self, inputs: Tensor, beside: Tensor, learns: bool, narrow: torch.dtype) -> bool:
@@ -117,24 +121,20 @@ class LSTM(Recurrent, nn.LSTM):
 CELLS: dict[Cell, type[LSTM] | type[GRU] | type[RNN]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 
-def _unrolled(
-    inputs: Tensor, constant: Tensor, h: Tensor, c: Tensor, of_x: Tensor, of_h: Tensor
-) -> tuple[Tensor, Tensor]:
+def _unrolled(tokens: Tensor, constant: Tensor, h: Tensor, c: Tensor, of_h: Tensor) -> tuple[Tensor, Tensor]:
     """Return the states `[N, T, H]` and the last c `[N, H]`, of K readings of B sentences, N = B K; no gradient.
 
     Args:
-        inputs: `[B, T, E]`, in the type to multiply in.
+        tokens: W_x x, `[B, T, 4H]`, in the type to multiply in.
         constant: W_z z + b of every reading, `[N, 4H]`.
         h: `[N, H]`.
         c: `[N, H]`.
-        of_x: W_x, `[4H, E]`, in the type to multiply in.
         of_h: U, `[4H, H]`, which is laid out for all steps.
     """
-    sentences, length, _ = inputs.shape
-    tokens = times(inputs.flatten(0, 1), of_x.T).view(sentences, length, -1)
-    recurrent = layout(of_h, inputs.dtype, len(h))
-    states, h, c = inputs.new_empty(len(h), length, h.shape[1]), h.to(inputs.dtype, copy=True), c.clone()
-    shared = constant.view(sentences, -1, len(of_x))
+    sentences, length, width = tokens.shape
+    recurrent = layout(of_h, tokens.dtype, len(h))
+    states, h, c = tokens.new_empty(len(h), length, h.shape[1]), h.to(tokens.dtype, copy=True), c.clone()
+    shared = constant.view(sentences, -1, width)
     gates, squashed = torch.empty_like(constant), torch.empty_like(c)
     for t in range(length):
         torch.add(shared, tokens[:, t, None], out=gates.view_as(shared))
@@ -145,7 +145,9 @@ def _unrolled(
 
 
 class _Unrolled(torch.autograd.Function):
-    """The same, one reading a sentence, with what the gradient needs kept: the gates in the narrow type, c and h of every step.
+    """The same from the inputs on, one reading a sentence, with what the gradient needs kept.
+
+    That are the gates in the narrow type, and c and h of every step.
 
     Going back, with d for the gradient of the loss,
 
