@@ -147,7 +147,7 @@ def _unrolled(tokens: Tensor, constant: Tensor, h: Tensor, c: Tensor, of_h: Tens
 class _Unrolled(torch.autograd.Function):
     """The same from the inputs on, one reading a sentence, with what the gradient needs kept.
 
-    That are the gates in the narrow type, and c and h of every step.
+    Kept are the gates in the narrow type, and c and h of every step.
 
     Going back, with d for the gradient of the loss,
 
