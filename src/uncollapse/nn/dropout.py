@@ -5,18 +5,25 @@ from torch import Tensor, nn
 
 from uncollapse import kernels
 
-LEVELS = 2**16
-"""Of a probability: it is rounded to a multiple of 1 / LEVELS, and the scale to fit, so that the mean is exact."""
-
 
 class Dropout(nn.Dropout):
-    """Zeroes of probability p, the rest times 1 / (1 - p), in training; 16 random bits decide each."""
+    """Zeroes of probability p, the rest times 1 / (1 - p), in training.
+
+    8 random bits decide each entry where p is a multiple of 1 / 256; else 16 do, p is rounded to a multiple of 1 / 65536, and the
+    scale fits it, so that the mean is exact.
+    """
 
     def forward(self, values: Tensor) -> Tensor:
         """Drop entries of a tensor of any shape."""
         if not (self.training and self.p) or values.device.type != "cpu" or kernels.plain("dropout"):
             return super().forward(values)
-        dropped = min(round(self.p * LEVELS), LEVELS - 1)
-        words = torch.randint(-(2**63), 2**63 - 1, (-(-values.numel() // 4),))  # all but one of 2^64 values
-        bits = words.view(torch.int16)[: values.numel()].view(values.shape)
-        return values * (bits >= dropped - LEVELS // 2).to(values.dtype).mul_(LEVELS / (LEVELS - dropped))
+        kind = torch.int8 if (self.p * 2**8).is_integer() and self.p < 1 else torch.int16
+        levels = 2 ** (8 * kind.itemsize)
+        dropped = min(round(self.p * levels), levels - 1)
+        words = torch.randint(
+            -(2**63), 2**63 - 1, (-(-values.numel() * kind.itemsize // 8),)
+        )  # all but one of 2^64 values
+        bits = words.view(kind)[: values.numel()].view(values.shape)
+        # compared within its integers: to booleans, and from them to numbers, takes torch ten times as long
+        kept = bits.ge_(dropped - levels // 2).to(values.dtype).mul_(levels / (levels - dropped))
+        return values * kept

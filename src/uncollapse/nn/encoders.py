@@ -83,7 +83,7 @@ class RecurrentEncoder(Encoder):
         if not self.timestepwise:
             return Inference(self._head(last(states, batch)))
         mask = torch.arange(states.shape[1], device=states.device) <= batch.lengths[:, None]
-        places = Places((len(batch), states.shape[1]), mask if batch.padded else None)
+        places = Places.where(mask) if batch.padded else Places((len(batch), states.shape[1]))
         found = self._head(places.pick(states))
         steps = self._family(places.spread(found.mu), places.spread(found.logvar))
         return Inference(combined(steps, mask, self.combine), steps, mask)

@@ -1,5 +1,6 @@
 """Pads, for which nothing is computed that is not read. Batches are of nearly equal lengths: most of them have none."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,30 +15,36 @@ class Places:
 
     Attributes:
         shape: (B, T).
-        mask: `[B, T]`, true at the places; None where all are.
+        index: the places, counted row by row, `[N]`; None where they are all.
     """
 
     shape: tuple[int, int]
-    mask: Tensor | None
+    index: Tensor | None = None
 
     @staticmethod
     def of(batch: Text, samples: int = 1) -> "Places":
         """Return the places of what is predicted, under K codes a sentence."""
         sentences, length = batch.targets.shape
-        mask = (batch.mask.repeat_interleave(samples, 0) if samples > 1 else batch.mask) if batch.padded else None
-        return Places((sentences * samples, length), mask)
+        if not batch.padded:
+            return Places((sentences * samples, length))
+        return Places.where(batch.mask.repeat_interleave(samples, 0) if samples > 1 else batch.mask)
+
+    @staticmethod
+    def where(mask: Tensor) -> "Places":
+        """Return the places where a mask `[B, T]` is true."""
+        return Places((mask.shape[0], mask.shape[1]), mask.flatten().nonzero()[:, 0])
 
     def pick(self, values: Tensor) -> Tensor:
         """Return what stands there, `[B, T, ...]` -> `[N, ...]`."""
-        return values.flatten(0, 1) if self.mask is None else values[self.mask]
+        values = values.flatten(0, 1)
+        # going back, a tenth of the time of values[mask]
+        return values if self.index is None else values.index_select(0, self.index)
 
     def spread(self, values: Tensor) -> Tensor:
         """Put values there, and zeros elsewhere, `[N, ...]` -> `[B, T, ...]`."""
-        shape = *self.shape, *values.shape[1:]
-        if self.mask is None:
-            return values.view(shape)
-        mask = self.mask.view(*self.shape, *(1 for _ in values.shape[1:]))
-        return values.new_zeros(shape).masked_scatter(mask, values)
+        if self.index is not None:
+            values = values.new_zeros(math.prod(self.shape), *values.shape[1:]).index_copy(0, self.index, values)
+        return values.unflatten(0, self.shape)
 
     def sums(self, values: Tensor) -> Tensor:
         """Return the sum of every row, `[N]` -> `[B]`."""

@@ -99,7 +99,7 @@ class _Kept:
     """
 
     held: frozenset[int] | None
-    layouts: dict[tuple[int, torch.dtype, int, bool], tuple[Tensor, Layout]] = field(default_factory=dict)
+    layouts: dict[tuple[int, torch.dtype, range, bool], tuple[Tensor, Layout]] = field(default_factory=dict)
 
 
 _KEPT: ContextVar[_Kept | None] = ContextVar("kept", default=None)
@@ -121,17 +121,19 @@ def packing(weight: Tensor) -> bool:
     return kept is not None and (kept.held is None or id(weight) in kept.held)
 
 
-def layout(weight: Tensor, dtype: torch.dtype, rows: int, *, columns: int = -1, transposed: bool = False) -> Layout:
+def layout(
+    weight: Tensor, dtype: torch.dtype, rows: int, *, columns: range | None = None, transposed: bool = False
+) -> Layout:
     """Return a weight laid out for many products; where layouts are kept, that made before.
 
     Args:
         weight: `[m, k]`.
         dtype: to multiply in.
         rows: how many there will be, about.
-        columns: of the weight, the first ones; by default all.
+        columns: of the weight, side by side; by default all.
         transposed: whether its transpose is wanted.
     """
-    columns = weight.shape[1] if columns < 0 else columns
+    columns = range(weight.shape[1]) if columns is None else columns
     kept, key = _KEPT.get(), (id(weight), dtype, columns, transposed)
     if kept is None or not packing(weight):
         return _lay_out(weight, dtype, rows, columns, transposed)
@@ -140,6 +142,6 @@ def layout(weight: Tensor, dtype: torch.dtype, rows: int, *, columns: int = -1, 
     return kept.layouts[key][1]
 
 
-def _lay_out(weight: Tensor, dtype: torch.dtype, rows: int, columns: int, transposed: bool) -> Layout:
-    low = weight.detach()[:, :columns].to(dtype)
+def _lay_out(weight: Tensor, dtype: torch.dtype, rows: int, columns: range, transposed: bool) -> Layout:
+    low = weight.detach()[:, columns.start : columns.stop].to(dtype)
     return Layout(low.T if transposed else low, rows)

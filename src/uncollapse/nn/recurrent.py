@@ -30,6 +30,8 @@ PAYS = {True: {torch.float32: 500_000, torch.bfloat16: 750_000}, False: {torch.b
 
 torch computes the gradients of held weights all the same. Below, the number of operations counts (docs/performance.md).
 """
+TWO, ONE = torch.tensor(2.0), torch.tensor(1.0)
+"""torch makes a tensor of every Python number, and converts it, in twice the time of the operation on a small tensor."""
 TOGETHER = 8
 """Steps that share what can be computed for all of them at once: few operations, and what they write stays in the caches."""
 
@@ -92,16 +94,12 @@ class LSTM(Recurrent, nn.LSTM):
         if kernels.plain("lstm") or inputs.device.type != "cpu" or not self._pays(inputs, beside, learns, narrow):
             return super().unroll(inputs, beside, memory)
         with torch.autocast("cpu", enabled=False):
-            of_x, of_z = self.weight_ih_l0.split([inputs.shape[2], beside.shape[2]], dim=1)
-            constant = beside.flatten(0, 1).to(of_z.dtype) @ of_z.T + (self.bias_ih_l0 + self.bias_hh_l0)
-            zero = constant.new_zeros(len(constant), self.hidden_size)
-            h, c = (part.to(zero.dtype) for part in memory or (zero, zero))  # c adds up in full precision
-            low, of_h = inputs.to(narrow), self.weight_hh_l0
-            if learns:
-                states, c = _Unrolled.apply(low, constant, h, c, of_x.to(narrow), of_h)
-            else:
-                tokens = layout(self.weight_ih_l0, narrow, low.shape[:2].numel(), columns=low.shape[2])
-                states, c = _unrolled(tokens(low.flatten(0, 1)).view(*low.shape[:2], -1), constant, h, c, of_h)
+            bias = self.bias_ih_l0 + self.bias_hh_l0
+            beside = beside.flatten(0, 1).to(bias.dtype)
+            zero = beside.new_zeros(len(beside), self.hidden_size)
+            h, c = (part.to(bias.dtype) for part in memory or (zero, zero))  # c adds up in full precision
+            unrolled = _Unrolled.apply if learns else _unrolled
+            states, c = unrolled(inputs.to(narrow), beside, h, c, self.weight_ih_l0, self.weight_hh_l0, bias)
         return states, (states[:, -1], c)
 
     def _pays(self, inputs: Tensor, beside: Tensor, learns: bool, narrow: torch.dtype) -> bool:
@@ -121,20 +119,47 @@ class LSTM(Recurrent, nn.LSTM):
 CELLS: dict[Cell, type[LSTM] | type[GRU] | type[RNN]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 
-def _unrolled(tokens: Tensor, constant: Tensor, h: Tensor, c: Tensor, of_h: Tensor) -> tuple[Tensor, Tensor]:
+def _shares(inputs: Tensor, beside: Tensor, of_input: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return W_x x for inputs `[n, E]`, in their type, and W_z z + b for what stands beside them, `[N, Z]`.
+
+    Args:
+        inputs: in the type to multiply in.
+        beside: in full precision.
+        of_input: (W_x, W_z), `[4H, E + Z]`.
+        bias: b, `[4H]`.
+    """
+    of_x, of_z = _columns(inputs, of_input)
+    tokens = layout(of_input, inputs.dtype, len(inputs), columns=of_x)(inputs)
+    return tokens, layout(of_input, beside.dtype, len(beside), columns=of_z)(beside, bias) if of_z else bias.repeat(
+        len(beside), 1
+    )
+
+
+def _columns(inputs: Tensor, of_input: Tensor) -> tuple[range, range]:
+    """Return where W_x and W_z stand in a weight."""
+    width = inputs.shape[-1]
+    return range(width), range(width, of_input.shape[1])
+
+
+def _unrolled(
+    inputs: Tensor, beside: Tensor, h: Tensor, c: Tensor, of_input: Tensor, of_h: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return the states `[N, T, H]` and the last c `[N, H]`, of K readings of B sentences, N = B K; no gradient.
 
     Args:
-        tokens: W_x x, `[B, T, 4H]`, in the type to multiply in.
-        constant: W_z z + b of every reading, `[N, 4H]`.
+        inputs: x, `[B, T, E]`, in the type to multiply in.
+        beside: z of every reading, `[N, Z]`.
         h: `[N, H]`.
         c: `[N, H]`.
+        of_input: (W_x, W_z), `[4H, E + Z]`.
         of_h: U, `[4H, H]`, which is laid out for all steps.
+        bias: b, `[4H]`.
     """
-    sentences, length, width = tokens.shape
-    recurrent = layout(of_h, tokens.dtype, len(h))
-    states, h, c = tokens.new_empty(len(h), length, h.shape[1]), h.to(tokens.dtype, copy=True), c.clone()
-    shared = constant.view(sentences, -1, width)
+    sentences, length, _ = inputs.shape
+    tokens, constant = _shares(inputs.flatten(0, 1), beside, of_input, bias)
+    tokens, shared = tokens.view(sentences, length, -1), constant.view(sentences, -1, constant.shape[1])
+    recurrent = layout(of_h, inputs.dtype, len(h))
+    states, h, c = inputs.new_empty(len(h), length, h.shape[1]), h.to(inputs.dtype, copy=True), c.clone()
     gates, squashed = torch.empty_like(constant), torch.empty_like(c)
     for t in range(length):
         torch.add(shared, tokens[:, t, None], out=gates.view_as(shared))
@@ -145,7 +170,7 @@ def _unrolled(tokens: Tensor, constant: Tensor, h: Tensor, c: Tensor, of_h: Tens
 
 
 class _Unrolled(torch.autograd.Function):
-    """The same from the inputs on, one reading a sentence, with what the gradient needs kept.
+    """The same for one reading a sentence, with what the gradient needs kept.
 
     Kept are the gates in the narrow type, and c and h of every step.
 
@@ -155,18 +180,18 @@ class _Unrolled(torch.autograd.Function):
         da_t = (di, df, do) sigma' and dg tanh',    dh_{t-1} = U^T da_t + (what comes from above),    dc_{t-1} = dc_t f.
 
     All factors of dh_t and dc_t are formed for several steps together (`_factors`); the gradients of U, W_x and x are one
-    product each, over all steps at once. da is written over the gates, so that autograd refuses a second backward pass through
-    the same graph.
+    product each, over all steps at once, and those of W_z, z and b see the sum of da over them. da is written over the gates, so
+    that autograd refuses a second backward pass through the same graph.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, constant: Tensor, h: Tensor, c: Tensor, of_x: Tensor, of_h: Tensor
+        ctx: Any, inputs: Tensor, beside: Tensor, h: Tensor, c: Tensor, of_input: Tensor, of_h: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tensor]:
         rows, length, _ = inputs.shape
         steps = inputs.transpose(0, 1).flatten(0, 1)  # [T B, E]
-        # [T, B, 4H]: the shares of the tokens, each replaced by the gates of its step
-        gates = times(steps, of_x.T).view(length, rows, -1)
+        tokens, constant = _shares(steps, beside, of_input, bias)
+        gates = tokens.view(length, rows, -1)  # the shares of the tokens, each replaced by the gates of its step
         cells, states = c.new_empty(length + 1, *c.shape), inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
         recurrent = layout(of_h, inputs.dtype, rows)
@@ -178,13 +203,13 @@ class _Unrolled(torch.autograd.Function):
                 torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
                 torch.mul(o, _tanh(cells[t + 1], squashed), out=states[t + 1])
             gates[start : start + TOGETHER] = now
-        ctx.save_for_backward(steps, of_x, of_h, gates, cells, states)
+        ctx.save_for_backward(steps, beside, of_input, of_h, gates, cells, states)
         return states[1:].transpose(0, 1), cells[-1].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, above: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
-        steps, of_x, of_h, gates, cells, states = ctx.saved_tensors
+        steps, beside, of_input, of_h, gates, cells, states = ctx.saved_tensors
         (length, rows, _), needs = gates.shape, ctx.needs_input_grad
         back = layout(of_h, states.dtype, rows, transposed=True)
         d_h, d_c = torch.zeros_like(d_c), d_c.clone()
@@ -200,14 +225,20 @@ class _Unrolled(torch.autograd.Function):
                 d_c.mul_(f[t])
                 d_h = back(d_a[t].flatten(1).to(states.dtype))
             gates[those] = d_a.flatten(2)
-        every = gates.flatten(0, 1)
+        every, in_all = gates.flatten(0, 1), gates.sum(0, dtype=d_c.dtype)
+        of_x, of_z = _columns(steps, of_input)
+
+        def back_to(columns: range, slopes: Tensor) -> Tensor:
+            return layout(of_input, slopes.dtype, len(slopes), columns=columns, transposed=True)(slopes)
+
         return (
-            times(every, of_x).view(length, rows, -1).transpose(0, 1) if needs[0] else None,
-            gates.sum(0, dtype=d_c.dtype) if needs[1] else None,
+            back_to(of_x, every).view(length, rows, -1).transpose(0, 1) if needs[0] else None,
+            back_to(of_z, in_all) if needs[1] and of_z else None,
             d_h.to(d_c.dtype),
             d_c,
-            times(every.T, steps) if needs[4] else None,
-            times(every.T, states[:-1].flatten(0, 1)).to(of_h.dtype) if needs[5] else None,
+            torch.cat([times(every.T, steps).to(d_c.dtype), in_all.T @ beside], 1) if needs[4] else None,
+            times(every.T, states[:-1].flatten(0, 1)).to(d_c.dtype) if needs[5] else None,
+            in_all.sum(0) if needs[6] else None,
         )
 
 
@@ -239,12 +270,12 @@ def _activate(gates: Tensor) -> tuple[Tensor, ...]:
     One logistic function for all: tanh(x) = 2 sigma(2x) - 1, and torch's sigma is several times as fast as its tanh.
     """
     _, _, g, _ = parts = gates.chunk(4, 1)
-    g.mul_(2)
+    g.mul_(TWO)
     gates.sigmoid_()
-    g.mul_(2).sub_(1)
+    g.mul_(TWO).sub_(ONE)
     return parts
 
 
 def _tanh(values: Tensor, out: Tensor | None = None) -> Tensor:
     """Return tanh(x) = 2 sigma(2x) - 1, in `out` where it is given."""
-    return torch.mul(values, 2, out=out).sigmoid_().mul_(2).sub_(1)
+    return torch.mul(values, TWO, out=out).sigmoid_().mul_(TWO).sub_(ONE)
