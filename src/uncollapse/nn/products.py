@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+ALL = slice(None)
 BLOCK = 2**22
 """Entries of a product that are held at a time where it is added to a sum, or converted."""
 
@@ -99,7 +100,7 @@ class _Kept:
     """
 
     held: frozenset[int] | None
-    layouts: dict[tuple[int, torch.dtype, range, bool], tuple[Tensor, Layout]] = field(default_factory=dict)
+    layouts: dict[tuple[int, torch.dtype, str, bool], tuple[Tensor, Layout]] = field(default_factory=dict)
 
 
 _KEPT: ContextVar[_Kept | None] = ContextVar("kept", default=None)
@@ -121,20 +122,17 @@ def packing(weight: Tensor) -> bool:
     return kept is not None and (kept.held is None or id(weight) in kept.held)
 
 
-def layout(
-    weight: Tensor, dtype: torch.dtype, rows: int, *, columns: range | None = None, transposed: bool = False
-) -> Layout:
+def layout(weight: Tensor, dtype: torch.dtype, rows: int, *, columns: slice = ALL, transposed: bool = False) -> Layout:
     """Return a weight laid out for many products; where layouts are kept, that made before.
 
     Args:
         weight: `[m, k]`.
         dtype: to multiply in.
         rows: how many there will be, about.
-        columns: of the weight, side by side; by default all.
+        columns: of the weight, by default all.
         transposed: whether its transpose is wanted.
     """
-    columns = range(weight.shape[1]) if columns is None else columns
-    kept, key = _KEPT.get(), (id(weight), dtype, columns, transposed)
+    kept, key = _KEPT.get(), (id(weight), dtype, str(columns), transposed)
     if kept is None or not packing(weight):
         return _lay_out(weight, dtype, rows, columns, transposed)
     if key not in kept.layouts:
@@ -142,6 +140,6 @@ def layout(
     return kept.layouts[key][1]
 
 
-def _lay_out(weight: Tensor, dtype: torch.dtype, rows: int, columns: range, transposed: bool) -> Layout:
-    low = weight.detach()[:, columns.start : columns.stop].to(dtype)
+def _lay_out(weight: Tensor, dtype: torch.dtype, rows: int, columns: slice, transposed: bool) -> Layout:
+    low = weight.detach()[:, columns].to(dtype)
     return Layout(low.T if transposed else low, rows)

@@ -128,17 +128,17 @@ def _shares(inputs: Tensor, beside: Tensor, of_input: Tensor, bias: Tensor) -> t
         of_input: (W_x, W_z), `[4H, E + Z]`.
         bias: b, `[4H]`.
     """
-    of_x, of_z = _columns(inputs, of_input)
-    tokens = layout(of_input, inputs.dtype, len(inputs), columns=of_x)(inputs)
-    return tokens, layout(of_input, beside.dtype, len(beside), columns=of_z)(beside, bias) if of_z else bias.repeat(
-        len(beside), 1
-    )
+    x, z = _columns(inputs, of_input)
+    tokens = layout(of_input, inputs.dtype, len(inputs), columns=x)(inputs)
+    if not beside.shape[1]:
+        return tokens, bias.repeat(len(beside), 1)
+    return tokens, layout(of_input, beside.dtype, len(beside), columns=z)(beside, bias)
 
 
-def _columns(inputs: Tensor, of_input: Tensor) -> tuple[range, range]:
+def _columns(inputs: Tensor, of_input: Tensor) -> tuple[slice, slice]:
     """Return where W_x and W_z stand in a weight."""
     width = inputs.shape[-1]
-    return range(width), range(width, of_input.shape[1])
+    return slice(0, width), slice(width, of_input.shape[1])
 
 
 def _unrolled(
@@ -226,20 +226,17 @@ class _Unrolled(torch.autograd.Function):
                 d_h = back(d_a[t].flatten(1).to(states.dtype))
             gates[those] = d_a.flatten(2)
         every, in_all = gates.flatten(0, 1), gates.sum(0, dtype=d_c.dtype)
-        of_x, of_z = _columns(steps, of_input)
-
-        def back_to(columns: range, slopes: Tensor) -> Tensor:
-            return layout(of_input, slopes.dtype, len(slopes), columns=columns, transposed=True)(slopes)
-
-        return (
-            back_to(of_x, every).view(length, rows, -1).transpose(0, 1) if needs[0] else None,
-            back_to(of_z, in_all) if needs[1] and of_z else None,
-            d_h.to(d_c.dtype),
-            d_c,
-            torch.cat([times(every.T, steps).to(d_c.dtype), in_all.T @ beside], 1) if needs[4] else None,
-            times(every.T, states[:-1].flatten(0, 1)).to(d_c.dtype) if needs[5] else None,
-            in_all.sum(0) if needs[6] else None,
-        )
+        x, z = _columns(steps, of_input)
+        d_x = d_z = d_of_input = None
+        if needs[0]:
+            d_x = times(every, of_input[:, x].to(every.dtype)).view(length, rows, -1).transpose(0, 1)
+        if needs[1] and beside.shape[1]:
+            d_z = layout(of_input, in_all.dtype, rows, columns=z, transposed=True)(in_all)
+        if needs[4]:
+            d_of_input = torch.empty_like(of_input)
+            d_of_input[:, x], d_of_input[:, z] = times(every.T, steps), in_all.T @ beside
+        d_of_h = times(every.T, states[:-1].flatten(0, 1)).to(of_h.dtype) if needs[5] else None
+        return d_x, d_z, d_h.to(d_c.dtype), d_c, d_of_input, d_of_h, in_all.sum(0) if needs[6] else None
 
 
 def _factors(gates: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
