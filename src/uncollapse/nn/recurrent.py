@@ -30,10 +30,10 @@ PAYS = {True: {torch.float32: 500_000, torch.bfloat16: 750_000}, False: {torch.b
 
 torch computes the gradients of held weights all the same. Below, the number of operations counts (docs/performance.md).
 """
+TOGETHER = 2**18
+"""Gates of the steps that share what can be computed for all of them at once: few operations, and the caches hold them."""
 TWO, ONE = torch.tensor(2.0), torch.tensor(1.0)
 """torch makes a tensor of every Python number, and converts it, in twice the time of the operation on a small tensor."""
-TOGETHER = 8
-"""Steps that share what can be computed for all of them at once: few operations, and what they write stays in the caches."""
 
 
 def side_by_side(inputs: Tensor, beside: Tensor) -> Tensor:
@@ -196,13 +196,13 @@ class _Unrolled(torch.autograd.Function):
         cells[0], states[0] = c, h
         recurrent = layout(of_h, inputs.dtype, rows)
         squashed = torch.empty_like(cells[0])
-        for start in range(0, length, TOGETHER):
-            now = gates[start : start + TOGETHER] + constant
-            for t, each in enumerate(now, start):
+        for those in _blocks(gates):
+            now = gates[those] + constant
+            for t, each in enumerate(now, those.start):
                 i, f, g, o = _activate(each.add_(recurrent(states[t])))
                 torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
                 torch.mul(o, _tanh(cells[t + 1], squashed), out=states[t + 1])
-            gates[start : start + TOGETHER] = now
+            gates[those] = now
         ctx.save_for_backward(steps, beside, of_input, of_h, gates, cells, states)
         return states[1:].transpose(0, 1), cells[-1].clone()
 
@@ -213,8 +213,7 @@ class _Unrolled(torch.autograd.Function):
         (length, rows, _), needs = gates.shape, ctx.needs_input_grad
         back = layout(of_h, states.dtype, rows, transposed=True)
         d_h, d_c = torch.zeros_like(d_c), d_c.clone()
-        for start in reversed(range(0, length, TOGETHER)):
-            those = slice(start, min(start + TOGETHER, length))
+        for those in reversed(_blocks(gates)):
             through, f, d_a = _factors(gates[those].to(d_c.dtype), cells[those.start : those.stop + 1])
             given = above[:, those].to(d_c.dtype)
             for t in reversed(range(len(d_a))):
@@ -237,6 +236,12 @@ class _Unrolled(torch.autograd.Function):
             d_of_input[:, x], d_of_input[:, z] = times(every.T, steps), in_all.T @ beside
         d_of_h = times(every.T, states[:-1].flatten(0, 1)).to(of_h.dtype) if needs[5] else None
         return d_x, d_z, d_h.to(d_c.dtype), d_c, d_of_input, d_of_h, in_all.sum(0) if needs[6] else None
+
+
+def _blocks(gates: Tensor) -> list[slice]:
+    """Divide the steps of gates `[T, N, 4H]` into blocks, in their order."""
+    length, steps = len(gates), max(1, TOGETHER // gates[0].numel())
+    return [slice(start, min(start + steps, length)) for start in range(0, length, steps)]
 
 
 def _factors(gates: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
