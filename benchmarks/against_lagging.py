@@ -11,6 +11,7 @@ process less that after importing torch). The reference's code is read from the 
 """
 
 import argparse
+import copy
 import json
 import statistics
 import subprocess
@@ -271,6 +272,7 @@ def report(asked):
         reference = Reference(asked.reference, asked.text, config, trainer.splits.vocabulary)
         reference.take(trainer.model)
         same_loss(reference, trainer)
+        begun = copy.deepcopy(trainer.model.state_dict())
         result = {
             "size": asked.size,
             "recipe": RECIPES[asked.size],
@@ -292,7 +294,9 @@ def report(asked):
             result["train_over_floor"] = {
                 name: rate[name] / work.step / statistics.median(speeds[name]) for name in ("bf16", "fp32")
             }
-        reference.take(trainer.model)  # both have learned a little, each from its own batches
+        # both have learned a little, each from its own batches; and what has learned a little ends its sentences at once
+        trainer.model.load_state_dict(begun)
+        reference.take(trainer.model)
         if "bound" in wanted:
             speeds, error, worst = bound(reference, trainer, asked)
             result["iw_tokens_per_second"] = middles(speeds)

@@ -32,7 +32,7 @@ CODES = 32
 
 
 def steps(trainer, rounds):
-    """Return full and inner steps per second, on the same batches, alternated."""
+    """Return the tokens per second of full and of inner steps, on the same batches, alternated."""
     corpus = trainer.splits.train
     order = shuffled_batches(corpus.lengths, trainer.train.batch_size, 0, 0)
 

@@ -12,7 +12,8 @@
 | cores | sentences of the bound, a core each | `uncollapse.cores` |
 | lstm | the LSTM's backward pass in bf16, and that of held weights; the shares of tokens and of z, each once | `nn.recurrent` |
 
-`train.plain` switches them off for a run: its training and its evaluation.
+`train.plain` switches them off for a run: its training and its evaluation. All are looked at when they are used, but that of
+embeddings, which is decided when a training begins.
 """
 
 from collections.abc import Iterator

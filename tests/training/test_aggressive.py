@@ -137,16 +137,21 @@ def test_an_inner_loop_lays_held_weights_out_once_and_the_next_one_anew(tmp_path
             t.step(batch)
 
 
-def test_an_inner_step_is_that_of_the_plain_formulas(tmp_path, monkeypatch):
+@pytest.mark.parametrize("optim", [{}, {"optimizer": "sgd", "lr": 0.5}])
+def test_an_inner_step_is_that_of_the_plain_formulas(tmp_path, monkeypatch, optim):
     """After the decoder has moved, too: nothing is left of what was laid out before."""
     monkeypatch.setattr(LSTM, "_pays", lambda *_: True)
-    fast, plain = (trainer(tmp_path / name) for name in ("fast", "plain"))
+    off = {*kernels.OPTIMISATIONS} - {"dropout"}  # its random numbers
+    fast = trainer(tmp_path / "fast", optim=optim)
+    with kernels.off(*off):
+        plain = trainer(tmp_path / "plain", optim=optim)
     plain.model.load_state_dict(fast.model.state_dict())
+    assert fast.model.encoder.embedding.sparse == bool(optim) and not plain.model.encoder.embedding.sparse
     batch = fast.splits.train.batch(np.arange(16))
-    for t, off in ((fast, ()), (plain, {*kernels.OPTIMISATIONS} - {"dropout"})):  # its random numbers
+    for t, without in ((fast, ()), (plain, off)):
         t.model.train()
         torch.manual_seed(0)
-        with kernels.off(*off):
+        with kernels.off(*without):
             for part in ("encoder", "encoder", "decoder", "encoder", "decoder"):
                 with t.only(part):
                     t.step(batch)

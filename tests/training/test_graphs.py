@@ -20,7 +20,7 @@ from uncollapse.training import graphs
 from uncollapse.training.graphs import refuse_unlike, worthwhile
 from uncollapse.training.loop import Trainer
 
-DROPPED = {"dropout_in": 0.4, "dropout_out": 0.4}
+DROPPED = {"dropout_in": 0.5, "dropout_out": 0.4}  # of 8 random bits, and of 16
 
 
 @pytest.fixture
@@ -46,8 +46,11 @@ def trainer(folder, recipe="grammar", remedies=(), compiles=True, **changes):
 
 
 def refused():
-    """Return whether this torch's compiler gives gradients that the comparison refuses (2.6), so that the plain step is used."""
-    return tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 13)
+    """Return whether this torch's compiler gives gradients that the comparison refuses, so that the plain step is used.
+
+    Measured: 2.6 does, 2.13 does not.
+    """
+    return torch.__version__.startswith("2.6.")
 
 
 def alike(splits, size):
@@ -257,8 +260,7 @@ def test_a_compiled_step_is_the_plain_one(tmp_path, everything):
             assert updates[0].__dict__ == pytest.approx(updates[1].__dict__, rel=1e-3, abs=1e-4)
     for found, expected in zip(ours.model.parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-3)
-    if not refused():
-        assert len(ours._graphs._graphs) == 2, ours.listener.remarks
+    assert len(ours._graphs._graphs) == (0 if refused() else 2), ours.listener.remarks
 
 
 def test_a_small_lstm_has_a_core_and_others_have_all(monkeypatch):
@@ -280,4 +282,4 @@ def test_every_remedy_is_compiled_as_it_is(tmp_path, everything, remedy):
     latent = {} if remedy == "lm" else {"latent": 4}
     ours = trainer(tmp_path, remedies=[remedy], model=DROPPED | latent)
     assert_same_steps(ours, trainer(tmp_path, remedies=[remedy], compiles=False, model=DROPPED | latent))
-    assert len(ours._graphs._graphs) == 2, ours.listener.remarks
+    assert len(ours._graphs._graphs) == (0 if refused() else 2), ours.listener.remarks

@@ -69,7 +69,12 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize(
-    "optimizer", [{"optimizer": "adam", "lr": 0.01}, {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9}]
+    "optimizer",
+    [
+        {"optimizer": "adam", "lr": 0.01},
+        {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9},
+        {"optimizer": "sgd", "lr": 0.5},
+    ],
 )
 @pytest.mark.parametrize("stop", [5, 13, 20])
 def test_n_steps_resume_and_n_steps_are_two_n_steps(tmp_path, stop, optimizer):

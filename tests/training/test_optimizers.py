@@ -9,7 +9,7 @@ import torch
 
 from uncollapse import kernels
 from uncollapse.config import OptimConfig
-from uncollapse.training.optimizers import KINDS, descend, gradient_norm, leave_out_zeros, make_optimizer
+from uncollapse.training.optimizers import KINDS, descend, gradient_norm, make_optimizer, set_sparse_embeddings
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -73,7 +73,7 @@ def test_an_embedding_of_which_some_rows_are_read_moves_as_with_all_of_its_gradi
             torch.nn.Embedding.from_pretrained(start.clone(), freeze=False), torch.nn.Linear(3, 2)
         )
         torch.nn.init.constant_(model[1].weight, 0.3), torch.nn.init.zeros_(model[1].bias)
-        leave_out_zeros(model, settings)
+        set_sparse_embeddings(model, settings)
         optimizer = make_optimizer([list(model.parameters())], settings)
         for _ in range(3):
             optimizer.zero_grad()
@@ -92,12 +92,12 @@ def test_an_embedding_of_which_some_rows_are_read_moves_as_with_all_of_its_gradi
 @pytest.mark.parametrize("settings", [{"optimizer": "adam"}, {"momentum": 0.5}, {"weight_decay": 0.1}])
 def test_gradients_hold_every_row_where_the_optimizer_moves_every_row(settings):
     table = torch.nn.Embedding(4, 2)
-    leave_out_zeros(table, replace(OptimConfig(), **settings))
+    set_sparse_embeddings(table, replace(OptimConfig(), **settings))
     assert not table.sparse
-    leave_out_zeros(table, OptimConfig())
+    set_sparse_embeddings(table, OptimConfig())
     assert table.sparse
     with kernels.off("embedding"):
-        leave_out_zeros(table, OptimConfig())
+        set_sparse_embeddings(table, OptimConfig())
     assert not table.sparse
 
 

@@ -16,7 +16,7 @@ from uncollapse.cores import a_core_each
 from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.latent import Diagonal, pool
 from uncollapse.model import VAE
-from uncollapse.nn.products import packed
+from uncollapse.nn.products import holding
 
 TOKENS_AT_A_TIME = 2**14
 """Tokens of a batch in evaluation, samples counted: this bounds its memory."""
@@ -55,6 +55,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 @torch.inference_mode()
+@holding()
 def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: None) -> Scores:
     """Compute posterior, distortion and rate of every sentence, with one draw of z each.
 
@@ -89,6 +90,7 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
 
 
 @torch.inference_mode()
+@holding()
 def log_likelihoods(model: VAE, corpus: Corpus, z: Tensor) -> Tensor:
     """Return log p(x given z) of every sentence with its own code `[N, Z]`, `[N]`, nats.
 
@@ -149,7 +151,7 @@ def log_weights(
         return log_w
 
     found, groups = torch.empty(len(indices), samples), ordered_batches(lengths, together)
-    with packed():
+    with holding():
         for rows, log_w in zip(groups, a_core_each(of, groups, device), strict=True):
             found[rows] = log_w
             tick(len(rows))

@@ -12,7 +12,7 @@ from uncollapse.latent import UNLABELLED, Labels
 from uncollapse.model import VAE
 from uncollapse.nn.casts import fresh_casts
 from uncollapse.nn.interfaces import Decoder
-from uncollapse.nn.products import packed
+from uncollapse.nn.products import holding
 
 ROWS_AT_A_TIME = 1024
 
@@ -31,7 +31,7 @@ def decode(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int, seed: 
     Returns:
         for each code its n best sentences (one but for beams), the best first: ids without BOS and EOS.
     """
-    with memory.kept(), packed(), fresh_casts(z.device):
+    with memory.kept(), holding(), fresh_casts(z.device):
         return _decode(decoder, z, decoding, decoding.longest(longest), seed)
 
 

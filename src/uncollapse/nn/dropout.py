@@ -15,14 +15,15 @@ class Dropout(nn.Dropout):
 
     def forward(self, values: Tensor) -> Tensor:
         """Drop entries of a tensor of any shape."""
-        if not (self.training and 0 < self.p < 1) or values.device.type != "cpu" or kernels.plain("dropout"):
+        p = float(self.p)
+        if not (self.training and 0 < p < 1) or values.device.type != "cpu" or kernels.plain("dropout"):
             return super().forward(values)
-        kind = torch.int8 if (self.p * 2**8).is_integer() else torch.int16
+        kind = torch.int8 if (p * 2**8).is_integer() else torch.int16
         levels = 2 ** (8 * kind.itemsize)
-        dropped = min(round(self.p * levels), levels - 1)
+        dropped = min(round(p * levels), levels - 1)
         # all but one of the 2^64 values of a word
-        words = torch.randint(-(2**63), 2**63 - 1, (-(-values.numel() * kind.itemsize // 8),))
+        words = torch.randint(-(2**63), 2**63 - 1, (-(-values.numel() * kind.itemsize // 8),), device="cpu")
         bits = words.view(kind)[: values.numel()].view(values.shape)
-        # compared within its integers: to booleans, and from them to numbers, takes torch ten times as long
+        # in their own type: comparing into booleans, and converting those, takes torch ten times as long
         kept = bits.ge_(dropped - levels // 2).to(values.dtype).mul_(levels / (levels - dropped))
         return values * kept

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from uncollapse.latent import Diagonal, Gaussian, Labels
 from uncollapse.nn.casts import fresh_casts
-from uncollapse.nn.products import packed
+from uncollapse.nn.products import holding
 
 State = tuple[Tensor, ...]
 """What a decoder remembers between steps: tensors whose first dimension is the row, so that rows can be picked."""
@@ -114,7 +114,7 @@ class Decoder(nn.Module, ABC):
             z: codes `[B, Z]`.
             forcing: the probability of the true token; BOS is always true.
         """
-        with packed(), fresh_casts(z.device):
+        with holding(), fresh_casts(z.device):
             true, state = batch.inputs, self.start(z)
             keep = torch.rand(true.shape, device=true.device) < forcing
             read = [true[:, 0]]

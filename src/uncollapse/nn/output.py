@@ -10,7 +10,7 @@ factor of the `[rows, H]` side of each product. Where a gradient will be wanted,
 exponentials, for a unit gradient of every nll; the backward pass only scales it. If the rows' gradients differ (a weighted
 objective), the weight's share is formed anew, chunk by chunk.
 
-On a CPU W is laid out for the multiplication where it is used more than once before it changes (`packed`).
+On a CPU W is laid out for the multiplication where it does not change (`holding`), and for a pass without gradients.
 
 Under bf16 autocast the products are in bf16, but the target's own logit is formed in full precision and takes its place in S.
 """
@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from uncollapse import kernels
-from uncollapse.nn.products import add_product, layout, linear, packed, packing, product, times
+from uncollapse.nn.products import add_product, holding, is_held, layout, linear, product, times
 
 CHUNK_ELEMENTS = 2**22
 """Logits held at a time: 16 MiB in fp32. What a core works on then stays in its caches."""
@@ -64,18 +64,18 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
         return _TokenNLL.apply(hidden, weight, bias, targets)
     nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
     products = _Products.held(weight, bias, _narrow(hidden), len(hidden))
-    with nullcontext() if packing(weight) else packed([weight]):
+    with nullcontext() if is_held(weight) else holding([weight]):
         for chunk in _chunks(hidden, products, targets, CHUNK_ELEMENTS):
             nll[chunk.rows] = chunk.nll
     return nll
 
 
 def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return W h + b for rows `[N, H]`, `[N, V]`, in the type of the rows; W is laid out once where it is held (`packed`)."""
+    """Return W h + b for rows `[N, H]`, `[N, V]`, in the type of the rows; W is laid out once where it is held (`holding`)."""
     bias = None if bias is None else bias.to(hidden.dtype)
     if kernels.plain("output") or torch.is_grad_enabled():
         return functional.linear(hidden, weight.to(hidden.dtype), bias)
-    if packing(weight):
+    if is_held(weight):
         return layout(weight, hidden.dtype, len(hidden))(hidden, bias)
     return linear(hidden, weight.to(hidden.dtype), bias)
 
@@ -100,13 +100,13 @@ class _Products:
 
     @staticmethod
     def of(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, rows: int) -> "_Products":
-        """Have those that serve a weight best."""
-        held = packing(weight)
+        """Return those of a weight that is held or learns."""
+        held = is_held(weight)
         return _Products.held(weight, bias, narrow, rows) if held else _Products.learning(weight, bias, narrow)
 
     @staticmethod
     def held(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, rows: int) -> "_Products":
-        """Have those of a weight that does not learn: laid out for about so many rows, in either direction when it is wanted."""
+        """Return those of a weight that does not learn: laid out for about so many rows, in a direction when it is wanted."""
         low = None if bias is None else bias.to(narrow)
 
         def forth(states: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class _Products:
 
     @staticmethod
     def learning(weight: Tensor, bias: Tensor | None, narrow: torch.dtype) -> "_Products":
-        """Have those of a weight that will change before it is used again.
+        """Return those of a weight that will change before it is used again.
 
         In fp32 oneDNN multiplies, words row by row, and the transposed weight is written once. In a narrow type torch does,
         states row by row, into one buffer that is written again and again.

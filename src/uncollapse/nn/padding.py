@@ -37,8 +37,9 @@ class Places:
     def pick(self, values: Tensor) -> Tensor:
         """Return what stands there, `[B, T, ...]` -> `[N, ...]`."""
         values = values.flatten(0, 1)
-        # going back, a tenth of the time of values[mask]
-        return values if self.index is None else values.index_select(0, self.index)
+        if self.index is None:
+            return values
+        return values.index_select(0, self.index)  # the gradient takes a tenth of the time of that of values[mask]
 
     def spread(self, values: Tensor) -> Tensor:
         """Put values there, and zeros elsewhere, `[N, ...]` -> `[B, T, ...]`."""

@@ -34,7 +34,7 @@ def linear(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def dense(matrix: Tensor) -> Tensor:
     """Return a matrix without gaps between its rows (or columns, if it is transposed): oneDNN takes a thousand times longer."""
-    return matrix if matrix.T.is_contiguous() else matrix.contiguous()
+    return matrix.T.contiguous().T if matrix.stride(0) == 1 else matrix.contiguous()
 
 
 def times(left: Tensor, right: Tensor) -> Tensor:
@@ -90,40 +90,43 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """Layouts that are kept.
+class _Held:
+    """Weights that do not change, and their layouts.
 
     Attributes:
-        held: the identities of the weights that do not change; None where no weight does.
-        layouts: by the identity of a weight, a type, its columns, and whether it is transposed: the weight, so that no other
-            takes its place, and its layout.
+        weights: by their identity, which none else has as long as they are here; None: all there are.
+        layouts: by the identity of a weight, a type, its columns, and whether it is transposed: the weight, and its layout.
     """
 
-    held: frozenset[int] | None
+    weights: dict[int, Tensor] | None
     layouts: dict[tuple[int, torch.dtype, str, bool], tuple[Tensor, Layout]] = field(default_factory=dict)
 
 
-_KEPT: ContextVar[_Kept | None] = ContextVar("kept", default=None)
+_HELD: ContextVar[_Held | None] = ContextVar("held", default=None)
 
 
 @contextmanager
-def packed(held: Iterable[Tensor] | None = None) -> Iterator[None]:
-    """Within it these weights do not change (by default, none does): each is laid out once."""
-    token = _KEPT.set(_Kept(None if held is None else frozenset(map(id, held))))
+def holding(weights: Iterable[Tensor] | None = None) -> Iterator[None]:
+    """Within it these weights do not change (by default, none does): each is laid out once, or was before this began."""
+    outer = _HELD.get() or _Held({})
+    now = (
+        None if weights is None or outer.weights is None else outer.weights | {id(weight): weight for weight in weights}
+    )
+    token = _HELD.set(_Held(now, dict(outer.layouts)))
     try:
         yield
     finally:
-        _KEPT.reset(token)
+        _HELD.reset(token)
 
 
-def packing(weight: Tensor) -> bool:
-    """Return whether the layout of a weight is kept (`packed`)."""
-    kept = _KEPT.get()
-    return kept is not None and (kept.held is None or id(weight) in kept.held)
+def is_held(weight: Tensor) -> bool:
+    """Return whether a weight does not change now (`holding`), so that its layout is kept."""
+    held = _HELD.get()
+    return held is not None and (held.weights is None or id(weight) in held.weights)
 
 
 def layout(weight: Tensor, dtype: torch.dtype, rows: int, *, columns: slice = ALL, transposed: bool = False) -> Layout:
-    """Return a weight laid out for many products; where layouts are kept, that made before.
+    """Return a weight laid out for many products; where it is held (`holding`), that made before.
 
     Args:
         weight: `[m, k]`.
@@ -132,12 +135,12 @@ def layout(weight: Tensor, dtype: torch.dtype, rows: int, *, columns: slice = AL
         columns: of the weight, by default all.
         transposed: whether its transpose is wanted.
     """
-    kept, key = _KEPT.get(), (id(weight), dtype, str(columns), transposed)
-    if kept is None or not packing(weight):
+    held, key = _HELD.get(), (id(weight), dtype, str(columns), transposed)
+    if held is None or not is_held(weight):
         return _lay_out(weight, dtype, rows, columns, transposed)
-    if key not in kept.layouts:
-        kept.layouts[key] = weight, _lay_out(weight, dtype, rows, columns, transposed)
-    return kept.layouts[key][1]
+    if key not in held.layouts:
+        held.layouts[key] = weight, _lay_out(weight, dtype, rows, columns, transposed)
+    return held.layouts[key][1]
 
 
 def _lay_out(weight: Tensor, dtype: torch.dtype, rows: int, columns: slice, transposed: bool) -> Layout:

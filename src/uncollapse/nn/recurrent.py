@@ -8,7 +8,8 @@ With inputs x_t, a part z that stands beside every input, and sigma the logistic
 W_z z + b is the same at every step, and W_x x_t for all codes of a sentence. U is laid out for the multiplication once for all
 steps.
 
-Where torch's own LSTM is as fast (measured: small widths, a GPU), it is what is used.
+Where torch's own LSTM is as fast (small cells, and all that learn in fp32), it is what is used, and on a GPU, for which nothing
+was measured.
 """
 
 import math
@@ -25,15 +26,15 @@ Cell = Literal["lstm", "gru", "rnn"]
 Memory = tuple[Tensor, ...]
 """(h, c) of an LSTM, (h,) of the others, `[N, H]` each."""
 
-PAYS = {True: {torch.float32: 500_000, torch.bfloat16: 750_000}, False: {torch.bfloat16: 4_000_000}}
-"""Weights from which on our backward pass is faster than torch's, where they are held, and where they learn, by type.
-
-torch computes the gradients of held weights all the same. Below, the number of operations counts (docs/performance.md).
-"""
+PAYS_HELD = {torch.float32: 500_000, torch.bfloat16: 750_000}
+"""Weights of a cell from which on our backward pass is faster than torch's, by type, where they are held: torch computes their
+gradients all the same. A smaller cell takes longer to hand its operations out than to do them."""
+PAYS_LEARNING = {torch.bfloat16: 4_000_000}
+"""The same where they learn; in fp32 torch's is always as fast."""
 TOGETHER = 2**18
 """Gates of the steps that share what can be computed for all of them at once: few operations, and the caches hold them."""
-TWO, ONE = torch.tensor(2.0), torch.tensor(1.0)
-"""torch makes a tensor of every Python number, and converts it, in twice the time of the operation on a small tensor."""
+TWO, ONE = (torch.tensor(number, device="cpu") for number in (2.0, 1.0))
+"""As tensors: torch makes one of every Python number, and converts it, in the time that a small operation takes."""
 
 
 def side_by_side(inputs: Tensor, beside: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ class LSTM(Recurrent, nn.LSTM):
     def unroll(self, inputs: Tensor, beside: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """Read sentences from left to right; see `Recurrent.unroll`."""
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
-        learns = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, beside, *weights))
+        learns = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, beside, *(memory or ()), *weights))
         narrow = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else inputs.dtype
         if kernels.plain("lstm") or inputs.device.type != "cpu" or not self._pays(inputs, beside, learns, narrow):
             return super().unroll(inputs, beside, memory)
@@ -105,9 +106,9 @@ class LSTM(Recurrent, nn.LSTM):
     def _pays(self, inputs: Tensor, beside: Tensor, learns: bool, narrow: torch.dtype) -> bool:
         """Return whether what follows is faster than torch's own LSTM."""
         if learns:
-            held = not self.weight_hh_l0.requires_grad
+            least = PAYS_LEARNING if self.weight_hh_l0.requires_grad else PAYS_HELD
             size = self.weight_ih_l0.numel() + self.weight_hh_l0.numel()
-            return beside.shape[1] == 1 and size >= PAYS[held].get(narrow, math.inf)
+            return beside.shape[1] == 1 and size >= least.get(narrow, math.inf)
         return beside.shape[1] > 1 or inputs.shape[1] == 1
 
     def _torch(self, inputs: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
@@ -157,7 +158,8 @@ def _unrolled(
     """
     sentences, length, _ = inputs.shape
     tokens, constant = _shares(inputs.flatten(0, 1), beside, of_input, bias)
-    tokens, shared = tokens.view(sentences, length, -1), constant.view(sentences, -1, constant.shape[1])
+    tokens = tokens.view(sentences, length, len(bias))
+    shared = constant.view(sentences, len(h) // max(1, sentences), len(bias))
     recurrent = layout(of_h, inputs.dtype, len(h))
     states, h, c = inputs.new_empty(len(h), length, h.shape[1]), h.to(inputs.dtype, copy=True), c.clone()
     gates, squashed = torch.empty_like(constant), torch.empty_like(c)
@@ -191,7 +193,7 @@ class _Unrolled(torch.autograd.Function):
         rows, length, _ = inputs.shape
         steps = inputs.transpose(0, 1).flatten(0, 1)  # [T B, E]
         tokens, constant = _shares(steps, beside, of_input, bias)
-        gates = tokens.view(length, rows, -1)  # the shares of the tokens, each replaced by the gates of its step
+        gates = tokens.view(length, rows, len(bias))  # the shares of the tokens, each replaced by the gates of its step
         cells, states = c.new_empty(length + 1, *c.shape), inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
         recurrent = layout(of_h, inputs.dtype, rows)
@@ -228,7 +230,7 @@ class _Unrolled(torch.autograd.Function):
         x, z = _columns(steps, of_input)
         d_x = d_z = d_of_input = None
         if needs[0]:
-            d_x = times(every, of_input[:, x].to(every.dtype)).view(length, rows, -1).transpose(0, 1)
+            d_x = times(every, of_input[:, x].to(every.dtype)).view(length, rows, x.stop).transpose(0, 1)
         if needs[1] and beside.shape[1]:
             d_z = layout(of_input, in_all.dtype, rows, columns=z, transposed=True)(in_all)
         if needs[4]:
@@ -240,7 +242,7 @@ class _Unrolled(torch.autograd.Function):
 
 def _blocks(gates: Tensor) -> list[slice]:
     """Divide the steps of gates `[T, N, 4H]` into blocks, in their order."""
-    length, steps = len(gates), max(1, TOGETHER // gates[0].numel())
+    length, steps = len(gates), max(1, TOGETHER // max(1, gates[0].numel()))
     return [slice(start, min(start + steps, length)) for start in range(0, length, steps)]
 
 

@@ -241,7 +241,7 @@ def _lstm(*arguments: Any) -> tuple[Tensor, ...]:
 
 def _cores(inputs: Tensor, of_x: Tensor, of_h: Tensor, *rest: Any) -> int:
     """Return 1 where a second core would gain nothing, 0 for all: `[T, B, E]`, `[4H, E]`, `[4H, H]`."""
-    return int(inputs.shape[1] * (of_x.numel() + of_h.numel()) < WORTH_A_CORE)
+    return 1 if inputs.shape[1] * (of_x.numel() + of_h.numel()) < WORTH_A_CORE else 0
 
 
 def _lstm_like(inputs: Tensor, *rest: Any) -> tuple[Tensor, ...]:

@@ -24,7 +24,7 @@ from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.evaluation.transfer import transfer_metrics
 from uncollapse.model import VAE
-from uncollapse.nn.products import packed
+from uncollapse.nn.products import holding
 from uncollapse.objectives import Dream, Objective
 from uncollapse.run import RunFolder
 from uncollapse.schedules import Schedule, constant
@@ -33,7 +33,7 @@ from uncollapse.training.controller import Controller
 from uncollapse.training.dreams import Dreams
 from uncollapse.training.graphs import Graphs
 from uncollapse.training.guards import Interrupted, frozen, stop_requests
-from uncollapse.training.optimizers import descend, gradient_norm, leave_out_zeros, make_optimizer
+from uncollapse.training.optimizers import descend, gradient_norm, make_optimizer, set_sparse_embeddings
 from uncollapse.training.plateau import Plateau
 from uncollapse.training.progress import Listener, Progress, Sums, Update
 
@@ -76,8 +76,7 @@ class Trainer:
         self.controller = Controller()
         self.first_decoder = copy.deepcopy(self.parts["decoder"].state_dict()) if train.pretrain_epochs else None
         self.optimizer = self._make_optimizer()
-        if not train.compile:
-            leave_out_zeros(model, optim)
+        set_sparse_embeddings(model, optim, wanted=not train.compile)
 
     # -- the path -----------------------------------------------------------------------------------------------
 
@@ -139,7 +138,7 @@ class Trainer:
     def only(self, part: str) -> Iterator[None]:
         """Have one part learn, the encoder or the decoder; what the products need of the other's weights is prepared once."""
         held = [weight for name, weights in self.weights.items() for weight in weights if name != part]
-        with frozen(held), packed(held):
+        with frozen(held), holding(held):
             yield
 
     def _differentiate(self, batch: Batch) -> tuple[Tensor, float]:

@@ -29,19 +29,27 @@ def make_optimizer(groups: Iterable[list[nn.Parameter]], settings: OptimConfig) 
     return light(KINDS[settings.optimizer])([{"params": group} for group in groups], **common)
 
 
-def leave_out_zeros(model: nn.Module, settings: OptimConfig) -> None:
+def set_sparse_embeddings(model: nn.Module, settings: OptimConfig, wanted: bool = True) -> None:
     """Have the gradient of an embedding hold only the rows of the words that a batch has, where nothing else would move.
 
-    Momentum, a decay of weights and Adam move every row in every step, so that their gradients stay as they are.
+    Momentum, a decay of weights and Adam move every row in every step, so that there the gradients hold all of them.
+
+    Args:
+        model: whose embeddings are told.
+        settings: the optimizer.
+        wanted: whether such gradients can be used at all.
     """
     others_rest = settings.optimizer == "sgd" and not settings.momentum and not settings.weight_decay
     for part in model.modules():
         if isinstance(part, nn.Embedding):
-            part.sparse = others_rest and part.weight.device.type == "cpu" and not kernels.plain("embedding")
+            part.sparse = wanted and others_rest and part.weight.device.type == "cpu" and not kernels.plain("embedding")
 
 
 def gradient_norm(weights: Iterable[nn.Parameter]) -> Tensor:
-    """Return the Euclidean norm of the gradients of some weights together, scalar; rows that stand twice are added up."""
+    """Return the Euclidean norm of the gradients of some weights together, scalar.
+
+    A gradient that holds rows is left with each of them once.
+    """
     found = []
     for weight in weights:
         if weight.grad is not None and weight.grad.is_sparse:
@@ -57,7 +65,7 @@ def descend(optimizer: torch.optim.Optimizer, norm: Tensor, limit: float) -> Non
     """Step along gradients that are clipped to a norm of at most `limit`; 0 for no limit.
 
     The step reads gradient / max(1, norm / limit): a fused optimizer divides in its own pass, as for `torch.amp.GradScaler`.
-    Where a gradient holds rows (`leave_out_zeros`), plain SGD moves those alone.
+    Where a gradient holds rows (`set_sparse_embeddings`), plain SGD moves those alone and forgets the gradient.
 
     Source: Pascanu, Mikolov & Bengio 2013, algorithm 1.
 
@@ -70,7 +78,7 @@ def descend(optimizer: torch.optim.Optimizer, norm: Tensor, limit: float) -> Non
     for group in optimizer.param_groups:
         for weight in group["params"]:
             if weight.grad is not None and weight.grad.is_sparse:
-                rows, weight.grad = weight.grad, None
+                rows, weight.grad = weight.grad.coalesce(), None
                 rate = group["lr"] if scale is None else group["lr"] / float(scale)
                 weight.index_add_(0, rows.indices()[0], rows.values(), alpha=-rate)
     optimizer.grad_scale = scale  # type: ignore[attr-defined]
