@@ -196,14 +196,14 @@ class _Unrolled(torch.autograd.Function):
         gates = tokens.view(length, rows, len(bias))  # the shares of the tokens, each replaced by the gates of its step
         cells, states = c.new_empty(length + 1, *c.shape), inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
-        recurrent = layout(of_h, inputs.dtype, rows)
-        squashed = torch.empty_like(cells[0])
+        h, c = states[0], cells[0]
+        recurrent, squashed = layout(of_h, inputs.dtype, rows), torch.empty_like(c)
         for those in _blocks(gates):
             now = gates[those] + constant
-            for t, each in enumerate(now, those.start):
-                i, f, g, o = _activate(each.add_(recurrent(states[t])))
-                torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
-                torch.mul(o, _tanh(cells[t + 1], squashed), out=states[t + 1])
+            for each, next_h, next_c in zip(now, states[1:][those], cells[1:][those], strict=True):
+                i, f, g, o = _activate(each.add_(recurrent(h)))
+                c = torch.mul(f, c, out=next_c).addcmul_(i, g)
+                h = torch.mul(o, _tanh(c, squashed), out=next_h)
             gates[those] = now
         ctx.save_for_backward(steps, beside, of_input, of_h, gates, cells, states)
         return states[1:].transpose(0, 1), cells[-1].clone()
@@ -215,18 +215,21 @@ class _Unrolled(torch.autograd.Function):
         (length, rows, _), needs = gates.shape, ctx.needs_input_grad
         back = layout(of_h, states.dtype, rows, transposed=True)
         d_h, d_c = torch.zeros_like(d_c), d_c.clone()
+        above, d_c_of_gates, in_all = above.transpose(0, 1), d_c[:, None], d_c.new_zeros(gates.shape[1:])
         for those in reversed(_blocks(gates)):
-            through, f, d_a = _factors(gates[those].to(d_c.dtype), cells[those.start : those.stop + 1])
-            given = above[:, those].to(d_c.dtype)
-            for t in reversed(range(len(d_a))):
-                d_h = given[:, t] + d_h
-                d_c.addcmul_(d_h, through[t])
-                d_a[t, :, :3].mul_(d_c[:, None])
-                d_a[t, :, 3].mul_(d_h)
-                d_c.mul_(f[t])
-                d_h = back(d_a[t].flatten(1).to(states.dtype))
-            gates[those] = d_a.flatten(2)
-        every, in_all = gates.flatten(0, 1), gates.sum(0, dtype=d_c.dtype)
+            through, forget, d_a = _factors(gates[those].to(d_c.dtype), cells[those.start : those.stop + 1])
+            flat, given = d_a.flatten(2), above[those].to(d_c.dtype)
+            of_steps = zip(given, through, forget, d_a[:, :, :3], d_a[:, :, 3], flat, strict=True)
+            for from_above, dh_in_dc, f, d_ifg, d_o, d_gates in reversed([*of_steps]):
+                d_h = from_above + d_h
+                d_c.addcmul_(d_h, dh_in_dc)
+                d_ifg.mul_(d_c_of_gates)
+                d_o.mul_(d_h)
+                d_c.mul_(f)
+                d_h = back(d_gates.to(states.dtype))
+            gates[those] = flat
+            in_all += flat.sum(0)
+        every = gates.flatten(0, 1)
         x, z = _columns(steps, of_input)
         d_x = d_z = d_of_input = None
         if needs[0]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
             terms = self._objective(self.model, batch, step, factor, self._written(batch), self._dream(batch))
         terms.loss.backward()
-        norm = gradient_norm(self.model.parameters())
+        norm = gradient_norm(chain(*self.weights.values()))
         return Update.numbers(terms, norm), terms.weight
 
     def _aggressive_step(self, batch: Batch, order: list[np.ndarray]) -> Update:
