@@ -15,7 +15,7 @@ from uncollapse.kernels import OPTIMISATIONS
 from uncollapse.nn import output, products, recurrent
 from uncollapse.nn.dropout import Dropout
 from uncollapse.nn.output import logits, token_nll
-from uncollapse.nn.products import add_product, dense, holding, linear, onednn, product, times
+from uncollapse.nn.products import add_product, dense, holding, is_held, layout, linear, onednn, product, times
 from uncollapse.nn.recurrent import LSTM
 
 
@@ -216,6 +216,27 @@ def test_a_weight_is_laid_out_once_for_the_whole_bound(vae, corpus, monkeypatch)
     # the output layer's, and those of an LSTM that read tokens, z and states
     assert len(laid) == len(set(laid)) == (4 if isinstance(getattr(vae.decoder, "cell", None), LSTM) else 1)
     assert products._HELD.get() is None
+
+
+def test_what_is_held_outside_is_held_inside_with_its_layout_and_nothing_of_the_inside_is_left():
+    one, other = torch.randn(4, 3), torch.randn(4, 3)
+    with holding([one]):
+        outer = layout(one, one.dtype, 2)
+        assert (
+            is_held(one) and not is_held(other) and layout(other, other.dtype, 2) is not layout(other, other.dtype, 2)
+        )
+        with holding([other]):
+            assert is_held(one) and is_held(other) and layout(one, one.dtype, 2) is outer
+            inner = layout(other, other.dtype, 2)
+            assert layout(other, other.dtype, 2) is inner
+        with holding():
+            assert is_held(torch.empty(0)) and layout(one, one.dtype, 2) is outer
+            assert layout(other, other.dtype, 2) is not inner
+            with holding([one]):
+                assert is_held(other)
+        assert not is_held(other) and layout(one, one.dtype, 2, transposed=True) is not outer
+        assert layout(one, one.dtype, 2, columns=slice(0, 2)) is not outer
+    assert not is_held(one)
 
 
 def test_log_weights_are_the_same_without_any_optimisation(vae, corpus):

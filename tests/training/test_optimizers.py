@@ -96,6 +96,8 @@ def test_gradients_hold_every_row_where_the_optimizer_moves_every_row(settings):
     assert not table.sparse
     set_sparse_embeddings(table, OptimConfig())
     assert table.sparse
+    set_sparse_embeddings(table, OptimConfig(), wanted=False)
+    assert not table.sparse
     with kernels.off("embedding"):
         set_sparse_embeddings(table, OptimConfig())
     assert not table.sparse
