@@ -10,7 +10,7 @@ from uncollapse import kernels, memory
 from uncollapse.data.grammar import english
 from uncollapse.errors import UserError
 from uncollapse.evaluation import bounds
-from uncollapse.evaluation.bounds import log_weights
+from uncollapse.evaluation.bounds import log_weights, score
 from uncollapse.kernels import OPTIMISATIONS
 from uncollapse.nn import output, products, recurrent
 from uncollapse.nn.dropout import Dropout
@@ -215,6 +215,9 @@ def test_a_weight_is_laid_out_once_for_the_whole_bound(vae, corpus, monkeypatch)
         log_weights(vae, corpus, np.arange(len(corpus)), 7)
     # the output layer's, and those of an LSTM that read tokens, z and states
     assert len(laid) == len(set(laid)) == (4 if isinstance(getattr(vae.decoder, "cell", None), LSTM) else 1)
+    laid.clear()
+    score(vae, corpus)
+    assert laid == [vae.decoder.output.weight.shape]
     assert products._HELD.get() is None
 
 

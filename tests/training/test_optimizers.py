@@ -89,6 +89,14 @@ def test_an_embedding_of_which_some_rows_are_read_moves_as_with_all_of_its_gradi
     assert torch.equal(moved[0][0][[3, 5, 6, 8]], start[[3, 5, 6, 8]]) and not torch.equal(moved[0][0], start)
 
 
+def test_rows_that_stand_twice_are_added_up_without_a_norm_too():
+    table = torch.nn.Embedding(3, 2, sparse=True)
+    start, optimizer = table.weight.detach().clone(), make_optimizer([[table.weight]], OptimConfig(lr=1.0))
+    table(torch.tensor([1, 1])).sum().backward()
+    descend(optimizer, torch.tensor(0.0), 0)
+    torch.testing.assert_close(start - table.weight.detach(), torch.tensor([[0.0, 0.0], [2.0, 2.0], [0.0, 0.0]]))
+
+
 @pytest.mark.parametrize("settings", [{"optimizer": "adam"}, {"momentum": 0.5}, {"weight_decay": 0.1}])
 def test_gradients_hold_every_row_where_the_optimizer_moves_every_row(settings):
     table = torch.nn.Embedding(4, 2)
