@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,11 +96,12 @@ class _Held:
 
     Attributes:
         weights: by their identity, which none else has as long as they are here; None: all there are.
-        layouts: by the identity of a weight, a type, its columns, and whether it is transposed: the weight, and its layout.
+        layouts: by the identity of a weight, a type, its columns (first, end, 1), and whether it is transposed: the weight, and
+            its layout.
     """
 
     weights: dict[int, Tensor] | None
-    layouts: dict[tuple[int, torch.dtype, str, bool], tuple[Tensor, Layout]] = field(default_factory=dict)
+    layouts: dict[tuple[Any, ...], tuple[Tensor, Layout]] = field(default_factory=dict)
 
 
 _HELD: ContextVar[_Held | None] = ContextVar("held", default=None)
@@ -108,11 +110,10 @@ _HELD: ContextVar[_Held | None] = ContextVar("held", default=None)
 @contextmanager
 def holding(weights: Iterable[Tensor] | None = None) -> Iterator[None]:
     """Within it these weights do not change (by default, none does): each is laid out once, or was before this began."""
-    outer = _HELD.get() or _Held({})
-    now = (
-        None if weights is None or outer.weights is None else outer.weights | {id(weight): weight for weight in weights}
-    )
-    token = _HELD.set(_Held(now, dict(outer.layouts)))
+    outer, held = _HELD.get() or _Held({}), None
+    if weights is not None and outer.weights is not None:
+        held = outer.weights | {id(weight): weight for weight in weights}
+    token = _HELD.set(_Held(held, dict(outer.layouts)))
     try:
         yield
     finally:
@@ -135,7 +136,7 @@ def layout(weight: Tensor, dtype: torch.dtype, rows: int, *, columns: slice = AL
         columns: of the weight, by default all.
         transposed: whether its transpose is wanted.
     """
-    held, key = _HELD.get(), (id(weight), dtype, str(columns), transposed)
+    held, key = _HELD.get(), (id(weight), dtype, columns.indices(weight.shape[1]), transposed)
     if held is None or not is_held(weight):
         return _lay_out(weight, dtype, rows, columns, transposed)
     if key not in held.layouts:
