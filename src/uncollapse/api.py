@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from uncollapse import kernels
 from uncollapse.build import build_splits
 from uncollapse.config import Config, DataConfig, instead_of, merge
 from uncollapse.data.corpus import Corpus
@@ -192,8 +191,7 @@ class Run(Space):
         What protocols `found` on the same split is written beside it, and what others found before stays.
         """
         corpus = choose_split(splits, split)
-        with kernels.off(*self.config.train.without):
-            done = evaluate(self.model, corpus, iw_samples, iw_sentences, seed, stage, adaptive, precision)
+        done = evaluate(self.model, corpus, iw_samples, iw_sentences, seed, stage, adaptive, precision)
         done.metrics["protocol"] = {
             **done.metrics.get("protocol", {}),
             "fingerprint": fingerprint(corpus, tuple(self.told.names)),

@@ -30,7 +30,9 @@ from uncollapse.nn.decoders import (
 )
 from uncollapse.nn.encoders import RecurrentEncoder
 from uncollapse.nn.interfaces import Decoder, Encoder, NoEncoder
+from uncollapse.nn.output import OutputLayer
 from uncollapse.nn.pictures import Deconvolution, PixelCNN, ResNetEncoder
+from uncollapse.nn.recurrent import LSTM
 from uncollapse.objectives import Divergence, Objective
 from uncollapse.run import RunFolder
 from uncollapse.schedules import Clock, Schedule, constant, linear, parse
@@ -123,6 +125,9 @@ def build_model(
             initialise_orthogonal(model)
         if isinstance(prior, LabelNormal):
             prior.reset()
+    for part in model.modules():
+        if isinstance(part, LSTM | OutputLayer):
+            part.plain = config.train.plain
     return model
 
 

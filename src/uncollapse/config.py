@@ -15,7 +15,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from uncollapse.errors import UserError, nearest
-from uncollapse.kernels import OPTIMISATIONS
 
 Settings = dict[str, dict[str, Any]]
 
@@ -169,15 +168,11 @@ class TrainConfig:
     )
     aggressive_steps: int = setting(0, "most outer steps with inner ones; 0: no limit", 0)
     precision: Literal["fp32", "bf16"] = setting("fp32", "of the training arithmetic; evaluation is in fp32")
-    compile: bool = setting(
-        False,
-        "compile the steps of a small model into one graph for every common batch shape; needs a C++ compiler on a CPU",
+    threads: int = setting(
+        0, "of the CPU in training; 0: torch's own choice; 1 is often faster for a small model", 0, 1024
     )
-    threads: int = setting(0, "of the CPU in training; 0: torch's own choice; 1 is often faster for a small model", 0)
-    plain: str = setting(
-        "",
-        "optimisations to do without, in training and evaluation, such as 'lstm, output': output, lstm, dropout, "
-        "embedding, memory, cores; all gives every one",
+    plain: bool = setting(
+        False, "compute by torch's own operations alone, in training and evaluation, as a check of ours"
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
     select: Literal["loss", "transfer_bleu4", "transfer_exact", "last"] = setting(
@@ -196,18 +191,6 @@ class TrainConfig:
     )
     record_points: int = setting(500, "validation sentences that are recorded; 50 for readable trajectories", 1)
     checkpoint_minutes: float = setting(5.0, "time between saves of the state within an epoch", 0)
-
-    @property
-    def without(self) -> tuple[str, ...]:
-        """Return the names of `plain`.
-
-        Raises:
-            UserError: a name of no optimisation.
-        """
-        names = tuple(name.strip() for name in self.plain.split(",") if name.strip())
-        if unknown := [name for name in names if name not in (*OPTIMISATIONS, "all")]:
-            raise UserError(f"train.plain: unknown optimisation {unknown[0]!r}: {nearest(unknown[0], OPTIMISATIONS)}")
-        return OPTIMISATIONS if "all" in names else names
 
 
 @dataclass(frozen=True)

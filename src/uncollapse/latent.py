@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from uncollapse.torch_private import standard_gamma
+
 LOG_TWO_PI = math.log(2 * math.pi)
 D = TypeVar("D", bound="Diagonal")
 
@@ -224,7 +226,7 @@ class StandardT(Prior):
         """Draw from the standard multivariate t: one chi-square a draw, shared by its dimensions."""
         normal = torch.randn(sentences, samples, self.latent, generator=generator, device=device)
         half = torch.full((sentences, samples, 1), self.df / 2, device=device)
-        return normal / (2 * torch._standard_gamma(half, generator=generator) / self.df).sqrt()
+        return normal / (2 * standard_gamma(half, generator) / self.df).sqrt()
 
 
 class LengthMixture(Prior):

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from uncollapse import kernels, memory
 from uncollapse.build import (
     build_device,
     build_lr_factor,
@@ -20,7 +19,6 @@ from uncollapse.build import (
     told,
 )
 from uncollapse.config import Config, compose, differences, load_named
-from uncollapse.cores import cpu_threads
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.pairs import pairs_file, read_pairs
 from uncollapse.data.splits import Splits, fingerprint
@@ -29,9 +27,11 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import score
 from uncollapse.evaluation.mixture import fit_mixture
 from uncollapse.model import VAE
+from uncollapse.nn.casts import multiplies_in_bf16
 from uncollapse.objectives import Objective
 from uncollapse.run import Origin, RunFolder
 from uncollapse.training.aggressive import LEAST_INNER_STEPS
+from uncollapse.training.guards import cpu_threads
 from uncollapse.training.loop import Trainer
 from uncollapse.training.progress import Listener, Sums
 from uncollapse.training.timing import seconds_per_epoch
@@ -72,8 +72,7 @@ def launch(
     config = with_absolute_paths(compose(recipe, remedies, settings))
     origin = Origin(load_named("recipes", recipe).name, tuple(load_named("remedies", r).name for r in remedies), config)
     folder = RunFolder(Path(out) if out else default_folder(origin))
-    without = config.train.without
-    with folder.lock(), cpu_threads(config.train.threads), kernels.off(*without), memory.kept():
+    with folder.lock(), cpu_threads(config.train.threads):
         _train_in(folder, origin, resume, overwrite, listener or Quiet())
     return folder, config
 
@@ -121,7 +120,9 @@ def _train_in(folder: RunFolder, origin: Origin, resume: bool, overwrite: bool, 
     # a wrong schedule, or one that the data cannot serve, is said before anything else
     refuse_for_data(origin.config, build_objective(_with_epochs(origin.config), batches), splits)
     build_lr_factor(_with_epochs(origin.config), batches)
-    for remark in (*splits.remarks, _size(splits, model)):
+    bf16 = origin.config.train.precision == "bf16" and not multiplies_in_bf16(model.device)
+    unable = ["train.precision bf16: this CPU does not multiply in bf16, and computes in fp32"] if bf16 else []
+    for remark in (*splits.remarks, *unable, _size(splits, model)):
         listener.remark(remark)
     if not resume:
         origin = _plan(origin, model, splits, batches, listener)

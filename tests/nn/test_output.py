@@ -4,7 +4,7 @@ from torch.nn.functional import cross_entropy, linear
 
 from uncollapse.nn import output
 from uncollapse.nn.output import token_nll
-from uncollapse.nn.products import holding
+from uncollapse.nn.products import Packs
 
 
 def case(rows=13, hidden=5, vocabulary=11, bias=True, dtype=torch.float64):
@@ -69,9 +69,10 @@ def test_a_held_weight_that_is_laid_out_gives_the_same_gradient_of_the_states(ch
     (expected,) = torch.autograd.grad((plain(h, w, b, y) * scale).sum(), h)
     w.requires_grad_(False), b is None or b.requires_grad_(False)
     narrow = dtype == torch.bfloat16
-    with holding([w]), torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+    packs = Packs()
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
         for _ in range(2):
-            nll, exact = token_nll(h, w, b, y), plain(h, w, b, y).float()
+            nll, exact = token_nll(h, w, b, y, packs), plain(h, w, b, y).float()
             torch.testing.assert_close(nll, exact, atol=0.1 if narrow else 1e-5, rtol=1e-2)
             (found,) = torch.autograd.grad((nll * scale).sum(), h)
             assert torch.dist(found, expected) < (0.02 if narrow else 1e-5) * expected.norm()

@@ -6,22 +6,20 @@ None of it depends on the objective that the model was trained with.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.cores import a_core_each
 from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.latent import Diagonal, pool
 from uncollapse.model import VAE
-from uncollapse.nn.products import holding
+from uncollapse.nn.casts import Precision
+from uncollapse.nn.casts import precision as arithmetic
+from uncollapse.nn.products import pack
 
 TOKENS_AT_A_TIME = 2**14
 """Tokens of a batch in evaluation, samples counted: this bounds its memory."""
-
-Precision = Literal["fp32", "bf16"]
 
 Tick = Callable[[int], None]
 """Is told how many sentences have been done."""
@@ -55,7 +53,6 @@ def seeded(seed: int) -> torch.Generator:
 
 
 @torch.inference_mode()
-@holding()
 def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: None) -> Scores:
     """Compute posterior, distortion and rate of every sentence, with one draw of z each.
 
@@ -67,7 +64,7 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
         seed: of the noise.
         tick: is told of every finished sentence.
     """
-    device = model.device
+    model, device = pack(model), model.device
     noise = model.prior.noise(len(corpus), 1, seeded(seed))
     z, distortion, rate = (
         torch.empty(len(corpus), model.latent),
@@ -90,7 +87,6 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
 
 
 @torch.inference_mode()
-@holding()
 def log_likelihoods(model: VAE, corpus: Corpus, z: Tensor) -> Tensor:
     """Return log p(x given z) of every sentence with its own code `[N, Z]`, `[N]`, nats.
 
@@ -99,7 +95,7 @@ def log_likelihoods(model: VAE, corpus: Corpus, z: Tensor) -> Tensor:
         corpus: sentences; empty ones, too, which consist of EOS.
         z: a code each.
     """
-    device = model.device
+    model, device = pack(model), model.device
     found = torch.empty(len(corpus))
     for index in ordered_batches(corpus.lengths, _rows(corpus)) if len(corpus) else []:
         batch = corpus.batch(index).to(device)
@@ -111,6 +107,7 @@ def _rows(corpus: Corpus) -> int:
     return max(1, min(256, TOKENS_AT_A_TIME // int(corpus.lengths.max())))
 
 
+@torch.inference_mode()
 def log_weights(
     model: VAE,
     corpus: Corpus,
@@ -133,29 +130,22 @@ def log_weights(
         precision: of the decoder's arithmetic; the densities of z are in fp32.
         noise: other z than draws of q, in its standard coordinates, `[len(indices), K, Z]`.
     """
-    device, lengths = model.device, corpus.lengths[indices]
+    model, device, lengths = pack(model), model.device, corpus.lengths[indices]
     together = max(1, min(64, TOKENS_AT_A_TIME // (int(np.median(lengths)) * samples)))
-
-    @torch.inference_mode()
-    def of(rows: np.ndarray) -> Tensor:
+    log_w = torch.empty(len(indices), samples)
+    for rows in ordered_batches(lengths, together):
         batch = corpus.batch(indices[rows]).to(device)
         posterior = model.posterior(batch)
         drawn = standard_noise(model, indices[rows], samples, seed) if noise is None else noise[rows]
-        log_w = torch.empty(len(rows), samples)
         at_once = max(1, TOKENS_AT_A_TIME // (int(lengths[rows].max()) * len(rows)))
         for k in range(0, samples, at_once):
             z = posterior.at(drawn[:, k : k + at_once].to(device))
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            with arithmetic(precision, device):
                 distortion = model.distortion(batch, z)
-            log_w[:, k : k + at_once] = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z) - distortion
-        return log_w
-
-    found, groups = torch.empty(len(indices), samples), ordered_batches(lengths, together)
-    with holding():
-        for rows, log_w in zip(groups, a_core_each(of, groups, device), strict=True):
-            found[rows] = log_w
-            tick(len(rows))
-    return found
+            log_ratio = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z)
+            log_w[rows, k : k + at_once] = (log_ratio - distortion).cpu()
+        tick(len(rows))
+    return log_w
 
 
 def standard_noise(model: VAE, indices: np.ndarray, samples: int, seed: int) -> Tensor:

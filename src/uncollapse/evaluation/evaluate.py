@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse import memory
 from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.adaptive import FIRST, PROBES, adaptive_draws
 from uncollapse.evaluation.bounds import (
@@ -74,7 +73,6 @@ def summarise(corpus: Corpus, scores: Scores, seed: int = 0, mi_sentences: int =
     }
 
 
-@memory.kept()
 def evaluate(
     model: VAE,
     corpus: Corpus,

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse import memory
 from uncollapse.data.vocabulary import BOS, EOS, PAD
 from uncollapse.generation.beam import beam_search
 from uncollapse.generation.choose import GREEDY, Decoding
@@ -12,7 +11,7 @@ from uncollapse.latent import UNLABELLED, Labels
 from uncollapse.model import VAE
 from uncollapse.nn.casts import fresh_casts
 from uncollapse.nn.interfaces import Decoder
-from uncollapse.nn.products import holding
+from uncollapse.nn.products import pack
 
 ROWS_AT_A_TIME = 1024
 
@@ -31,8 +30,8 @@ def decode(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int, seed: 
     Returns:
         for each code its n best sentences (one but for beams), the best first: ids without BOS and EOS.
     """
-    with memory.kept(), holding(), fresh_casts(z.device):
-        return _decode(decoder, z, decoding, decoding.longest(longest), seed)
+    with fresh_casts(z.device):
+        return _decode(pack(decoder), z, decoding, decoding.longest(longest), seed)
 
 
 def _decode(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int, seed: int) -> list[list[list[int]]]:

@@ -6,9 +6,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from uncollapse.nn.dropout import Dropout
 from uncollapse.nn.interfaces import Decoder, State, Text
-from uncollapse.nn.output import logits, token_nll
+from uncollapse.nn.output import OutputLayer
 from uncollapse.nn.padding import Places
 from uncollapse.nn.recurrent import CELLS, Cell, side_by_side
 
@@ -45,10 +44,10 @@ class TextDecoder(Decoder):
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, emb)
-        self.dropout_in, self.dropout_out = Dropout(dropout_in), Dropout(dropout_out)
+        self.dropout_in, self.dropout_out = nn.Dropout(dropout_in), nn.Dropout(dropout_out)
         self.word_dropout = word_dropout
         self.skip = linear(latent, hidden) if skip else None
-        self.output = nn.Linear(hidden, vocabulary, bias=False)
+        self.output = OutputLayer(hidden, vocabulary, bias=False)
 
     @abstractmethod
     def memory(self, z: Tensor) -> State:
@@ -65,7 +64,7 @@ class TextDecoder(Decoder):
         states, _ = self._states(self.dropout_in(self.embedding(read)), z, self.memory(z.flatten(0, 1)))
         places = Places.of(batch, samples)
         targets = places.pick(batch.targets.repeat_interleave(samples, 0) if samples > 1 else batch.targets)
-        nll = token_nll(self.dropout_out(places.pick(states)), self.output.weight, self.output.bias, targets)
+        nll = self.output.nll(self.dropout_out(places.pick(states)), targets)
         return places.sums(nll).view(sentences, samples)
 
     def start(self, z: Tensor) -> State:
@@ -76,7 +75,7 @@ class TextDecoder(Decoder):
         """Read one token a row; return the logits of the next, `[N, V]`, and the new state."""
         *memory, z = state
         states, after = self._states(self.embedding(token)[:, None], z[:, None], tuple(memory))
-        return logits(states[:, 0], self.output.weight, self.output.bias), (*after, z)
+        return self.output(states[:, 0]), (*after, z)
 
     def _states(self, embedded: Tensor, z: Tensor, memory: State) -> tuple[Tensor, State]:
         states, after = self.run(embedded, z, memory)
@@ -168,13 +167,13 @@ class BagOfWords(nn.Module):
     def __init__(self, vocabulary: int, hidden: int, latent: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(latent, hidden)
-        self.output = nn.Linear(hidden, vocabulary)
+        self.output = OutputLayer(hidden, vocabulary)
 
     def forward(self, batch: Text, z: Tensor) -> Tensor:
         """Return -sum_t log p(x_t given z) for codes `[B, Z]`, `[B]`."""
         places = Places.of(batch)
         rows = places.pick(self.hidden(z).tanh()[:, None].expand(-1, batch.targets.shape[1], -1))
-        return places.sums(token_nll(rows, self.output.weight, self.output.bias, places.pick(batch.targets)))
+        return places.sums(self.output.nll(rows, places.pick(batch.targets)))
 
 
 def linear(latent: int, hidden: int) -> nn.Linear:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from uncollapse.latent import Diagonal, Gaussian, Labels
 from uncollapse.nn.casts import fresh_casts
-from uncollapse.nn.products import holding
+from uncollapse.nn.products import pack
 
 State = tuple[Tensor, ...]
 """What a decoder remembers between steps: tensors whose first dimension is the row, so that rows can be picked."""
@@ -114,12 +114,13 @@ class Decoder(nn.Module, ABC):
             z: codes `[B, Z]`.
             forcing: the probability of the true token; BOS is always true.
         """
-        with holding(), fresh_casts(z.device):
-            true, state = batch.inputs, self.start(z)
+        decoder = pack(self)
+        with fresh_casts(z.device):
+            true, state = batch.inputs, decoder.start(z)
             keep = torch.rand(true.shape, device=true.device) < forcing
             read = [true[:, 0]]
             for t in range(1, true.shape[1]):
-                logits, state = self.step(read[-1], state)
+                logits, state = decoder.step(read[-1], state)
                 own = torch.multinomial(logits.float().softmax(-1), 1)[:, 0]
                 read.append(torch.where(keep[:, t], true[:, t], own))
             return torch.stack(read, 1)

@@ -10,23 +10,21 @@ factor of the `[rows, H]` side of each product. Where a gradient will be wanted,
 exponentials, for a unit gradient of every nll; the backward pass only scales it. If the rows' gradients differ (a weighted
 objective), the weight's share is formed anew, chunk by chunk.
 
-On a CPU W is laid out for the multiplication where it does not change (`holding`), and for a pass without gradients.
+On a CPU W is laid out for the multiplication in a packed layer (`products.pack`), and for a pass without gradients.
 
 Under bf16 autocast the products are in bf16, but the target's own logit is formed in full precision and takes its place in S.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
-from uncollapse import kernels
-from uncollapse.nn.products import add_product, holding, is_held, layout, linear, product, times
+from uncollapse.nn.products import Packs, add_product, layout, product, times
+from uncollapse.torch_private import linear
 
 CHUNK_ELEMENTS = 2**22
 """Logits held at a time: 16 MiB in fp32. What a core works on then stays in its caches."""
@@ -44,7 +42,39 @@ SAFE = (1e-15, 1e25)
 """Sums of exponentials that need no shift m: what a type with the exponents of fp32 loses is nothing beside them."""
 
 
-def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+class OutputLayer(nn.Linear):
+    """The linear map from states to logits, and the negative log likelihood of tokens.
+
+    Attributes:
+        packs: layouts of the weight in a view made by `products.pack`.
+        plain: compute by torch's own operations alone.
+    """
+
+    packs: Packs | None = None
+    plain = False
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return W h + b for rows `[N, H]`, `[N, V]`, in the type of the rows."""
+        bias = None if self.bias is None else self.bias.to(hidden.dtype)
+        if self.plain or torch.is_grad_enabled():
+            return nn.functional.linear(hidden, self.weight.to(hidden.dtype), bias)
+        if self.packs is None:
+            return linear(hidden, self.weight.to(hidden.dtype), bias)
+        return layout(self.packs, self.weight, hidden.dtype, len(hidden))(hidden, bias)
+
+    def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Return -log softmax(W h + b)[target] for every row `[N, H]` and its target `[N]`, `[N]`, in nats."""
+        weight, bias = self.weight, self.bias
+        if not self.plain:
+            return token_nll(hidden, weight, bias, targets, self.packs)
+        columns = (weight @ hidden.T).to(weight.dtype)
+        columns = columns if bias is None else columns + bias[:, None]
+        return columns.logsumexp(0) - columns.gather(0, targets[None])[0]
+
+
+def token_nll(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, packs: Packs | None = None
+) -> Tensor:
     """Return -log softmax(W h + b)[target] for every row, in nats.
 
     Args:
@@ -52,32 +82,18 @@ def token_nll(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tens
         weight: `[V, H]`.
         bias: `[V]` or None.
         targets: `[N]`, ids below V.
+        packs: layouts of a weight that does not change.
 
     Returns:
-        `[N]`, in the type of `weight`.
+        `[N]`, in the type of the weight.
     """
-    if kernels.plain("output"):
-        columns = (weight @ hidden.T).to(weight.dtype)
-        columns = columns if bias is None else columns + bias[:, None]
-        return columns.logsumexp(0) - columns.gather(0, targets[None])[0]
     if torch.is_grad_enabled():
-        return _TokenNLL.apply(hidden, weight, bias, targets)
+        return _TokenNLL.apply(hidden, weight, bias, targets, packs)
     nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
-    products = _Products.held(weight, bias, _narrow(hidden), len(hidden))
-    with nullcontext() if is_held(weight) else holding([weight]):
-        for chunk in _chunks(hidden, products, targets, CHUNK_ELEMENTS):
-            nll[chunk.rows] = chunk.nll
+    products = _Products.packed(weight, bias, _narrow(hidden), len(hidden), packs or Packs())
+    for chunk in _chunks(hidden, products, targets, CHUNK_ELEMENTS):
+        nll[chunk.rows] = chunk.nll
     return nll
-
-
-def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return W h + b for rows `[N, H]`, `[N, V]`, in the type of the rows; W is laid out once where it is held (`holding`)."""
-    bias = None if bias is None else bias.to(hidden.dtype)
-    if kernels.plain("output") or torch.is_grad_enabled():
-        return functional.linear(hidden, weight.to(hidden.dtype), bias)
-    if is_held(weight):
-        return layout(weight, hidden.dtype, len(hidden))(hidden, bias)
-    return linear(hidden, weight.to(hidden.dtype), bias)
 
 
 @dataclass(frozen=True)
@@ -99,21 +115,15 @@ class _Products:
     back: Callable[[Tensor], Tensor]
 
     @staticmethod
-    def of(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, rows: int) -> "_Products":
-        """Return those of a weight that is held or learns."""
-        held = is_held(weight)
-        return _Products.held(weight, bias, narrow, rows) if held else _Products.learning(weight, bias, narrow)
-
-    @staticmethod
-    def held(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, rows: int) -> "_Products":
-        """Return those of a weight that does not learn: laid out for about so many rows, in a direction when it is wanted."""
+    def packed(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, rows: int, packs: Packs) -> "_Products":
+        """Return those of a weight that does not learn, laid out for about so many rows in each direction that is used."""
         low = None if bias is None else bias.to(narrow)
 
         def forth(states: Tensor) -> Tensor:
-            return layout(weight, narrow, rows)(states, low).T
+            return layout(packs, weight, narrow, rows)(states, low).T
 
         def back(exponentials: Tensor) -> Tensor:
-            return layout(weight, narrow, rows, transposed=True)(exponentials.T)
+            return layout(packs, weight, narrow, rows, transposed=True)(exponentials.T)
 
         return _Products(weight, bias, narrow, forth, back)
 
@@ -188,13 +198,18 @@ class _WeightGradients:
 
 class _TokenNLL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, packs: Packs | None
+    ) -> Tensor:
         ctx.narrow = narrow = _narrow(hidden)
-        wanted_hidden, *wanted, _ = ctx.needs_input_grad
+        wanted_hidden, *wanted = ctx.needs_input_grad[:3]
         nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
         unit_hidden = torch.empty_like(hidden, dtype=narrow) if wanted_hidden else None
         units = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        products = _Products.of(weight, bias, narrow, len(hidden))
+        if packs is None or any(wanted):
+            products = _Products.learning(weight, bias, narrow)
+        else:
+            products = _Products.packed(weight, bias, narrow, len(hidden), packs)
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             rows = chunk.rows
             nll[rows] = chunk.nll
@@ -211,21 +226,21 @@ class _TokenNLL(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets, unit_hidden = ctx.saved_tensors
         grad_hidden = None if unit_hidden is None else (unit_hidden * slope[:, None]).to(hidden.dtype)
-        _, *wanted, _ = ctx.needs_input_grad
+        wanted = ctx.needs_input_grad[1:3]
         if not any(wanted):
-            return grad_hidden, None, None, None
+            return grad_hidden, None, None, None, None
         if not len(slope):
             zeros = (torch.zeros_like(weight) if wanted[0] else None, torch.zeros_like(bias) if wanted[1] else None)
-            return grad_hidden, *zeros, None
+            return grad_hidden, *zeros, None, None
         units, ctx.units = ctx.units, None  # given away: a second backward pass forms them anew
         low, high = (float(end) for end in slope.aminmax())
         if units is not None and low == high:
-            return grad_hidden, *units.scaled(low), None
+            return grad_hidden, *units.scaled(low), None, None
         grads = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
         products = _Products.learning(weight, bias, ctx.narrow)
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
-        return grad_hidden, grads.weight, grads.bias, None
+        return grad_hidden, grads.weight, grads.bias, None, None
 
 
 def _narrow(hidden: Tensor) -> torch.dtype:

@@ -1,41 +1,83 @@
-"""Products: on a CPU by the faster library; of a matrix that is laid out once; in a narrow type with sums in a full one."""
+"""Matrix products: weights laid out once for many of them, and sums kept in a wider type than their factors.
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
+    packed = pack(decoder)
+
+is a view of a module that shares its weights; each weight is laid out for multiplication when it is first used, once. Whoever
+decodes, bounds or trains the encoder alone makes such a view, and drops it before the weights change.
+"""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
+
+from uncollapse.torch_private import Layout, linear, onednn
+
+M = TypeVar("M", bound=nn.Module)
 
 ALL = slice(None)
 BLOCK = 2**22
 """Entries of a product that are held at a time where it is added to a sum, or converted."""
 
 
-@cache
-def onednn(dtype: torch.dtype) -> bool:
-    """Return whether oneDNN is there to multiply in a type, on this CPU."""
-    ops = torch.ops.mkldnn
-    if not (torch.backends.mkldnn.is_available() and hasattr(ops, "_reorder_linear_weight")):
-        return False
-    narrow = hasattr(ops, "_is_mkldnn_bf16_supported") and ops._is_mkldnn_bf16_supported()
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and narrow)
+class Packs:
+    """Layouts of weights that do not change, each made when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[
+            tuple[Any, ...], tuple[Tensor, Layout]
+        ] = {}  # the weight is kept, so that its id stays its own
+
+    def layout(self, weight: Tensor, dtype: torch.dtype, rows: int, *, columns: slice, transposed: bool) -> Layout:
+        """Return the layout of a weight; arguments as in the function `layout`."""
+        key = id(weight), dtype, columns.indices(weight.shape[1]), transposed
+        if key not in self._layouts:
+            self._layouts[key] = weight, layout(None, weight, dtype, rows, columns=columns, transposed=transposed)
+        return self._layouts[key][1]
 
 
-def linear(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return rows @ matrix.T + bias, for rows `[n, k]` and a matrix `[m, k]` of one type; by oneDNN there is no gradient."""
-    if rows.device.type == "cpu" and onednn(rows.dtype):
-        return torch.ops.mkldnn._linear_pointwise(rows, dense(matrix), bias, "none", [], "")
-    return functional.linear(rows, matrix, bias)
+def pack(module: M, *parts: str) -> M:
+    """Return a view of a module that shares its weights and keeps their layouts; they must not change while it is used.
+
+    Args:
+        module: any; parts of it that multiply by `layout` have an attribute `packs`.
+        parts: names of the children that are packed, all by default; the others are shared as they are.
+    """
+    view: Any = object.__new__(type(module))
+    children = {
+        name: pack(child) if child is not None and name in (parts or module._modules) else child
+        for name, child in module._modules.items()
+    }
+    view.__dict__ = {**module.__dict__, "_modules": children}
+    if hasattr(view, "packs"):
+        view.packs = view.packs or Packs()  # a view of a view keeps the layouts there are
+    return view
 
 
-def dense(matrix: Tensor) -> Tensor:
-    """Return a matrix without gaps between its rows (or columns, if it is transposed): oneDNN takes a thousand times longer."""
-    return matrix.T.contiguous().T if matrix.stride(0) == 1 else matrix.contiguous()
+def layout(
+    packs: Packs | None,
+    weight: Tensor,
+    dtype: torch.dtype,
+    rows: int,
+    *,
+    columns: slice = ALL,
+    transposed: bool = False,
+) -> Layout:
+    """Return a weight laid out for many products, without a gradient.
+
+    Args:
+        packs: keeps the layout; None makes it anew.
+        weight: `[m, k]`.
+        dtype: to multiply in.
+        rows: the expected number of rows.
+        columns: of the weight, by default all.
+        transposed: lay out the transpose.
+    """
+    if packs is not None:
+        return packs.layout(weight, dtype, rows, columns=columns, transposed=transposed)
+    low = weight.detach()[:, columns].to(dtype)
+    return Layout(low.T if transposed else low, rows)
 
 
 def times(left: Tensor, right: Tensor) -> Tensor:
@@ -69,81 +111,3 @@ def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 def _blocks(total: Tensor) -> Iterator[slice]:
     rows = max(1, BLOCK // total.shape[1])
     return (slice(start, start + rows) for start in range(0, len(total), rows))
-
-
-class Layout:
-    """A matrix M `[m, k]` laid out for many products: from rows `[n, k]` of its type to rows M^T + bias `[n, m]`, no gradient.
-
-    Args:
-        matrix: which is not to change as long as this is used.
-        rows: how many there will be, about.
-    """
-
-    def __init__(self, matrix: Tensor, rows: int) -> None:
-        self._packs = matrix.device.type == "cpu" and onednn(matrix.dtype)
-        self._matrix = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), rows) if self._packs else matrix
-
-    def __call__(self, rows: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Multiply rows."""
-        if self._packs:
-            return torch.ops.mkldnn._linear_pointwise(rows, self._matrix, bias, "none", [], "")
-        return functional.linear(rows, self._matrix, bias)
-
-
-@dataclass(frozen=True)
-class _Held:
-    """Weights that do not change, and their layouts.
-
-    Attributes:
-        weights: by their identity, which none else has as long as they are here; None: all there are.
-        layouts: by the identity of a weight, a type, its columns (first, end, 1), and whether it is transposed: the weight, and
-            its layout.
-    """
-
-    weights: dict[int, Tensor] | None
-    layouts: dict[tuple[Any, ...], tuple[Tensor, Layout]] = field(default_factory=dict)
-
-
-_HELD: ContextVar[_Held | None] = ContextVar("held", default=None)
-
-
-@contextmanager
-def holding(weights: Iterable[Tensor] | None = None) -> Iterator[None]:
-    """Within it these weights do not change (by default, none does): each is laid out once, or was before this began."""
-    outer, held = _HELD.get() or _Held({}), None
-    if weights is not None and outer.weights is not None:
-        held = outer.weights | {id(weight): weight for weight in weights}
-    token = _HELD.set(_Held(held, dict(outer.layouts)))
-    try:
-        yield
-    finally:
-        _HELD.reset(token)
-
-
-def is_held(weight: Tensor) -> bool:
-    """Return whether a weight does not change now (`holding`), so that its layout is kept."""
-    held = _HELD.get()
-    return held is not None and (held.weights is None or id(weight) in held.weights)
-
-
-def layout(weight: Tensor, dtype: torch.dtype, rows: int, *, columns: slice = ALL, transposed: bool = False) -> Layout:
-    """Return a weight laid out for many products; where it is held (`holding`), that made before.
-
-    Args:
-        weight: `[m, k]`.
-        dtype: to multiply in.
-        rows: how many there will be, about.
-        columns: of the weight, by default all.
-        transposed: whether its transpose is wanted.
-    """
-    held, key = _HELD.get(), (id(weight), dtype, columns.indices(weight.shape[1]), transposed)
-    if held is None or not is_held(weight):
-        return _lay_out(weight, dtype, rows, columns, transposed)
-    if key not in held.layouts:
-        held.layouts[key] = weight, _lay_out(weight, dtype, rows, columns, transposed)
-    return held.layouts[key][1]
-
-
-def _lay_out(weight: Tensor, dtype: torch.dtype, rows: int, columns: slice, transposed: bool) -> Layout:
-    low = weight.detach()[:, columns].to(dtype)
-    return Layout(low.T if transposed else low, rows)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from uncollapse import kernels
-from uncollapse.nn.products import layout, times
+from uncollapse.nn.casts import multiplies_in_bf16
+from uncollapse.nn.products import Packs, layout, times
 
 Cell = Literal["lstm", "gru", "rnn"]
 Memory = tuple[Tensor, ...]
@@ -80,8 +80,15 @@ class GRU(Recurrent, nn.GRU):
 
 
 class LSTM(Recurrent, nn.LSTM):
-    """The LSTM of Hochreiter & Schmidhuber 1997 with forget gates, as in torch."""
+    """The LSTM of Hochreiter & Schmidhuber 1997 with forget gates, as in torch.
 
+    Attributes:
+        packs: layouts of the weights in a view made by `products.pack`.
+        plain: compute by torch's own operations alone.
+    """
+
+    packs: Packs | None = None
+    plain = False
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
     bias_ih_l0: Tensor
@@ -92,7 +99,7 @@ class LSTM(Recurrent, nn.LSTM):
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
         learns = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, beside, *(memory or ()), *weights))
         narrow = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else inputs.dtype
-        if kernels.plain("lstm") or inputs.device.type != "cpu" or not self._pays(inputs, beside, learns, narrow):
+        if self.plain or inputs.device.type != "cpu" or not self._pays(inputs, beside, learns, narrow):
             return super().unroll(inputs, beside, memory)
         with torch.autocast("cpu", enabled=False):
             bias = self.bias_ih_l0 + self.bias_hh_l0
@@ -100,7 +107,8 @@ class LSTM(Recurrent, nn.LSTM):
             zero = beside.new_zeros(len(beside), self.hidden_size)
             h, c = (part.to(bias.dtype) for part in memory or (zero, zero))  # c adds up in full precision
             unrolled = _Unrolled.apply if learns else _unrolled
-            states, c = unrolled(inputs.to(narrow), beside, h, c, self.weight_ih_l0, self.weight_hh_l0, bias)
+            packs = self.packs or Packs()
+            states, c = unrolled(packs, inputs.to(narrow), beside, h, c, self.weight_ih_l0, self.weight_hh_l0, bias)
         return states, (states[:, -1], c)
 
     def _pays(self, inputs: Tensor, beside: Tensor, learns: bool, narrow: torch.dtype) -> bool:
@@ -113,27 +121,35 @@ class LSTM(Recurrent, nn.LSTM):
 
     def _torch(self, inputs: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         before = None if memory is None else (memory[0][None].contiguous(), memory[1][None].contiguous())
-        states, (h, c) = self(inputs, before)
+        narrow = torch.is_autocast_enabled(inputs.device.type)
+        if narrow and not multiplies_in_bf16(inputs.device):  # torch has no LSTM in bf16 there
+            with torch.autocast(inputs.device.type, enabled=False):
+                states, (h, c) = self(
+                    inputs.float(), None if before is None else (before[0].float(), before[1].float())
+                )
+        else:
+            states, (h, c) = self(inputs, before)
         return states, (h[0], c[0])
 
 
 CELLS: dict[Cell, type[LSTM] | type[GRU] | type[RNN]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 
-def _shares(inputs: Tensor, beside: Tensor, of_input: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+def _shares(packs: Packs, inputs: Tensor, beside: Tensor, of_input: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Return W_x x for inputs `[n, E]`, in their type, and W_z z + b for what stands beside them, `[N, Z]`.
 
     Args:
+        packs: the layouts of the weight.
         inputs: in the type to multiply in.
         beside: in full precision.
         of_input: (W_x, W_z), `[4H, E + Z]`.
         bias: b, `[4H]`.
     """
     x, z = _columns(inputs, of_input)
-    tokens = layout(of_input, inputs.dtype, len(inputs), columns=x)(inputs)
+    tokens = layout(packs, of_input, inputs.dtype, len(inputs), columns=x)(inputs)
     if not beside.shape[1]:
         return tokens, bias.repeat(len(beside), 1)
-    return tokens, layout(of_input, beside.dtype, len(beside), columns=z)(beside, bias)
+    return tokens, layout(packs, of_input, beside.dtype, len(beside), columns=z)(beside, bias)
 
 
 def _columns(inputs: Tensor, of_input: Tensor) -> tuple[slice, slice]:
@@ -143,11 +159,12 @@ def _columns(inputs: Tensor, of_input: Tensor) -> tuple[slice, slice]:
 
 
 def _unrolled(
-    inputs: Tensor, beside: Tensor, h: Tensor, c: Tensor, of_input: Tensor, of_h: Tensor, bias: Tensor
+    packs: Packs, inputs: Tensor, beside: Tensor, h: Tensor, c: Tensor, of_input: Tensor, of_h: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the states `[N, T, H]` and the last c `[N, H]`, of K readings of B sentences, N = B K; no gradient.
 
     Args:
+        packs: the layouts of the weights.
         inputs: x, `[B, T, E]`, in the type to multiply in.
         beside: z of every reading, `[N, Z]`.
         h: `[N, H]`.
@@ -157,10 +174,10 @@ def _unrolled(
         bias: b, `[4H]`.
     """
     sentences, length, _ = inputs.shape
-    tokens, constant = _shares(inputs.flatten(0, 1), beside, of_input, bias)
+    tokens, constant = _shares(packs, inputs.flatten(0, 1), beside, of_input, bias)
     tokens = tokens.view(sentences, length, len(bias))
     shared = constant.view(sentences, len(h) // max(1, sentences), len(bias))
-    recurrent = layout(of_h, inputs.dtype, len(h))
+    recurrent = layout(packs, of_h, inputs.dtype, len(h))
     states, h, c = inputs.new_empty(len(h), length, h.shape[1]), h.to(inputs.dtype, copy=True), c.clone()
     gates, squashed = torch.empty_like(constant), torch.empty_like(c)
     for t in range(length):
@@ -188,16 +205,24 @@ class _Unrolled(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, beside: Tensor, h: Tensor, c: Tensor, of_input: Tensor, of_h: Tensor, bias: Tensor
+        ctx: Any,
+        packs: Packs,
+        inputs: Tensor,
+        beside: Tensor,
+        h: Tensor,
+        c: Tensor,
+        of_input: Tensor,
+        of_h: Tensor,
+        bias: Tensor,
     ) -> tuple[Tensor, Tensor]:
         rows, length, _ = inputs.shape
         steps = inputs.transpose(0, 1).flatten(0, 1)  # [T B, E]
-        tokens, constant = _shares(steps, beside, of_input, bias)
+        tokens, constant = _shares(packs, steps, beside, of_input, bias)
         gates = tokens.view(length, rows, len(bias))  # the shares of the tokens, each replaced by the gates of its step
         cells, states = c.new_empty(length + 1, *c.shape), inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
         h, c = states[0], cells[0]
-        recurrent, squashed = layout(of_h, inputs.dtype, rows), torch.empty_like(c)
+        recurrent, squashed = layout(packs, of_h, inputs.dtype, rows), torch.empty_like(c)
         for those in _blocks(gates):
             now = gates[those] + constant
             for each, next_h, next_c in zip(now, states[1:][those], cells[1:][those], strict=True):
@@ -205,6 +230,7 @@ class _Unrolled(torch.autograd.Function):
                 c = torch.mul(f, c, out=next_c).addcmul_(i, g)
                 h = torch.mul(o, _tanh(c, squashed), out=next_h)
             gates[those] = now
+        ctx.packs = packs
         ctx.save_for_backward(steps, beside, of_input, of_h, gates, cells, states)
         return states[1:].transpose(0, 1), cells[-1].clone()
 
@@ -212,8 +238,8 @@ class _Unrolled(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, above: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
         steps, beside, of_input, of_h, gates, cells, states = ctx.saved_tensors
-        (length, rows, _), needs = gates.shape, ctx.needs_input_grad
-        back = layout(of_h, states.dtype, rows, transposed=True)
+        (length, rows, _), packs, needs = gates.shape, ctx.packs, ctx.needs_input_grad[1:]
+        back = layout(packs, of_h, states.dtype, rows, transposed=True)
         d_h, d_c = torch.zeros_like(d_c), d_c.clone()
         above, d_c_of_gates, in_all = above.transpose(0, 1), d_c[:, None], d_c.new_zeros(gates.shape[1:])
         for those in reversed(_blocks(gates)):
@@ -235,12 +261,12 @@ class _Unrolled(torch.autograd.Function):
         if needs[0]:
             d_x = times(every, of_input[:, x].to(every.dtype)).view(length, rows, x.stop).transpose(0, 1)
         if needs[1] and beside.shape[1]:
-            d_z = layout(of_input, in_all.dtype, rows, columns=z, transposed=True)(in_all)
+            d_z = layout(packs, of_input, in_all.dtype, rows, columns=z, transposed=True)(in_all)
         if needs[4]:
             d_of_input = torch.empty_like(of_input)
             d_of_input[:, x], d_of_input[:, z] = times(every.T, steps), in_all.T @ beside
         d_of_h = times(every.T, states[:-1].flatten(0, 1)).to(of_h.dtype) if needs[5] else None
-        return d_x, d_z, d_h.to(d_c.dtype), d_c, d_of_input, d_of_h, in_all.sum(0) if needs[6] else None
+        return None, d_x, d_z, d_h.to(d_c.dtype), d_c, d_of_input, d_of_h, in_all.sum(0) if needs[6] else None
 
 
 def _blocks(gates: Tensor) -> list[slice]:

@@ -1,4 +1,4 @@
-"""What surrounds a step: weights that are held, and requests to stop that wait for its end."""
+"""Contexts of training: frozen weights, threads, and requests to stop that wait for the end of a step."""
 
 import signal
 import threading
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -24,6 +25,17 @@ def frozen(weights: Iterable[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in held:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads; 0 leaves it alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

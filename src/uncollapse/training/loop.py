@@ -4,12 +4,11 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,22 +24,35 @@ from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.evaluation.transfer import transfer_metrics
 from uncollapse.model import VAE
-from uncollapse.nn.products import holding
-from uncollapse.objectives import Dream, Objective
+from uncollapse.nn.casts import precision
+from uncollapse.nn.products import pack
+from uncollapse.objectives import Dream, Objective, Terms
 from uncollapse.run import RunFolder
 from uncollapse.schedules import Schedule, constant
 from uncollapse.training.aggressive import InnerLoop, Phase
 from uncollapse.training.controller import Controller
 from uncollapse.training.dreams import Dreams
-from uncollapse.training.graphs import Graphs
 from uncollapse.training.guards import Interrupted, frozen, stop_requests
-from uncollapse.training.optimizers import descend, gradient_norm, make_optimizer, set_sparse_embeddings
+from uncollapse.training.optimizers import descend, gradient_norm, make_optimizer
 from uncollapse.training.plateau import Plateau
 from uncollapse.training.progress import Listener, Progress, Sums, Update
 
 VALIDATION_MI_SENTENCES = 2000
 VALIDATION_ROWS = 200
 LOGGED = ("distortion", "rate", "nll_elbo", "ppl_elbo", "mi", "mi_se", "au")
+
+
+@dataclass(frozen=True)
+class HeldDecoder:
+    """The decoder, and all else but the encoder, while the encoder learns alone.
+
+    Attributes:
+        model: a view of the model whose decoder is packed.
+        norm: of the held weights' gradient when it was last computed, scalar.
+    """
+
+    model: VAE
+    norm: Tensor
 
 
 class Trainer:
@@ -77,7 +89,6 @@ class Trainer:
         self.controller = Controller()
         self.first_decoder = copy.deepcopy(self.parts["decoder"].state_dict()) if train.pretrain_epochs else None
         self.optimizer = self._make_optimizer()
-        set_sparse_embeddings(model, optim, wanted=not train.compile)
 
     # -- the path -----------------------------------------------------------------------------------------------
 
@@ -124,50 +135,62 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
 
-    def step(self, batch: Batch) -> Update:
-        """Descend once along the gradient of the objective."""
+    def step(
+        self, batch: Batch, moves: Literal["all", "encoder", "decoder"] = "all", held: HeldDecoder | None = None
+    ) -> Update:
+        """Descend once along the gradient of the objective, clipped by its norm over all weights.
+
+        Args:
+            batch: the sentences.
+            moves: which weights move; `decoder` is all but the encoder.
+            held: the decoder, where its gradient is not computed; its last norm counts into that of the gradient.
+        """
         self._set_lr(self.lr * self.lr_factor(self._schedule_step))
-        self._forget_gradients()
-        numbers, weight = self._differentiate(batch)
-        update = Update.read(numbers, weight)
+        self._zero_grad(self.weights)
+        with frozen(self.weights["decoder"] if held else ()):
+            terms = self._differentiate(held.model if held else self.model, batch)
+        norms = {part: gradient_norm(weights) for part, weights in self.weights.items()}
+        if held:
+            norms["decoder"] = held.norm
+        norm = torch.linalg.vector_norm(torch.stack([*norms.values()]))
+        update = Update.read(terms, norm, norms["decoder"])
         if not math.isfinite(update.loss + update.norm):
             self._refuse(batch, update)
-        descend(self.optimizer, numbers[-1], self.optim.clip)
+        if moves != "all":
+            self._zero_grad(self.weights.keys() - {moves})
+        descend(self.optimizer, norm, self.optim.clip)
         return update
 
-    @contextmanager
-    def only(self, part: str) -> Iterator[None]:
-        """Have one part learn, the encoder or the decoder; what the products need of the other's weights is prepared once."""
-        held = [weight for name, weights in self.weights.items() for weight in weights if name != part]
-        with frozen(held), holding(held):
-            yield
-
-    def _differentiate(self, batch: Batch) -> tuple[Tensor, float]:
-        """Leave the gradients of a batch in the weights; return the numbers of the update and the weight of the penalty."""
-        step, factor = self._schedule_step, self.controller.factor
-        if self._graphs and not self._pretraining and (found := self._graphs.differentiate(batch, step, factor)):
-            return found
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.precision == "bf16"):
-            terms = self._objective(self.model, batch, step, factor, self._written(batch), self._dream(batch))
+    def _differentiate(self, model: VAE, batch: Batch) -> Terms:
+        """Leave the gradients of a batch in the weights; return the terms of the objective."""
+        with precision(self.train.precision, self.device):
+            terms = self._objective(
+                model, batch, self._schedule_step, self.controller.factor, self._written(batch), self._dream(batch)
+            )
         terms.loss.backward()
-        norm = gradient_norm(chain(*self.weights.values()))
-        return Update.numbers(terms, norm), terms.weight
+        return terms
 
     def _aggressive_step(self, batch: Batch, order: list[np.ndarray]) -> Update:
         """Train the encoder alone until it has caught up (on this batch, then on random ones), then the decoder once.
 
-        Source: He et al. 2019, algorithm 1.
+        The reference clips by the norm over all weights in both kinds of steps, which shortens the steps of the encoder: with
+        longer ones it comes to say the same of every sentence. The decoder's share of that norm is measured in the first inner
+        step and held for the others, in which the decoder's gradient is not computed.
+
+        Source: He et al. 2019, algorithm 1 and its implementation.
         """
-        inner, going, current = InnerLoop(), True, batch
-        with self.only("encoder"):
-            while going:
-                loss = self.step(current).loss
-                going = inner.goes_on(loss * len(current), current.predicted)
-                if going:
-                    current = self.batch(order[int(torch.randint(len(order), ()))])
+        inner, current = InnerLoop(), batch
+        update = self.step(batch, "encoder")
+        held = self.hold_decoder(update)
+        while inner.goes_on(update.loss * len(current), current.predicted):
+            current = self.batch(order[int(torch.randint(len(order), ()))])
+            update = self.step(current, "encoder", held)
         self.phase.count(inner.steps)
-        with self.only("decoder"):
-            return self.step(batch)
+        return self.step(batch, "decoder")
+
+    def hold_decoder(self, update: Update) -> HeldDecoder:
+        """Return the decoder as it is held in steps of the encoder alone, after a step that computed its gradient."""
+        return HeldDecoder(pack(self.model, "decoder"), update.decoder_norm)
 
     def _validate(self) -> None:
         """End the epoch: validate, keep the best, decay or stop, write the log."""
@@ -296,12 +319,6 @@ class Trainer:
     def _dreams(self) -> Dreams:
         return Dreams(self.splits.train, self.splits.longest)
 
-    @cached_property
-    def _graphs(self) -> Graphs | None:
-        if not self.train.compile:
-            return None
-        return Graphs(self.model, self.objective, self.splits.train, self.train, self.listener)
-
     @property
     def lr(self) -> float:
         """Return the learning rate after the decays so far."""
@@ -315,10 +332,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
-    def _forget_gradients(self) -> None:
-        for weights in self.weights.values():
-            for weight in weights:
-                weight.grad = None
+    def _zero_grad(self, parts: Iterable[str]) -> None:
+        for weight in chain.from_iterable(self.weights[part] for part in parts):
+            weight.grad = None
 
     def _refuse(self, batch: Batch, update: Update) -> None:
         progress = self.progress

@@ -27,7 +27,13 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Update:
-    """What one update was made of, as numbers: means over the batch in nats, and the gradient's norm before it is clipped."""
+    """The numbers of one step: means over the batch in nats, and norms of the gradient before it is clipped.
+
+    Attributes:
+        norm: of the gradient of all weights.
+        weight: of the penalty.
+        decoder_norm: of the gradient of all weights but the encoder's, where it was computed, scalar.
+    """
 
     loss: float
     distortion: float
@@ -35,18 +41,15 @@ class Update:
     divergence: float
     norm: float
     weight: float
+    decoder_norm: Tensor
 
     @staticmethod
     @torch.no_grad()
-    def numbers(terms: Terms, norm: Tensor) -> Tensor:
-        """Return all but the weight, `[5]`, where they were computed."""
-        return torch.stack((terms.loss, terms.distortion.mean(), terms.rate.mean(), terms.divergence, norm))
-
-    @staticmethod
-    def read(numbers: Tensor, weight: float) -> "Update":
+    def read(terms: Terms, norm: Tensor, decoder_norm: Tensor) -> "Update":
         """Read the numbers from the device, all at once: this is the one wait of a step."""
-        loss, distortion, rate, divergence, norm = numbers.tolist()
-        return Update(loss, distortion, rate, divergence, norm, weight)
+        numbers = torch.stack((terms.loss, terms.distortion.mean(), terms.rate.mean(), terms.divergence, norm))
+        loss, distortion, rate, divergence, length = numbers.tolist()
+        return Update(loss, distortion, rate, divergence, length, terms.weight, decoder_norm)
 
 
 @dataclass

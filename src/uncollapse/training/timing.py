@@ -8,6 +8,7 @@ from uncollapse.config import TrainConfig
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.splits import Splits
 from uncollapse.model import VAE
+from uncollapse.nn.casts import precision
 from uncollapse.objectives import Objective
 from uncollapse.training.dreams import Dreams
 
@@ -32,7 +33,7 @@ def seconds_per_epoch(model: VAE, objective: Objective, splits: Splits, train: T
     for number, index in enumerate(picked):
         batch = corpus.batch(index).to(device)
         began = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bf16"):
+        with precision(train.precision, device):
             dream = dreams.draw(model, len(batch)) if dreams else None
             terms = objective(model, batch, middle, dream=dream)
         terms.loss.backward()

@@ -6,17 +6,15 @@ import torch
 
 import uncollapse as uc
 from tests.conftest import tiny_vae
-from uncollapse import kernels, memory
+from uncollapse import torch_private
 from uncollapse.data.grammar import english
-from uncollapse.errors import UserError
 from uncollapse.evaluation import bounds
 from uncollapse.evaluation.bounds import log_weights, score
-from uncollapse.kernels import OPTIMISATIONS
 from uncollapse.nn import output, products, recurrent
-from uncollapse.nn.dropout import Dropout
-from uncollapse.nn.output import logits, token_nll
-from uncollapse.nn.products import add_product, dense, holding, is_held, layout, linear, onednn, product, times
+from uncollapse.nn.output import OutputLayer, token_nll
+from uncollapse.nn.products import Packs, add_product, layout, pack, product, times
 from uncollapse.nn.recurrent import LSTM
+from uncollapse.torch_private import dense, linear, onednn
 
 
 def reading(sentences, samples, length, grad=True, beside=3):
@@ -39,10 +37,18 @@ def test_the_lstm_without_gradients_is_torchs(sentences, samples, length):
     cell, inputs, beside, before = reading(sentences, samples, length, grad=False)
     with torch.no_grad():
         states, after = cell.unroll(inputs, beside, before)
-        with kernels.off("lstm"):
-            expected, last = cell.unroll(inputs, beside, before)
+        expected, last = plain(cell).unroll(inputs, beside, before)
     for one, other in zip((states, *after), (expected, *last), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def plain(module):
+    """Have a module compute by torch's own operations, as a copy that shares its weights."""
+    view = pack(module)
+    for part in view.modules():
+        if hasattr(part, "packs"):
+            part.plain, part.packs = True, None
+    return view
 
 
 def gradients(cell, inputs, beside, before):
@@ -64,24 +70,25 @@ def test_the_backward_pass_of_the_lstm_is_torchs(length, beside, held, monkeypat
         tensor.requires_grad_(not held)
     monkeypatch.setattr(LSTM, "_pays", lambda *_: True)
     monkeypatch.setattr(recurrent, "TOGETHER", 8 * 4 * 28)  # steps of four rows, eight at a time
-    with holding(cell.parameters() if held else []):
-        states, c, found = gradients(*arguments)
-    with kernels.off("lstm"):
-        expected = gradients(*arguments)
+    states, c, found = gradients(pack(cell) if held else cell, *arguments[1:])
+    expected = gradients(plain(cell), *arguments[1:])
     torch.testing.assert_close(states, expected[0], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(c, expected[1], atol=1e-6, rtol=1e-5)
     for one, other in zip(found, expected[2], strict=True):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
 
 
+needs_bf16 = pytest.mark.skipif(not onednn(torch.bfloat16), reason="this CPU does not multiply in bf16")
+
+
+@needs_bf16
 def test_the_lstm_in_bf16_is_as_close_to_fp32_as_torchs(monkeypatch):
     monkeypatch.setitem(recurrent.PAYS_LEARNING, torch.bfloat16, 1)
     arguments = reading(6, 1, 12)
     exact = gradients(*arguments)
     with torch.autocast("cpu", torch.bfloat16):
         ours = gradients(*arguments)
-        with kernels.off("lstm"):
-            theirs = gradients(*arguments)
+        theirs = gradients(plain(arguments[0]), *arguments[1:])
 
     def error(found):
         return [float((a - b).norm() / b.norm()) for a, b in zip(found[2], exact[2], strict=True)]
@@ -123,8 +130,7 @@ def test_a_memory_alone_can_want_a_gradient():
     for tensor in (inputs, beside, *cell.parameters()):
         tensor.requires_grad_(False)
     found = gradients(cell, inputs, beside, before)
-    with kernels.off("lstm"):
-        expected = gradients(cell, inputs, beside, before)
+    expected = gradients(plain(cell), inputs, beside, before)
     torch.testing.assert_close(found[2], expected[2])
 
 
@@ -133,13 +139,6 @@ def test_a_batch_may_have_no_sentence():
     with torch.no_grad():
         states, (_, c) = cell.unroll(torch.zeros(0, 1, 5), torch.zeros(0, 2, 3))
     assert states.shape == (0, 1, 7) and c.shape == (0, 7)
-
-
-def test_memory_is_left_alone_where_there_is_no_glibc(monkeypatch):
-    monkeypatch.setattr("sys.platform", "win32")
-    monkeypatch.setattr("ctypes.CDLL", None)
-    with memory.kept():
-        pass
 
 
 def test_a_second_backward_pass_is_refused_and_never_wrong(monkeypatch):
@@ -154,23 +153,24 @@ def test_a_second_backward_pass_is_refused_and_never_wrong(monkeypatch):
 @pytest.mark.parametrize("rows", [1, 15, 16, 33])
 @pytest.mark.parametrize("biased", [False, True])
 def test_logits_are_those_of_a_linear_layer(rows, biased):
-    layer = torch.nn.Linear(6, 19, bias=biased)
-    hidden = torch.randn(rows, 6)
+    layer, hidden = OutputLayer(6, 19, bias=biased), torch.randn(rows, 6)
+    low = layer.weight.bfloat16()
+
+    def exact(states):
+        return torch.nn.functional.linear(states, layer.weight, layer.bias)
+
     with torch.inference_mode():
-        torch.testing.assert_close(logits(hidden, layer.weight, layer.bias), layer(hidden))
-    with holding(), torch.inference_mode():
+        torch.testing.assert_close(layer(hidden), exact(hidden))
+        packed = pack(layer)
         for some in (hidden, hidden[:1], hidden.repeat(3, 1)):  # one layout, whatever the rows
-            torch.testing.assert_close(logits(some, layer.weight, layer.bias), layer(some))
-        low = layer.weight.bfloat16()
-        torch.testing.assert_close(logits(hidden.bfloat16(), low, None), hidden.bfloat16() @ low.T)
-        # rows decide the type; one layout of a weight for each
-        torch.testing.assert_close(logits(hidden.bfloat16(), layer.weight, None), hidden.bfloat16() @ low.T)
+            torch.testing.assert_close(packed(some), exact(some))
+        if not biased:  # rows decide the type; one layout of a weight for each
+            torch.testing.assert_close(packed(hidden.bfloat16()), hidden.bfloat16() @ low.T)
     with torch.no_grad():
         layer.weight.add_(1)
-    with torch.inference_mode():  # nothing is left of the old layout
-        torch.testing.assert_close(logits(hidden, layer.weight, layer.bias), layer(hidden))
-    with holding(), torch.inference_mode():
-        torch.testing.assert_close(logits(hidden, layer.weight, layer.bias), layer(hidden))
+    with torch.inference_mode():  # the layer keeps no layout, and a new view makes its own
+        torch.testing.assert_close(layer(hidden), exact(hidden))
+        torch.testing.assert_close(pack(layer)(hidden), exact(hidden))
 
 
 @pytest.mark.parametrize("able", [True, False])
@@ -179,6 +179,7 @@ def test_logits_are_those_of_a_linear_layer(rows, biased):
 def test_without_gradients_the_nll_is_that_with_them(monkeypatch, able, biased, dtype):
     """Whether or not oneDNN multiplies in the type, and from a weight that is laid out once for several calls."""
     if not able:
+        monkeypatch.setattr(torch_private, "onednn", lambda dtype: False)
         monkeypatch.setattr(products, "onednn", lambda dtype: False)
     monkeypatch.setattr(output, "CHUNK_ELEMENTS", 16 * 300)
     generator = torch.Generator().manual_seed(0)
@@ -192,11 +193,11 @@ def test_without_gradients_the_nll_is_that_with_them(monkeypatch, able, biased, 
     near = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.02, "rtol": 0.01}
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         torch.testing.assert_close(token_nll(hidden, weight, bias, targets), expected, **near)
-        with holding():
-            for rows in (slice(None), slice(7)):
-                found = token_nll(hidden[rows], weight, bias, targets[rows])
-                assert found.dtype == torch.float32
-                torch.testing.assert_close(found, expected[rows], **near)
+        packs = Packs()
+        for rows in (slice(None), slice(7)):
+            found = token_nll(hidden[rows], weight, bias, targets[rows], packs)
+            assert found.dtype == torch.float32
+            torch.testing.assert_close(found, expected[rows], **near)
 
 
 def test_a_weight_is_laid_out_once_for_the_whole_bound(vae, corpus, monkeypatch):
@@ -211,44 +212,35 @@ def test_a_weight_is_laid_out_once_for_the_whole_bound(vae, corpus, monkeypatch)
 
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", reorder)
     monkeypatch.setattr(bounds, "TOKENS_AT_A_TIME", 50)  # many groups
-    with kernels.off("cores"):
-        log_weights(vae, corpus, np.arange(len(corpus)), 7)
+    log_weights(vae, corpus, np.arange(len(corpus)), 7)
     # the output layer's, and those of an LSTM that read tokens, z and states
     assert len(laid) == len(set(laid)) == (4 if isinstance(getattr(vae.decoder, "cell", None), LSTM) else 1)
     laid.clear()
     score(vae, corpus)
-    assert laid == [vae.decoder.output.weight.shape]
-    assert products._HELD.get() is None
+    assert laid == [vae.decoder.output.weight.shape] and vae.decoder.output.packs is None
 
 
-def test_what_is_held_outside_is_held_inside_with_its_layout_and_nothing_of_the_inside_is_left():
-    one, other = torch.randn(4, 3), torch.randn(4, 3)
-    with holding([one]):
-        outer = layout(one, one.dtype, 2)
-        assert (
-            is_held(one) and not is_held(other) and layout(other, other.dtype, 2) is not layout(other, other.dtype, 2)
-        )
-        with holding([other]):
-            assert is_held(one) and is_held(other) and layout(one, one.dtype, 2) is outer
-            inner = layout(other, other.dtype, 2)
-            assert layout(other, other.dtype, 2) is inner
-        with holding():
-            assert is_held(torch.empty(0)) and layout(one, one.dtype, 2) is outer
-            assert layout(other, other.dtype, 2) is not inner
-            with holding([one]):
-                assert is_held(other)
-        assert not is_held(other) and layout(one, one.dtype, 2, transposed=True) is not outer
-        assert layout(one, one.dtype, 2, columns=slice(0, 2)) is not outer
-    assert not is_held(one)
+def test_a_view_shares_weights_keeps_layouts_and_leaves_the_module_alone(vae, corpus):
+    view = pack(vae)
+    assert all(one is other for one, other in zip(view.parameters(), vae.parameters(), strict=True))
+    assert vae.decoder.output.packs is None and isinstance(view.decoder.output.packs, Packs)
+    assert pack(view).decoder.output.packs is view.decoder.output.packs
+    half = pack(vae, "decoder")
+    assert half.encoder is vae.encoder and isinstance(half.decoder.output.packs, Packs)
+    packs, weight = Packs(), torch.randn(4, 3)
+    whole = layout(packs, weight, weight.dtype, 2)
+    assert layout(packs, weight, weight.dtype, 2) is whole and layout(None, weight, weight.dtype, 2) is not whole
+    assert layout(packs, weight, weight.dtype, 2, transposed=True) is not whole
+    assert layout(packs, weight, weight.dtype, 2, columns=slice(0, 2)) is not whole
 
 
 def test_log_weights_are_the_same_without_any_optimisation(vae, corpus):
     fast = log_weights(vae, corpus, np.arange(len(corpus)), 7)
-    with kernels.off(*OPTIMISATIONS):
-        plain = log_weights(vae, corpus, np.arange(len(corpus)), 7)
-    torch.testing.assert_close(fast, plain, atol=1e-4, rtol=1e-5)
+    exact = log_weights(plain(vae), corpus, np.arange(len(corpus)), 7)
+    torch.testing.assert_close(fast, exact, atol=1e-4, rtol=1e-5)
 
 
+@needs_bf16
 def test_the_bound_in_bf16_is_that_in_fp32():
     vae = tiny_vae(30)
     texts, _ = english().sample(20, np.random.default_rng(0))
@@ -260,44 +252,27 @@ def test_the_bound_in_bf16_is_that_in_fp32():
     assert not torch.equal(exact, low) and (exact - low).mean().abs() < 0.05
 
 
-@pytest.mark.parametrize("probability", [0.1, 0.5, 0.9999999, 255 / 256])
-def test_dropout_drops_the_share_and_keeps_the_mean(probability):
-    torch.manual_seed(0)
-    layer, ones = Dropout(probability), torch.ones(1001, 333)
-    found = layer(ones)
-    kept = found[found > 0]
-    assert found.shape == ones.shape and kept.unique().numel() == 1
-    share = min(round(probability * 2**16), 2**16 - 1) / 2**16
-    assert (found == 0).double().mean().item() == pytest.approx(share, abs=0.003)
-    assert kept[0].item() == pytest.approx(1 / (1 - share))
-    neighbours = ((found[:, 1:] > 0) & (found[:, :-1] > 0)).double().mean().item()
-    assert neighbours == pytest.approx((1 - share) ** 2, abs=0.004)
-    assert torch.equal(layer.eval()(ones), ones) and torch.equal(Dropout(0.0)(ones), ones)
-    assert not Dropout(1)(ones).any()
-
-
-def test_dropout_scales_gradients_as_values():
-    values = torch.randn(50, 4, requires_grad=True)
-    found = Dropout(0.3)(values)
-    (slope,) = torch.autograd.grad(found.sum(), values)
-    torch.testing.assert_close(found, values * slope)
-
-
-def test_memory_is_kept_and_given_back():
-    with memory.kept(), memory.kept():
-        assert torch.ones(2**20).sum() == 2**20
-    with kernels.off("memory"), memory.kept():
-        assert torch.ones(3).sum() == 3
-
-
-def test_optimisations_are_switched_off_by_name(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr("uncollapse.nn.output._TokenNLL.apply", lambda *a: seen.append(a))
+def test_a_plain_run_is_trained_evaluated_and_used_by_torchs_own_operations(tmp_path, monkeypatch):
     small = {"data": {"sentences": 60}, "model": {"emb": 8, "hidden": 8, "latent": 2}}
-    uc.train("grammar", out=tmp_path / "run", train={"epochs": 1, "plain": "output, lstm"}, **small)
-    assert not seen
-    with pytest.raises(UserError, match="unknown optimisation 'lsmt'.*lstm"):
-        uc.train("grammar", out=tmp_path / "other", train={"epochs": 1, "plain": "lsmt"}, **small)
+
+    def refuse(*_):
+        raise AssertionError
+
+    for name in ("uncollapse.nn.output.token_nll", "uncollapse.nn.recurrent._unrolled", "uncollapse.nn.output.layout"):
+        monkeypatch.setattr(name, refuse)
+    run = uc.train("grammar", out=tmp_path / "run", train={"epochs": 1, "plain": True}, **small)
+    run.evaluate("test", 3, 5)
+    assert len(uc.load(tmp_path / "run").sample(2)) == 2
+
+
+def test_standard_gamma_has_its_moments_without_the_private_operator(monkeypatch):
+    concentration = torch.full((20_000,), 2.5)
+    monkeypatch.setattr("torch.distributions.gamma._standard_gamma", torch._standard_gamma)  # torch's own use of it
+    monkeypatch.delattr(torch, "_standard_gamma")
+    before = torch.get_rng_state()
+    one, again = (torch_private.standard_gamma(concentration, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(one, again) and torch.equal(before, torch.get_rng_state())
+    assert one.mean().item() == pytest.approx(2.5, abs=0.05) and one.var().item() == pytest.approx(2.5, abs=0.15)
 
 
 @pytest.mark.parametrize("able", [True, False])
@@ -338,13 +313,3 @@ def test_products_in_a_narrow_type_are_formed_block_by_block(monkeypatch):
     add_product(found, left, right)
     assert torch.equal(found, 2 * exact)
     assert product(left, right, torch.bfloat16).dtype == torch.bfloat16
-
-
-def test_a_run_without_optimisations_is_evaluated_without_them(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr("uncollapse.api.evaluate", lambda *_: seen.append(kernels._plain.get()) or 1 / 0)
-    few = {"data": {"sentences": 60}, "model": {"emb": 4, "hidden": 4, "latent": 2}}
-    run = uc.train("grammar", out=tmp_path / "run", **few, train={"epochs": 1, "plain": "cores, output"})
-    with pytest.raises(ZeroDivisionError):
-        run.evaluate()
-    assert seen == [{"cores", "output"}] and not kernels._plain.get()
