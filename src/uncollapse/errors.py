@@ -16,7 +16,7 @@ class TrainingError(RuntimeError):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return `; did you mean …?` for a close match, else the list of the valid names."""
+    """Return `did you mean a or b?` with at most three close matches, else `expected one of: …` with all valid names."""
     valid = sorted(valid)
     close = get_close_matches(name, valid, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else f"expected one of: {', '.join(valid)}"

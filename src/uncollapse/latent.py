@@ -57,7 +57,7 @@ class Diagonal(ABC):
         return replace(self, mu=self.mu[index], logvar=self.logvar[index])
 
     def cpu(self) -> Self:
-        """Return the same on the CPU, in fp32 at least."""
+        """Return the same on the CPU, detached from the graph; the precision stays."""
         return replace(self, mu=self.mu.detach().cpu(), logvar=self.logvar.detach().cpu())
 
     def standard(self) -> Self:
