@@ -18,15 +18,15 @@ def resident():
 after_torch = resident()
 """What it was when torch had been imported, and nothing else."""
 
-from uncollapse import memory
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import compose
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.labels import LabelSpace
-from uncollapse.launch import Quiet
-from uncollapse.nn.products import linear
 from uncollapse.run import RunFolder
+from uncollapse.torch_private import linear
+from uncollapse.training.job import Job
 from uncollapse.training.loop import Trainer
+from uncollapse.training.progress import Listener
 
 RECIPES = {"toy": "synthetic", "ptb": "ptb", "ptb256": "ptb", "yahoo": "yahoo", "tense": "tense"}
 """The recipe that each size is that of."""
@@ -58,7 +58,7 @@ def trainer_of(size, text, folder, precision=""):
     batches = len(shuffled_batches(splits.train.lengths, config.train.batch_size, 0, 0))
     model = build_model(config, len(splits.vocabulary), splits.train.lengths + 1, LabelSpace(splits.train.label_names))
     objective = build_objective(config, batches)
-    return Trainer(model.train(), objective, splits, config.optim, config.train, RunFolder(folder), Quiet())
+    return Trainer(Job(model.train(), objective, splits, config.optim, config.train), RunFolder(folder), Listener())
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ def gemm_rate(dtype, seconds=1.0):
     """Return the operations per second of a large multiplication, the faster of torch's own and oneDNN's.
 
     Of each, the median over about so many seconds. Which is faster in fp32 depends on the processor. What is written is below
-    the size that the system hands out anew each time (`uncollapse.memory`).
+    the size that the system hands out anew each time.
     """
     a, b = torch.randn(768, 1024).to(dtype), torch.randn(1024, 8192).to(dtype)
     out, weight = torch.empty(768, 8192, dtype=dtype), b.T.contiguous()
-    with torch.inference_mode(), memory.kept():
+    with torch.inference_mode():
         ways = {"torch": lambda: torch.mm(a, b, out=out), "oneDNN": lambda: linear(a, weight)}
         rates, until = {name: [] for name in ways}, time.perf_counter() + 2 * seconds
         while time.perf_counter() < until or len(rates["torch"]) < 4:

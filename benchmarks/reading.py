@@ -20,7 +20,6 @@ from measure import after_torch, resident
 from uncollapse.build import build_splits
 from uncollapse.config import compose
 from uncollapse.data.corpus import shuffled_batches
-from uncollapse.data.splits import embedded
 from uncollapse.run import RunFolder
 
 PIECE = 100_000
@@ -31,7 +30,7 @@ def write(path, sentences):
     """Write so many sentences of the grammar."""
     with path.open("w") as file:
         for seed in range(-(-sentences // PIECE)):
-            for text in embedded("grammar", seed, min(PIECE, sentences - seed * PIECE))["train"].texts:
+            for text in EMBEDDED["grammar"](seed, min(PIECE, sentences - seed * PIECE))["train"].texts:
                 print(text, file=file)
 
 

@@ -12,55 +12,38 @@ import pytest
 import uncollapse as uc
 
 ROOT = Path(uc.__file__).parent
-EVERYTHING = {
-    "errors", "torch_private", "config", "schedules", "latent", "data", "divergences", "nn", "model", "objectives", "generation",
-    "evaluation", "run", "training", "build", "launch", "reporting", "space", "api", "bench", "samples", "importers", "cli",
-}  # fmt: skip
-MAY_IMPORT = {
+LIBRARY = {
     "errors": set(),
+    "files": set(),
     "torch_private": set(),
-    "config": set(),
     "schedules": set(),
+    "config": {"files"},
     "latent": {"torch_private"},
-    "data": set(),
+    "data": {"config", "files"},
     "divergences": {"latent"},
-    "nn": {"torch_private", "latent"},
-    "model": {"latent", "divergences", "nn"},
-    "objectives": {"latent", "schedules", "model", "nn"},
+    "nn": {"torch_private", "latent", "data"},
+    "model": {"latent", "divergences", "data", "nn"},
+    "objectives": {"latent", "schedules", "data", "model", "nn"},
     "generation": {"latent", "data", "model", "nn"},
     "evaluation": {"latent", "data", "divergences", "nn", "model", "generation"},
-    "run": {"config", "data", "latent"},
-    "training": {
-        "config",
-        "data",
-        "schedules",
-        "nn",
-        "model",
-        "objectives",
-        "generation",
-        "evaluation",
-        "run",
-    },
-    "build": {"config", "data", "schedules", "latent", "divergences", "nn", "model", "objectives", "run"},
-    "reporting": {"run"},
-    "launch": {
-        "config",
-        "data",
-        "schedules",
-        "latent",
-        "nn",
-        "model",
-        "objectives",
-        "evaluation",
-        "run",
-        "training",
-        "build",
-    },
-    "space": {"data", "latent", "model", "generation", "evaluation", "run", "build"},
-    "api": EVERYTHING - {"bench", "samples", "importers", "cli"},
-    "bench": EVERYTHING - {"samples", "importers", "cli"},
-    "samples": EVERYTHING - {"bench", "importers", "cli"},
-    "importers": EVERYTHING - {"bench", "samples", "cli"},
+}
+EVERYTHING = {*LIBRARY, "run", "training", "tasks", "build", "plan", "launch", "protocols", "reporting", "api", "bench",
+              "samples", "importers", "cli"}  # fmt: skip
+BELOW_API = {*LIBRARY, "run", "training", "tasks", "build", "plan", "launch", "protocols"}
+MAY_IMPORT = {
+    **LIBRARY,
+    "run": {"config", "files", "data", "latent"},
+    "training": {"config", "data", "schedules", "nn", "model", "objectives", "evaluation", "run"},
+    "tasks": {"data", "schedules", "latent", "model", "generation", "evaluation", "training"},
+    "build": {*LIBRARY, "run", "training", "tasks"},
+    "plan": {"config", "data", "model", "nn", "run", "training", "build"},
+    "launch": {"config", "evaluation", "run", "training", "plan"},
+    "protocols": {"data", "latent", "model", "evaluation", "tasks"},
+    "api": BELOW_API - {"api"},
+    "bench": {*BELOW_API, "api"},
+    "samples": {*BELOW_API, "api"},
+    "importers": {*BELOW_API, "api"},
+    "reporting": {"files", "run", "protocols", "bench"},
     "cli": EVERYTHING,
 }
 

@@ -5,8 +5,8 @@ from uncollapse.bench import Result, bench, frontier, recommend, relative_time
 from uncollapse.cli import main
 from uncollapse.config import merge
 from uncollapse.errors import UserError
-from uncollapse.launch import Quiet
 from uncollapse.run import RunFolder
+from uncollapse.training.progress import Listener
 
 
 def result(name, rate, distortion, state="alive", nll_iw=None, seconds=1.0):
@@ -42,7 +42,7 @@ def test_means_and_spreads_are_over_seeds():
 def test_finished_runs_are_not_trained_again(tmp_path):
     trained = []
 
-    class Spy(Quiet):
+    class Spy(Listener):
         def epoch_ends(self, entry):
             trained.append(entry["epoch"])
 
@@ -62,7 +62,7 @@ def test_finished_runs_are_not_trained_again(tmp_path):
 
 def test_open_epochs_are_chosen_once_for_all(tmp_path):
     settings = merge(TINY, {"train": {"epochs": 0, "minutes": 0.01}})
-    bench(tmp_path, "grammar", ["vanilla", "skip"], 2, settings, lambda name: Quiet(), 2, 10)
+    bench(tmp_path, "grammar", ["vanilla", "skip"], 2, settings, lambda name: Listener(), 2, 10)
     epochs = {RunFolder(path).origin().config.train.epochs for path in tmp_path.iterdir()}
     assert len(epochs) == 1 and epochs != {0}
 

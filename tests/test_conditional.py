@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +13,12 @@ from uncollapse.build import build_model, build_objective
 from uncollapse.cli import main
 from uncollapse.config import available
 from uncollapse.errors import UserError
-from uncollapse.launch import Quiet
-from uncollapse.objectives import Dream
+from uncollapse.latent import Source
 from uncollapse.run import RunFolder
+from uncollapse.schedules import Clock, constant, parse
+from uncollapse.tasks.forms.consistency import FormsTask
 from uncollapse.training.guards import Interrupted
+from uncollapse.training.progress import Listener
 
 SMALL = {
     "model": {"latent": 4, "emb": 8, "hidden": 24},
@@ -60,7 +61,9 @@ def test_a_run_converts_samples_reconstructs_and_encodes_under_labels(verbs):
     assert not np.allclose(mu, verbs.encode(texts, {"tense": ["tp", "pg"]}))
     assert verbs.sample(3, seed=5, labels="p") == verbs.sample(9, seed=5, labels="p")[:3]
     assert len(verbs.sample(4)) == 4 and len(verbs.sample(4, prior="fitted", labels="pg")) == 4
-    assert not torch.equal(verbs.folder.load_prior().sample(3, 0), verbs.model.prior.sample(3, 0))
+    assert not torch.equal(
+        verbs.folder.load_prior(verbs.model.latent).sample(3, Source(0)), verbs.model.prior.sample(3, Source(0))
+    )
 
 
 def test_labels_are_drawn_as_often_as_they_occur(verbs):
@@ -70,7 +73,7 @@ def test_labels_are_drawn_as_often_as_they_occur(verbs):
 
 
 def test_the_fitted_prior_is_a_mixture_of_what_was_asked_for(verbs):
-    prior = verbs.folder.load_prior()
+    prior = verbs.folder.load_prior(verbs.model.latent)
     assert prior.means.shape == (2, 4) and math.isclose(float(prior.weights.sum()), 1, rel_tol=1e-5)
 
 
@@ -113,7 +116,7 @@ def test_an_interrupted_conditional_run_goes_on_bit_for_bit(verbs, tmp_path):
     import os
     import signal
 
-    class Stop(Quiet):
+    class Stop(Listener):
         left = 32  # within the second epoch
 
         def step(self, epoch, sums):
@@ -126,7 +129,7 @@ def test_an_interrupted_conditional_run_goes_on_bit_for_bit(verbs, tmp_path):
     again = uc.train("verbs", out=tmp_path / "run", resume=True, **SMALL)
     for name, value in again.folder.load_weights().items():
         assert value.equal(verbs.folder.load_weights()[name]), name
-    assert again.folder.load_prior().means.equal(verbs.folder.load_prior().means)
+    assert again.folder.load_prior(again.model.latent).means.equal(verbs.folder.load_prior(verbs.model.latent).means)
 
 
 def test_translation_decodes_other_forms_of_the_row(tmp_path):
@@ -204,7 +207,7 @@ def test_the_tense_protocol_writes_its_numbers(run, capsys):
 
 
 def test_the_lab_pairs_are_scored_by_their_directions(tmp_path, capsys):
-    from uncollapse.data.morphology import base_verbs, conjugate
+    from uncollapse.tasks.forms.morphology import base_verbs, conjugate
 
     folder = tmp_path / "lab"
     folder.mkdir()
@@ -385,7 +388,7 @@ def test_a_plain_evaluation_keeps_what_a_protocol_measured(run):
 
 def test_moved_data_bring_their_pairs_and_an_embedded_corpus_has_none(tmp_path):
     from uncollapse.config import compose
-    from uncollapse.data.morphology import base_verbs, conjugate
+    from uncollapse.tasks.forms.morphology import base_verbs, conjugate
 
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
@@ -395,7 +398,7 @@ def test_moved_data_bring_their_pairs_and_an_embedded_corpus_has_none(tmp_path):
     settings = SMALL | {"data": {"path": str(tmp_path / "old"), "directions": "sp>p"}}
     done = uc.train("tense", out=tmp_path / "run", **(settings | {"train": {"epochs": 1, "fit_prior": 0}}))
     data = {"path": str(tmp_path / "new")}
-    found = done.by_protocol("tense", done.splits(data)[0], data=data)
+    found = done.by_protocol("tense", done.subject(done.splits(data)[0], data=data))
     assert found["tense_pairs"][0]["word"] == "abate"
     assert compose("tense", (), {"data": {"name": "verbs"}}).data.pairs == ""
 
@@ -415,7 +418,7 @@ def test_moved_data_bring_their_pairs_and_an_embedded_corpus_has_none(tmp_path):
     ],
 )
 def test_pairs_and_rows_are_checked_before_training(data, pairs, match, tmp_path):
-    from uncollapse.data.morphology import base_verbs, conjugate
+    from uncollapse.tasks.forms.morphology import base_verbs, conjugate
 
     words(tmp_path / "train.txt", *(" ".join(conjugate(base)) for base in base_verbs()[:60]))
     words(tmp_path / "test.txt", *pairs)
@@ -436,12 +439,12 @@ def test_schedules_out_of_range_are_refused(section, name, value, match, tmp_pat
         uc.train("verbs", out=tmp_path / "run", **(SMALL | {section: SMALL[section] | {name: value}}))
 
 
-def test_a_run_is_settled_when_no_schedule_moves():
-    from uncollapse.build import build_objective
+def test_a_run_is_settled_when_no_schedule_moves(verbs):
     from uncollapse.config import Config
 
-    settings = {"objective": {"teacher_forcing": "linear(1, 0, 7 steps)", "dream": "linear(0, 1, 9 steps)"}}
-    assert build_objective(Config.from_settings(settings), 10).settles == 9
+    settings = {"objective": {"teacher_forcing": "linear(1, 0, 7 steps)"}}
+    assert build_objective(Config.from_settings(settings), 10).settles == 7
+    assert FormsTask(verbs.splits()[0].train, 9, False, parse("linear(0, 1, 9 steps)", Clock(10, 100))).settles == 9
 
 
 def test_the_factor_on_the_learning_rate_reaches_the_optimizer(tmp_path):
@@ -458,17 +461,13 @@ def test_the_factor_on_the_learning_rate_reaches_the_optimizer(tmp_path):
     assert all(first["0"]) and not any(first["1"])
 
 
-def test_a_dream_adds_its_weighted_distortion_to_the_loss(verbs):
+def test_consistency_adds_its_weighted_distortion_to_the_loss(verbs, monkeypatch):
     corpus = verbs.splits()[0].train
-    config = replace(verbs.config, objective=replace(verbs.config.objective, dream="0.3"))
-    objective, model, batch = build_objective(config, 10), verbs.model, corpus.batch(range(6))
-    z, awake = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)), corpus.batch([1, 5, 9, 30])
-    losses = []
-    for dream in (None, Dream(z, awake, 16)):  # 12 of the 16 codes were not recognised
-        torch.manual_seed(0)
-        losses.append(objective(model, batch, 0, dream=dream).loss)
-    expected = 0.3 * model.distortion(awake, z[:, None]).sum() / 16
-    torch.testing.assert_close(losses[1] - losses[0], expected, rtol=1e-3, atol=1e-4)
+    task = FormsTask(corpus, 9, False, constant(0.3))
+    z, forms = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)), corpus.batch([1, 5, 9, 30])
+    monkeypatch.setattr(task, "draw", lambda model, count: (z, forms))  # 12 of the 16 codes were not recognised
+    expected = 0.3 * verbs.model.distortion(forms, z[:, None]).sum() / 16
+    torch.testing.assert_close(task.extra(verbs.model, 16, 0)(), expected)
     assert float(expected.detach()) > 0
 
 
@@ -492,5 +491,5 @@ def test_labels_that_a_model_is_not_told_can_still_be_probed(tmp_path):
     run = uc.train("grammar", out=tmp_path / "run", **small)
     splits, _ = run.splits()
     assert {"tense", "number", "mood"} <= set(splits.test.labels) and set(run.told.names) == {"tense"}
-    rows = {row["field"]: row for row in run.by_protocol("probe", splits)["probes"]}
+    rows = {row["field"]: row for row in run.by_protocol("probe", run.subject(splits))["probes"]}
     assert "scoring" in rows["number"] and "scoring" not in rows["tense"]

@@ -11,7 +11,7 @@ from scipy.stats import multivariate_t
 
 from uncollapse.divergences import alpha_divergence, gamma_divergence, kl, log_overlap, renyi
 from uncollapse.errors import TrainingError
-from uncollapse.latent import Gaussian, StandardT, StudentT
+from uncollapse.latent import Gaussian, Source, StandardT, StudentT
 
 ALPHAS = [0.0, 0.1, 0.5, 0.9, 1.0]
 
@@ -190,6 +190,6 @@ def test_the_t_density_is_that_of_scipy_and_its_draws_have_its_moments():
     torch.testing.assert_close(noise.var(0), torch.full((3,), 6 / 4.0), rtol=0.03, atol=0)
     # one chi-square a draw: the squares of two dimensions rise together
     assert np.corrcoef(noise[:, 0] ** 2, noise[:, 1] ** 2)[0, 1] > 0.15
-    drawn = StandardT(3, 6.0).sample(50_000, 0)
+    drawn = StandardT(3, 6.0).sample(50_000, Source(0))
     torch.testing.assert_close(drawn.var(0), torch.full((3,), 6 / 4.0), rtol=0.06, atol=0)
-    assert torch.equal(StandardT(3, 6.0).sample(5, 0), drawn[:5])
+    assert torch.equal(StandardT(3, 6.0).sample(5, Source(0)), drawn[:5])

@@ -11,7 +11,7 @@ from uncollapse.config import Config, available, compose, merge
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.errors import UserError
-from uncollapse.latent import Gaussian, LengthMixture, StandardNormal
+from uncollapse.latent import Gaussian, LengthMixture, Source, StandardNormal
 from uncollapse.nn.encoders import combined
 from uncollapse.nn.interfaces import Inference
 from uncollapse.objectives import discrepancy
@@ -27,7 +27,7 @@ def terms(changes=None, step=0, factor=1.0, dtype=torch.float32, seed=0):
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.5, 0.5, generator=torch.Generator().manual_seed(parameter.numel()))
     torch.manual_seed(seed)
-    return build_objective(config, 10)(model.to(dtype).train(), CORPUS.batch(range(8)), step, factor)
+    return build_objective(config, 10)(model.to(dtype).train(), CORPUS.batch(range(8)), step, factor=factor)
 
 
 NEUTRAL = [
@@ -175,9 +175,9 @@ def test_a_collapsed_mean_pays_for_the_length_alone():
     mixture = (q.log_prob(z) - prior.log_prob(z)).mean()
     standard = (q.log_prob(z) - StandardNormal(32).log_prob(z)).mean()
     assert 0 < mixture < 1.5 and standard > 30
-    drawn = prior.sample(20_000, 0)
+    drawn = prior.sample(20_000, Source(0))
     assert drawn.var().item() == pytest.approx((1 / lengths).mean().item(), rel=0.05)
-    assert torch.equal(prior.sample(7, 0), drawn[:7])
+    assert torch.equal(prior.sample(7, Source(0)), drawn[:7])
 
 
 def test_mmd_is_zero_between_equals_and_grows_with_the_distance():

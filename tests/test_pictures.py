@@ -60,12 +60,12 @@ def test_dynamic_pixels_resume_bit_for_bit(tmp_path):
     import os
     import signal
 
-    from uncollapse.launch import Quiet
+    from uncollapse.training.progress import Listener
 
     settings = {**SMALL, "data": {**SMALL["data"], "dynamic": True}}
     whole = uc.train("strokes", out=tmp_path / "whole", **settings)
 
-    class Stop(Quiet):
+    class Stop(Listener):
         left = 8
 
         def step(self, epoch, sums):

@@ -11,7 +11,7 @@ from uncollapse.api import Run, train
 from uncollapse.build import refuse_impossible
 from uncollapse.config import compose
 from uncollapse.errors import UserError
-from uncollapse.evaluation.verdict import judge
+from uncollapse.protocols import PROTOCOLS
 from uncollapse.run import RunFolder
 from uncollapse.training.progress import Listener
 
@@ -99,17 +99,11 @@ def measure(run: Run, iw_samples: int, iw_sentences: int | None) -> dict[str, An
     """Return the numbers of one finished run on the test split; what is in its folder already is not measured again."""
     metrics = run.metrics.get("test", {})
     asked = (iw_samples if run.model.latent else 1, iw_sentences)
-    if "accuracy" not in metrics or (metrics["iw_samples"], metrics["asked_sentences"]) != asked:
-        splits, _ = run.splits()
-        lab = run.model.latent and splits.train.form_field in run.told.names
-        found = run.by_protocol("tense", splits) if lab else {}
-        metrics = run.evaluate_on(splits, "test", iw_samples, iw_sentences, found=found).metrics
-        metrics["accuracy"] = run.accuracy(splits.test) if run.model.latent else 0.0
-        metrics["by_protocol"] = sorted(found)
-        metrics["seconds"] = sum(entry["seconds"] for entry in run.log)
-        metrics["state"], metrics["asked_sentences"] = judge(metrics).state, iw_sentences
-        run.folder.write_metrics("test", metrics)
-    return metrics
+    if (metrics.get("iw_samples"), metrics.get("protocol", {}).get("asked_sentences")) != asked:
+        subject = run.subject(run.splits()[0])
+        found = run.by_protocol("tense", subject) if PROTOCOLS["tense"].fits(subject) else {}
+        metrics = run.measure(subject, found, iw_samples=iw_samples, iw_sentences=iw_sentences).metrics
+    return {"accuracy": 0.0, **metrics}
 
 
 def frontier(results: Sequence[Result]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from uncollapse import divergences
 from uncollapse.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from uncollapse.data.labels import UNLABELLED_DATA, LabelSpace
 from uncollapse.data.pictures import load_pictures
+from uncollapse.data.splits import EMBEDDED as EMBEDDED_TEXTS
 from uncollapse.data.splits import Splits, load_splits
 from uncollapse.data.vocabulary import Vocabulary
 from uncollapse.errors import UserError
@@ -36,10 +36,18 @@ from uncollapse.nn.recurrent import LSTM
 from uncollapse.objectives import Divergence, Objective
 from uncollapse.run import RunFolder
 from uncollapse.schedules import Clock, Schedule, constant, linear, parse
+from uncollapse.tasks.forms.consistency import FormsTask
+from uncollapse.tasks.forms.morphology import verbs
+from uncollapse.tasks.forms.pairs import Pair, pairs_file, read_pairs
+from uncollapse.training.task import Task
 
 SHARES = {"last": 0.0, "25%": 0.25, "50%": 0.5, "75%": 0.75, "all": 1.0}
 ADDITIVE = ("kl", "renyi")
 """The divergences that are sums over dimensions."""
+
+
+EMBEDDED = {**EMBEDDED_TEXTS, "verbs": verbs}
+"""Embedded corpora of text, by name."""
 
 
 def build_splits(
@@ -58,29 +66,34 @@ def build_splits(
                 raise UserError(
                     f"data.{name}: is for text; pictures have their parts in one file or folder (data.path)"
                 )
-        return load_pictures(
-            settings.name,
-            settings.path,
-            settings.side,
-            settings.dynamic,
-            settings.held_out,
-            settings.sentences,
-            settings.seed,
-            space,
-        )
+        return load_pictures(settings, space)
     if settings.name == "strokes":
         raise UserError("data.name strokes: the data are pictures; add --data.level pixel, or take --recipe strokes")
-    arguments = asdict(settings)
-    del arguments["side"], arguments["dynamic"]
-    source = arguments.pop("vocab_from")
-    if source and vocabulary is None:
-        vocabulary = RunFolder(Path(source)).vocabulary()
+    if settings.vocab_from and vocabulary is None:
+        vocabulary = RunFolder(Path(settings.vocab_from)).vocabulary()
         if (vocabulary.level, vocabulary.lowercase) != (settings.level, settings.lowercase):
             raise UserError(
-                f"data.vocab_from: the vocabulary of {source} has data.level {vocabulary.level} and data.lowercase "
-                f"{vocabulary.lowercase}, asked for were {settings.level} and {settings.lowercase}"
+                f"data.vocab_from: the vocabulary of {settings.vocab_from} has data.level {vocabulary.level} and "
+                f"data.lowercase {vocabulary.lowercase}, asked for were {settings.level} and {settings.lowercase}"
             )
-    return load_splits(**arguments, vocabulary=vocabulary, space=space, cache=cache)
+    kept = {form for pair in read_lab_pairs(settings) for form in (pair.word, pair.reference)}
+    return load_splits(settings, EMBEDDED, kept, vocabulary=vocabulary, space=space, cache=cache)
+
+
+def read_lab_pairs(settings: DataConfig) -> list[Pair]:
+    """Return the pairs of forms that the settings name, or none."""
+    if not settings.pairs:
+        return []
+    return read_pairs(pairs_file(Path(settings.path), settings.pairs), settings.directions)
+
+
+def build_task(config: Config, splits: Splits, batches: int) -> Task:
+    """Return what is learned and measured beside the objective: of rows of forms that the model tells apart, their conversion."""
+    if splits.train.form_field not in config.model.told:
+        return Task()
+    clock = clock_of(config, batches)
+    consistency = _within(parse(config.objective.dream, clock), clock.run, 0, math.inf, "objective.dream")
+    return FormsTask(splits.train, splits.longest, config.objective.translate, consistency)
 
 
 def told(settings: ModelConfig, space: LabelSpace) -> LabelSpace:
@@ -267,12 +280,22 @@ def refuse_impossible(config: Config) -> None:
         )
     if config.train.aggressive != "off" and not model.latent:
         raise UserError("train.aggressive: a language model (model.latent 0) has no encoder to train aggressively")
-    if not model.latent and (objective.mmd or objective.bow or objective.floor or objective.target):
+    if not model.latent and (objective.mmd or objective.bow or objective.floor or objective.target or model.bn):
         raise UserError(
-            "a language model (model.latent 0) has nothing for floor, target, mmd or bow to act on; leave them out"
+            "a language model (model.latent 0) has nothing for floor, target, mmd, bow or bn to act on; leave them out"
         )
     if objective.target_kind == "controller" and objective.target <= 0:
         raise UserError("objective.target: a controller needs a target above 0, got 0")
+    if (objective.target or objective.floor) and objective.weight.strip() in ("0", "0.0"):
+        raise UserError("objective.weight: a floor or target needs a weight above 0, got 0")
+    if objective.divergence == "renyi" and objective.alpha == 0:
+        raise UserError(
+            "objective.alpha: the Renyi divergence of order 0 is 0 for every posterior; expected another order"
+        )
+    if model.bn and config.train.batch_size == 1:
+        raise UserError("model.bn: a batch of one sentence has no variance; expected train.batch_size of at least 2")
+    if model.condition and not model.told:
+        raise UserError(f"model.condition: expected label fields separated by commas, got {model.condition!r}")
 
 
 def build_objective(config: Config, batches: int) -> Objective:
@@ -284,7 +307,7 @@ def build_objective(config: Config, batches: int) -> Objective:
         raise UserError(f"objective.ramp: expected a length of at least 0, got {settings.ramp!r}")
     return Objective(
         divergence=build_divergence(settings) if config.model.latent else divergences.kl,
-        weight=parse(settings.weight, clock),
+        weight=_within(parse(settings.weight, clock), clock.run, 0, math.inf, "objective.weight"),
         floor=settings.floor,
         floor_kind=settings.floor_kind,
         target=linear(0.0, settings.target, ramp) if ramp else constant(settings.target),
@@ -293,8 +316,6 @@ def build_objective(config: Config, batches: int) -> Objective:
         mmd=settings.mmd,
         bow=settings.bow,
         forcing=_within(parse(settings.teacher_forcing, clock), clock.run, 0, 1, "objective.teacher_forcing"),
-        translate=settings.translate,
-        dream=_within(parse(settings.dream, clock), clock.run, 0, math.inf, "objective.dream"),
     )
 
 
@@ -339,20 +360,20 @@ def build_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        float(torch.zeros(1, device=device))
     except (RuntimeError, AssertionError):
         here = "auto, cpu, cuda" if torch.cuda.is_available() else "auto, cpu"
         raise UserError(f"train.device: expected a device of this machine ({here}), got {name!r}") from None
     return device
 
 
-def load_model(folder: RunFolder, config: Config, vocabulary: Vocabulary) -> VAE:
-    """Build a run's network and load its best weights.
+def load_model(folder: RunFolder, config: Config, vocabulary: Vocabulary, model: VAE | None = None) -> VAE:
+    """Load the best weights of a run into its network, which is built unless it is there.
 
     Raises:
         UserError: weights missing, damaged, or of another shape than the settings say.
     """
-    model = build_model(config, len(vocabulary), space=folder.label_space())
+    model = model or build_model(config, len(vocabulary), space=folder.label_space())
     weights = folder.load_weights()
     try:
         model.load_state_dict(weights)
@@ -361,4 +382,9 @@ def load_model(folder: RunFolder, config: Config, vocabulary: Vocabulary) -> VAE
         raise UserError(
             f"{folder.model_file}: does not fit config.yaml and vocab.json ({detail}); restore the folder"
         ) from None
+    for name, value in model.state_dict().items():
+        if weights[name].dtype != value.dtype:
+            raise UserError(
+                f"{folder.model_file}: expected {name} in {value.dtype}, got {weights[name].dtype}; restore it"
+            )
     return model.eval()

@@ -12,9 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
-
 from uncollapse.errors import UserError, nearest
+from uncollapse.files import expect, read_yaml
 
 Settings = dict[str, dict[str, Any]]
 
@@ -47,16 +46,16 @@ class DataConfig:
         "word", "what a token is; bpe: subwords, learned from the training split; pixel: the data are pictures"
     )
     lowercase: bool = setting(False, "lower the case of the text")
-    max_vocab: int = setting(20000, "keep the most frequent tokens of the training split", 1)
-    min_count: int = setting(1, "tokens seen less often are unknown", 1)
+    max_vocab: int = setting(20000, "keep the most frequent tokens of the training split", 1, 10**9)
+    min_count: int = setting(1, "tokens seen less often are unknown", 1, 10**9)
     vocab_from: str = setting(
         "", "a run folder whose vocabulary is taken, in place of one built from the training split"
     )
-    max_length: int = setting(256, "longer sentences (in tokens) are left out, counted and reported", 1)
-    side: int = setting(28, "of pictures: pixels of a side, to which they are resized", 8)
+    max_length: int = setting(256, "longer sentences (in tokens) are left out, counted and reported", 1, 10**6)
+    side: int = setting(28, "of pictures: pixels of a side, to which they are resized", 8, 512)
     dynamic: bool = setting(False, "of pictures: draw the training pixels from their intensities anew in every batch")
-    sentences: int = setting(0, "sentences of an embedded corpus's training split; 0: its own default", 0)
-    seed: int = setting(0, "seed of an embedded corpus and of the split of missing parts", 0)
+    sentences: int = setting(0, "sentences of an embedded corpus's training split; 0: its own default", 0, 10**7)
+    seed: int = setting(0, "seed of an embedded corpus and of the split of missing parts", 0, 2**32 - 1)
 
 
 @dataclass(frozen=True)
@@ -120,9 +119,9 @@ class ObjectiveConfig:
         "last", "the last timesteps that are penalised, averaged"
     )
     weight: str = setting("1", "weight of the penalty: a number or a schedule")
-    floor: float = setting(0.0, "free bits: nats that cost nothing", 0)
+    floor: float = setting(0.0, "free bits: nats that cost nothing", 0, 10**4)
     floor_kind: Literal["sentence", "dimension", "batch"] = setting("sentence", "what the floor holds for")
-    target: float = setting(0.0, "nats that the divergence is held at; 0: as low as it goes", 0)
+    target: float = setting(0.0, "nats that the divergence is held at; 0: as low as it goes", 0, 10**4)
     target_kind: Literal["batch", "sentence", "controller"] = setting(
         "batch", "what is held: the batch mean, each sentence (both by their distance), or the rate by the weight"
     )
@@ -160,8 +159,8 @@ class TrainConfig:
 
     epochs: int = setting(0, "passes over the training split; 0: as many as fit train.minutes, at most 40", 0)
     minutes: float = setting(8.0, "time that epochs 0 may fill, by a measurement before training", 0.01)
-    batch_size: int = setting(32, "sentences in a batch", 1)
-    seed: int = setting(1, "seed of initialisation, order and noise", 0)
+    batch_size: int = setting(32, "sentences in a batch", 1, 10**6)
+    seed: int = setting(1, "seed of initialisation, order and noise", 0, 2**32 - 1)
     pretrain_epochs: int = setting(0, "epochs as a plain autoencoder first; then the decoder is made anew", 0)
     aggressive: Literal["off", "pooled", "paper"] = setting(
         "off", "inner encoder steps before each step; which rule on validation MI ends them"
@@ -345,30 +344,16 @@ def load_named(kind: Literal["recipes", "remedies"], name: str) -> Named:
         )
     path = Path(name) if own else Path(__file__).parent / kind / f"{name}.yaml"
     content = read_yaml(path)
-    unknown = set(content) - {"title", "purpose", "paper", "published", "settings"}
-    if unknown or not isinstance(content.get("settings"), dict):
+    texts = ("title", "purpose", "paper", "published")
+    if set(content) - {*texts, "settings"} or "settings" not in content:
         raise UserError(f"{path}: expected title, paper, published and settings, got {', '.join(content) or 'nothing'}")
-    settings = content["settings"]
+    expect(content, {name: str for name in texts if content.get(name) is not None}, str(path))
+    settings = expect(content["settings"], {str: {str: object}}, f"{path}, settings")
     for key, value in flatten(settings):
         split_key(key)
         check(key, value)
     title, paper, published, purpose = (content.get(key) or "" for key in ("title", "paper", "published", "purpose"))
     return Named(path.stem, title or path.stem, paper, settings, published, purpose)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping; raise UserError if the file is absent, broken or no mapping."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        raise UserError(f"{path}: expected YAML, got something else{line}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected names and values, got {type(content).__name__}")
-    return content
 
 
 def combine_remedies(names: Iterable[str]) -> Settings:
@@ -396,11 +381,11 @@ def compose(recipe: str, remedies: Iterable[str] = (), flags: Mapping[str, Mappi
         UserError: an unknown name, a wrong value, contradicting remedies.
     """
     flags = flags or {}
-    parts = (load_named("recipes", recipe).settings, combine_remedies(remedies), instead_of(flags), flags)
+    parts = (load_named("recipes", recipe).settings, combine_remedies(remedies), source_override(flags), flags)
     return Config.from_settings(merge(*parts))
 
 
-def instead_of(flags: Mapping[str, Mapping[str, Any]]) -> Settings:
+def source_override(flags: Mapping[str, Mapping[str, Any]]) -> Settings:
     """Return the settings that a data path, or an embedded corpus, among the flags takes the place of."""
     given = flags.get("data", {})
     chosen = [name for name in ("name", "path") if isinstance(given, Mapping) and given.get(name)]

@@ -78,13 +78,12 @@ def import_run(
         detail = " ".join(str(error).split())
         raise UserError(f"{state}: does not fit an LSTM text model of one layer ({detail})") from None
     folder = RunFolder(out)
-    with folder.lock():
-        if folder.config_file.exists() and not overwrite:
-            raise UserError(f"{out}: a run is already there; add --overwrite to replace it, or choose another --out")
-        splits = build_splits(config.data, vocabulary)
-        folder.clear()
-        folder.begin(Origin(f"imported from {kind}", (), config), splits)
-        folder.save_weights(model.state_dict())
+    if folder.config_file.exists() and not overwrite:
+        raise UserError(f"{out}: a run is already there; add --overwrite to replace it, or choose another --out")
+    with folder.lock(), folder.beginning() as prepared:
+        prepared.begin(Origin(f"imported from {kind}", (), config), build_splits(config.data, vocabulary))
+        prepared.save_weights(model.state_dict())
+        folder.take_over(prepared)
     return Run(out)
 
 
@@ -103,9 +102,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path}: expected a state dictionary of tensors, as torch.save(model.state_dict(), …) writes it; it cannot be "
             f"read as one ({type(error).__name__})"
         ) from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) and value.ndim for name, value in state.items()
+    ):
         inside = f" of {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else ""
-        raise UserError(f"{path}: expected a state dictionary of tensors, got {type(state).__name__}{inside}")
+        raise UserError(f"{path}: expected a state dictionary of tensors by name, got {type(state).__name__}{inside}")
     return dict(state)
 
 
@@ -134,11 +135,13 @@ def sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the model settings that the shapes of the weights tell.
 
     Raises:
-        UserError: encoder and decoder of different widths, which no setting here describes.
+        UserError: weights that are no matrices, or encoder and decoder of different widths, which no setting here describes.
     """
-    latent = weights["decoder.first_state.weight"].shape[1]
-    emb, hidden = weights["decoder.embedding.weight"].shape[1], weights["decoder.output.weight"].shape[1]
-    encoder = weights["encoder.embedding.weight"].shape[1], weights["encoder.posterior.weight"].shape[1]
+    names = ("decoder.first_state", "decoder.embedding", "decoder.output", "encoder.embedding", "encoder.posterior")
+    if wrong := [name for name in names if getattr(weights.get(f"{name}.weight"), "ndim", 0) != 2]:
+        raise UserError(f"expected a matrix as the weight of {wrong[0]}, got none; is it the LSTM text model?")
+    latent, emb, hidden, *encoder_widths = (weights[f"{name}.weight"].shape[1] for name in names)
+    encoder = tuple(encoder_widths)
     if encoder != (emb, hidden):
         raise UserError(f"expected an encoder of the decoder's widths {(emb, hidden)} (emb, hidden), got {encoder}")
     return {"latent": latent, "emb": emb, "hidden": hidden}

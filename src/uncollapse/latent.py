@@ -106,6 +106,38 @@ def pool(parts: list[D]) -> D:
     return replace(parts[0], mu=torch.cat([p.mu for p in parts]), logvar=torch.cat([p.logvar for p in parts]))
 
 
+@dataclass(frozen=True)
+class Source:
+    """A source of random numbers: a seed, whose first numbers do not depend on how many are drawn, or torch's own random state.
+
+    Attributes:
+        seed: None for torch's random state.
+        device: of what is drawn by torch; seeded numbers are on the CPU.
+    """
+
+    seed: int | None = None
+    device: torch.device | None = None
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw standard normal numbers."""
+        if self.seed is None:
+            return torch.randn(shape, device=self.device)
+        return torch.from_numpy(np.random.default_rng(self.seed).standard_normal(shape, dtype=np.float32))
+
+    def choice(self, probabilities: Tensor, n: int) -> Tensor:
+        """Draw n positions with some probabilities `[C]`, which are scaled to a sum of 1."""
+        if self.seed is None:
+            return torch.multinomial(probabilities, n, replacement=True)
+        p = probabilities.double().cpu().numpy()
+        return torch.from_numpy(np.random.default_rng([self.seed, 1]).choice(len(p), n, p=p / p.sum()))
+
+    def chi_square(self, df: float, n: int) -> Tensor:
+        """Draw n chi-square numbers, `[n, 1]`."""
+        if self.seed is None:
+            return 2 * standard_gamma(torch.full((n, 1), df / 2, device=self.device), None)
+        return torch.from_numpy(np.random.default_rng([self.seed, 1]).chisquare(df, (n, 1)).astype(np.float32))
+
+
 class Prior(nn.Module, ABC):
     """p(z), and the noise that the posteriors of its family are made with.
 
@@ -120,9 +152,9 @@ class Prior(nn.Module, ABC):
     def log_prob(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
         """Return log p(z) of z `[B, K, Z]`, `[B, K]`, in nats."""
 
-    @abstractmethod
-    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
-        """Draw `[n, Z]`; the first draws do not depend on n."""
+    def sample(self, n: int, source: Source, labels: Labels = UNLABELLED) -> Tensor:
+        """Draw `[n, Z]`, where a prior depends on labels one code for each of them."""
+        return source.normal(n, self.latent)
 
     def beside(self, posterior: D, labels: Labels = UNLABELLED) -> D:
         """Return what a posterior is held against: the prior as a member of its family, for each sentence."""
@@ -134,10 +166,6 @@ class Prior(nn.Module, ABC):
         """Draw noise for posteriors, `[B, K, Z]`: standard normal."""
         return torch.randn(sentences, samples, self.latent, generator=generator, device=device)
 
-    def draw(self, n: int, device: torch.device, labels: Labels = UNLABELLED) -> Tensor:
-        """Draw `[n, Z]` from the prior by torch's own random state, as training does."""
-        return self.noise(n, 1, device=device)[:, 0]
-
 
 class StandardNormal(Prior):
     """N(0, I)."""
@@ -145,10 +173,6 @@ class StandardNormal(Prior):
     def log_prob(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
         """Return the log density."""
         return -0.5 * (self.latent * LOG_TWO_PI + (z**2).sum(-1))
-
-    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
-        """Draw from N(0, I)."""
-        return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, self.latent), dtype=np.float32))
 
 
 class LabelNormal(Prior):
@@ -191,15 +215,11 @@ class LabelNormal(Prior):
         """Return the log density."""
         return self.given(labels).log_prob(z)
 
-    def draw(self, n: int, device: torch.device, labels: Labels = UNLABELLED) -> Tensor:
-        """Draw one code for every sentence."""
-        return self.given(labels).at(self.noise(n, 1, device=device))[:, 0]
-
-    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
-        """Draw one code for every sentence; their number is that of the labels."""
-        device = next(self.parameters()).device
-        prior = self.given({field: classes.to(device) for field, classes in labels.items()}).cpu()
-        return prior.at(StandardNormal(self.latent).sample(n, seed)[:, None])[:, 0]
+    def sample(self, n: int, source: Source, labels: Labels = UNLABELLED) -> Tensor:
+        """Draw one code for every sentence; n is their number."""
+        noise, tables = source.normal(n, 1, self.latent), next(self.parameters()).device
+        prior = self.given({field: classes.to(tables) for field, classes in labels.items()})
+        return (prior if source.seed is None else prior.cpu()).at(noise)[:, 0]
 
 
 class StandardT(Prior):
@@ -214,11 +234,9 @@ class StandardT(Prior):
         zeros = z.new_zeros(len(z), self.latent)
         return StudentT(zeros, zeros, self.df).log_prob(z)
 
-    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
+    def sample(self, n: int, source: Source, labels: Labels = UNLABELLED) -> Tensor:
         """Draw a normal vector and divide it by the root of one chi-square over df."""
-        normal = np.random.default_rng([seed, 0]).standard_normal((n, self.latent))
-        shrink = np.random.default_rng([seed, 1]).chisquare(self.df, (n, 1)) / self.df
-        return torch.from_numpy((normal / np.sqrt(shrink)).astype(np.float32))
+        return source.normal(n, self.latent) / (source.chi_square(self.df, n) / self.df).sqrt()
 
     def noise(
         self, sentences: int, samples: int, generator: torch.Generator | None = None, device: torch.device | None = None
@@ -255,21 +273,14 @@ class LengthMixture(Prior):
         each = -0.5 * (self.latent * (LOG_TWO_PI + self.variances.log()) + squared / self.variances)
         return (each + self.probabilities.log()).logsumexp(-1)
 
-    def draw(self, n: int, device: torch.device, labels: Labels = UNLABELLED) -> Tensor:
+    def sample(self, n: int, source: Source, labels: Labels = UNLABELLED) -> Tensor:
         """Draw a length, then z."""
-        chosen = torch.multinomial(self.probabilities, n, replacement=True)
-        return torch.randn(n, self.latent, device=device) * self.variances[chosen].sqrt()[:, None]
-
-    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
-        """Draw a length, then z."""
-        probabilities = self.probabilities.double().cpu().numpy()
-        chosen = np.random.default_rng([seed, 1]).choice(len(probabilities), n, p=probabilities / probabilities.sum())
-        normal = np.random.default_rng([seed, 0]).standard_normal((n, self.latent), dtype=np.float32)
-        return torch.from_numpy(normal) * self.variances.cpu()[torch.from_numpy(chosen)].sqrt()[:, None]
+        chosen = source.choice(self.probabilities, n)
+        return source.normal(n, self.latent) * self.variances.to(chosen.device)[chosen].sqrt()[:, None]
 
 
-class Mixture(Prior):
-    """A mixture of Gaussians with full covariances, such as one fitted to the codes of a corpus; no bound uses it.
+class Mixture(nn.Module):
+    """A mixture of Gaussians with full covariances, such as one fitted to the codes of a corpus; it is for sampling alone.
 
     Args:
         weights: `[C]`, positive, of sum 1.
@@ -282,36 +293,13 @@ class Mixture(Prior):
     factors: Tensor
 
     def __init__(self, weights: Tensor, means: Tensor, factors: Tensor) -> None:
-        super().__init__(means.shape[1])
+        super().__init__()
         self.register_buffer("weights", weights)
         self.register_buffer("means", means)
         self.register_buffer("factors", factors)
 
-    def beside(self, posterior: D, labels: Labels = UNLABELLED) -> D:
-        """Refuse: a mixture is no member of a posterior's family."""
-        raise NotImplementedError("a fitted mixture is for sampling; no divergence is held against it")
-
-    def draw(self, n: int, device: torch.device, labels: Labels = UNLABELLED) -> Tensor:
+    def sample(self, n: int, source: Source, labels: Labels = UNLABELLED) -> Tensor:
         """Draw a component, then z."""
-        chosen = torch.multinomial(self.weights, n, replacement=True)
-        noise = self.noise(n, 1, device=device)[:, 0, :, None]
-        return self.means[chosen] + (self.factors[chosen] @ noise)[..., 0]
-
-    def components(self, z: Tensor) -> Tensor:
-        """Return log (w_c N(z; mu_c, L_c L_c')) of codes `[N, Z]`, `[N, C]`."""
-        centred = (z[:, None] - self.means).permute(1, 2, 0)
-        squared = torch.linalg.solve_triangular(self.factors, centred, upper=False).square().sum(1).T
-        logdet = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
-        return self.weights.log() - logdet - 0.5 * (self.latent * LOG_TWO_PI + squared)
-
-    def log_prob(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
-        """Return log sum_c w_c N(z; mu_c, L_c L_c')."""
-        return self.components(z.flatten(0, 1)).logsumexp(-1).view(z.shape[:2])
-
-    def sample(self, n: int, seed: int, labels: Labels = UNLABELLED) -> Tensor:
-        """Draw a component, then z."""
-        weights = self.weights.double().cpu().numpy()
-        chosen = np.random.default_rng([seed, 1]).choice(len(weights), n, p=weights / weights.sum())
-        normal = torch.from_numpy(np.random.default_rng([seed, 0]).standard_normal((n, self.latent), dtype=np.float32))
-        rows = torch.from_numpy(chosen)
-        return self.means.cpu()[rows] + (self.factors.cpu()[rows] @ normal[..., None])[..., 0]
+        chosen = source.choice(self.weights, n)
+        noise = source.normal(n, self.means.shape[1])[..., None]
+        return self.means.to(noise.device)[chosen] + (self.factors.to(noise.device)[chosen] @ noise)[..., 0]

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor, nn
 
+from uncollapse.data.corpus import Batch
 from uncollapse.divergences import kl
 from uncollapse.latent import UNLABELLED, Diagonal, LabelNormal, Labels, Prior, StandardNormal
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.decoders import BagOfWords
-from uncollapse.nn.interfaces import Decoder, Encoder, Inference, Text
+from uncollapse.nn.interfaces import Decoder, Encoder, Inference
 
 
 class VAE(nn.Module):
@@ -41,15 +42,15 @@ class VAE(nn.Module):
         """Return where the weights are."""
         return next(self.parameters()).device
 
-    def infer(self, batch: Text) -> Inference:
+    def infer(self, batch: Batch) -> Inference:
         """Return everything that the encoder says of a batch."""
         return self.encoder(batch)
 
-    def posterior(self, batch: Text) -> Diagonal:
+    def posterior(self, batch: Batch) -> Diagonal:
         """Return q(z given x) of the code that is decoded, `[B, Z]`."""
         return self.encoder(batch).posterior
 
-    def distortion(self, batch: Text, z: Tensor, forcing: float = 1.0) -> Tensor:
+    def distortion(self, batch: Batch, z: Tensor, forcing: float = 1.0) -> Tensor:
         """Return -log p(x given z) in nats per sentence, `[B, K]`, for codes `[B, K, Z]`.
 
         Below `forcing` 1 the decoder reads some of its own tokens in place of the true ones (one code a sentence), and what is

@@ -15,9 +15,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from uncollapse.latent import UNLABELLED, Diagonal, Labels, Prior
+from uncollapse.data.corpus import Batch
+from uncollapse.latent import UNLABELLED, Diagonal, Labels, Prior, Source
 from uncollapse.model import VAE
-from uncollapse.nn.interfaces import Inference, Text
+from uncollapse.nn.interfaces import Inference
 from uncollapse.schedules import Schedule, constant
 
 Divergence = Callable[[Diagonal, Diagonal], Tensor]
@@ -45,21 +46,6 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Dream:
-    """Codes, and the forms that they should give (`training.dreams`).
-
-    Attributes:
-        z: codes from the prior, `[N, Z]`.
-        awake: a form of the row that each was recognised as.
-        count: how many codes were drawn, N of them recognised.
-    """
-
-    z: Tensor
-    awake: Text
-    count: int
-
-
-@dataclass(frozen=True)
 class Objective:
     """Distortion plus a penalty on a divergence of posterior from prior.
 
@@ -74,8 +60,6 @@ class Objective:
         mmd: weight of the maximum mean discrepancy of the codes of a batch from the prior.
         bow: weight of the bag-of-words loss.
         forcing: probability that the decoder reads the true token and not its own (scheduled sampling).
-        translate: whether a form of the same row is decoded, drawn anew each time, and not the sentence itself.
-        dream: weight of the agreement of forms written from codes of the prior.
     """
 
     divergence: Divergence
@@ -88,17 +72,9 @@ class Objective:
     mmd: float = 0.0
     bow: float = 0.0
     forcing: Schedule = field(default_factory=lambda: constant(1.0))
-    translate: bool = False
-    dream: Schedule = field(default_factory=lambda: constant(0.0))
 
     def __call__(
-        self,
-        model: VAE,
-        batch: Text,
-        step: int,
-        factor: float = 1.0,
-        written: Text | None = None,
-        dream: Dream | None = None,
+        self, model: VAE, batch: Batch, step: int, *, factor: float = 1.0, target: Batch | None = None
     ) -> Terms:
         """Return the terms of a batch at a step, with one draw of z a sentence.
 
@@ -107,24 +83,20 @@ class Objective:
             batch: the sentences.
             step: counted from the beginning of the schedules.
             factor: of the weight, set by a controller.
-            written: what is decoded from the code of each sentence; the sentence itself by default.
-            dream: codes of the prior that should give certain forms (`training.dreams`).
+            target: what is decoded from the code of each sentence; the sentence itself by default.
         """
-        written = batch if written is None else written
+        target = batch if target is None else target
         inference = model.infer(batch)
         posterior = inference.posterior
         z = posterior.at(model.prior.noise(len(batch), 1, device=posterior.mu.device))
-        distortion = model.distortion(written, z, self.forcing(step)).squeeze(1)
+        distortion = model.distortion(target, z, self.forcing(step)).squeeze(1)
         divergence = self.of_sentences(inference, model.prior, batch.labels)
         weight = self.weight(step) * factor
         loss = distortion.mean() + weight * self.penalty(divergence, step)
         if self.mmd:
             loss = loss + self.mmd * discrepancy(z[:, 0], model.prior, batch.labels)
         if self.bow and model.words is not None:
-            loss = loss + self.bow * model.words(written, model.given(z[:, 0], written.labels)).mean()
-        if dream is not None:
-            # those that were not recognised count as 0
-            loss = loss + self.dream(step) * model.distortion(dream.awake, dream.z[:, None]).sum() / dream.count
+            loss = loss + self.bow * model.words(target, model.given(z[:, 0], target.labels)).mean()
         total = divergence.sum(-1) if divergence.ndim == 2 else divergence
         with torch.no_grad():  # it is only reported
             rate = model.rate(posterior, z, batch.labels)
@@ -148,8 +120,7 @@ class Objective:
     @property
     def settles(self) -> float:
         """Return the step from which no schedule changes any more; those that never stop changing are not waited for."""
-        lengths = (self.weight.length, self.target.length, self.forcing.length, self.dream.length)
-        return max(length if math.isfinite(length) else 0 for length in lengths)
+        return max(self.weight.settles, self.target.settles, self.forcing.settles)
 
     def penalty(self, divergence: Tensor, step: int) -> Tensor:
         """Return | mean_B(floor(d)) - target |, scalar."""
@@ -202,7 +173,7 @@ def discrepancy(z: Tensor, prior: Prior, labels: Labels = UNLABELLED) -> Tensor:
     n = len(z)
     if n < 2:
         return z.sum() * 0
-    other = prior.draw(n, z.device, labels).to(z.dtype)
+    other = prior.sample(n, Source(device=z.device), labels).to(z.dtype)
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T

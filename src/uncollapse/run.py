@@ -4,10 +4,11 @@
     vocab.json          tokens and label names       metrics.jsonl  one line an epoch
     model.safetensors   the best on validation       metrics.json   the evaluation of each split
     prior.safetensors   a mixture fitted to the codes, where asked for
-    posterior-mean-space.npz   records of a scalar latent, where asked for
+    posterior-mean-space.jsonl   records of a scalar latent, where asked for
     state/last.pt       the last state, for an exact resume
 
-Every write goes to a temporary file first and is then renamed, so that a file is either old or new, never half.
+A folder appears with all that is known before training, or not at all. Every file is written whole or not at all, or appended to
+by whole lines; every reader checks what it reads. Nothing in a folder is executed.
 """
 
 import hashlib
@@ -15,12 +16,11 @@ import io
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import safetensors.torch
@@ -29,33 +29,34 @@ import yaml
 from safetensors import SafetensorError
 from torch import Tensor
 
-from uncollapse.config import Config, Settings, read_yaml
+from uncollapse.config import Config, Settings
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.splits import Splits, fingerprint
-from uncollapse.data.vocabulary import Vocabulary
+from uncollapse.data.vocabulary import PIXELS, SPECIALS, Level, Vocabulary
 from uncollapse.errors import UserError
+from uncollapse.files import (
+    append_line,
+    expect,
+    parse_json,
+    read_lines,
+    read_text,
+    read_yaml,
+    write_atomically,
+    write_json,
+)
 from uncollapse.latent import Mixture
 
-VERSION = 1
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None  # type: ignore[assignment]
 
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, indented."""
-    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+VERSION = 2
+OWN = ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "model.safetensors",
+       "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl", "state", "cache", ".lock")  # fmt: skip
+"""What a run writes; anything else in its folder is the user's."""
+LONGEST = 1_000_000
+"""Tokens of a sentence above which a corpus.json is not believed."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +74,13 @@ class MeanSpace:
 
     Attributes:
         steps: when, `[R]`.
-        model: mean of p(z given x) of each sentence, `[R, N]`.
-        inference: mean of q(z given x), `[R, N]`.
+        model: mean of p(z | x) of each sentence, `[R, N]`.
+        inference: mean of q(z | x), `[R, N]`.
     """
 
     steps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     model: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     inference: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-
-    def until(self, step: int) -> "MeanSpace":
-        """Return the records up to a step: an interrupted run may have recorded more than it saved."""
-        kept = self.steps <= step
-        return MeanSpace(self.steps[kept], self.model[kept], self.inference[kept])
-
-    def beside(self, step: int, model: np.ndarray, inference: np.ndarray) -> "MeanSpace":
-        """Return the records and one more."""
-        if not len(self.steps):
-            return MeanSpace(np.array([step]), model[None], inference[None])
-        models, inferences = np.vstack([self.model, model]), np.vstack([self.inference, inference])
-        return MeanSpace(np.append(self.steps, step), models, inferences)
 
 
 @dataclass(frozen=True)
@@ -118,7 +107,7 @@ class RunFolder:
     @property
     def mean_space_file(self) -> Path:
         """Return the path of the records of the posterior-mean space."""
-        return self.path / "posterior-mean-space.npz"
+        return self.path / "posterior-mean-space.jsonl"
 
     @property
     def state_file(self) -> Path:
@@ -136,6 +125,66 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     # -- beginning ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one training; a second one is refused (where the system has file locks).
+
+        Whatever killed trainings left half-written is removed.
+        """
+        if not self.path.is_dir():
+            yield
+            return
+        with _held(self.path) as free:
+            if not free:
+                raise UserError(
+                    f"{self.path}: another process is training in this folder; wait for it, or use another --out"
+                )
+            for unfinished in [*self.path.glob(".*.part"), *self.path.glob("state/.*")]:
+                unfinished.unlink()
+            yield
+
+    @contextmanager
+    def beginning(self) -> Iterator["RunFolder"]:
+        """Prepare a run in a folder beside this one, which `take_over` puts in its place; it is removed if that never comes.
+
+        Whatever killed trainings left of such folders is removed, and a run that was about to be replaced comes back.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for left in self.path.parent.glob(f".{self.path.name}.*.old"):
+            left.rename(self.path) if not self.path.exists() else shutil.rmtree(left)
+        for left in self.path.parent.glob(f".{self.path.name}.*.begun"):
+            with _held(left) as free:
+                shutil.rmtree(left) if free else None
+        prepared = RunFolder(self._beside("begun"))
+        prepared.path.mkdir()
+        try:
+            with prepared.lock():
+                yield prepared
+        finally:
+            shutil.rmtree(prepared.path, ignore_errors=True)
+
+    def take_over(self, prepared: "RunFolder") -> None:
+        """Put a prepared run in the place of this folder; what is not of a run stays, the run before goes.
+
+        Raises:
+            UserError: another process has begun a run here meanwhile.
+        """
+        old = self._beside("old")
+        if self.path.exists():
+            self.path.rename(old)
+        try:
+            prepared.path.rename(self.path)
+        except OSError:
+            raise UserError(f"{self.path}: another process has begun a run here; use another --out") from None
+        if old.exists():
+            for file in old.iterdir():
+                if file.name not in OWN:
+                    file.rename(self.path / file.name)
+            shutil.rmtree(old)
+
+    def _beside(self, kind: str) -> Path:
+        return self.path.with_name(f".{self.path.name}.{os.getpid()}.{kind}")
 
     def begin(self, origin: Origin, splits: Splits) -> None:
         """Write what is known before training: settings, vocabulary and what the splits hold."""
@@ -164,77 +213,74 @@ class RunFolder:
         }
         write_atomically(self.config_file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
-    def clear(self) -> None:
-        """Remove the run's own files; anything else in the folder stays."""
-        for name in (
-            "config.yaml",
-            "vocab.json",
-            "corpus.json",
-            "metrics.json",
-            "metrics.jsonl",
-            "model.safetensors",
-            "prior.safetensors",
-            "posterior-mean-space.npz",
-        ):
-            (self.path / name).unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.path / "state")
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the folder for one training; a second one is refused (where the system has file locks)."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            try:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except ImportError:
-                pass
-            except OSError:
-                raise UserError(
-                    f"{self.path}: another process is training in this folder; wait for it, or use another --out"
-                ) from None
-            yield
-
     # -- reading ------------------------------------------------------------------------------------------------
 
     def origin(self) -> Origin:
         """Read config.yaml.
 
         Raises:
-            UserError: no run here, another version, or settings that this version does not have.
+            UserError: no run here, a later version, or settings that this version does not have.
         """
         if not self.path.is_dir():
             raise UserError(f"{self.path}: no such run folder")
         if not self.config_file.exists():
             raise UserError(f"{self.path}: expected a run folder, but it holds no config.yaml")
         content = read_yaml(self.config_file)
-        if content.get("version") != VERSION:
+        version = content.get("version")
+        if type(version) is not int or not 1 <= version <= VERSION:
             raise UserError(
-                f"{self.config_file}: expected version {VERSION}, got {content.get('version')!r}; "
+                f"{self.config_file}: expected a version from 1 to {VERSION}, got {version!r}; "
                 "use the version of uncollapse that wrote it, or train again"
             )
-        settings: Settings = content.get("settings", {})
-        return Origin(content.get("recipe", ""), tuple(content.get("remedies", ())), Config.from_settings(settings))
+        form = {"recipe": str, "remedies": [str], "settings": {str: {str: object}}}
+        expect(content, form, str(self.config_file))
+        settings = migrated(content["settings"], version)
+        return Origin(content["recipe"], tuple(content["remedies"]), Config.from_settings(settings))
 
     def vocabulary(self) -> Vocabulary:
         """Read the vocabulary."""
-        content = self._read_json("vocab.json")
-        return Vocabulary(tuple(content["tokens"]), content["level"], content["lowercase"], content.get("subwords", ""))
+        where = str(self.path / "vocab.json")
+        content = expect(self._read_json("vocab.json"), {"tokens": [str], "level": str, "lowercase": bool}, where)
+        tokens, level = tuple(content["tokens"]), content["level"]
+        subwords = expect(content.get("subwords", ""), str, where)
+        if tokens[: len(SPECIALS)] != SPECIALS or len(set(tokens)) < len(tokens):
+            raise UserError(
+                f"{where}: expected different tokens that begin with {' '.join(SPECIALS)}; restore the file"
+            )
+        if level not in get_args(Level) or (level == "pixel") != (tokens == PIXELS.tokens):
+            raise UserError(f"{where}: expected tokens of level {', '.join(get_args(Level))}, got {level!r}")
+        vocabulary = Vocabulary(tokens, level, content["lowercase"], subwords)
+        if level == "bpe" and not vocabulary.readable:
+            raise UserError(f"{where}: expected the subwords of its tokens, got something else; restore the file")
+        return vocabulary
 
     def label_space(self) -> LabelSpace:
         """Read the labels of the data."""
-        names = self._read_json("vocab.json")["labels"]
+        names = expect(self._read_json("vocab.json"), {"labels": {str: [str]}}, str(self.path / "vocab.json"))["labels"]
         return LabelSpace({field: tuple(classes) for field, classes in names.items()})
 
     def corpus(self) -> dict[str, Any]:
         """Read what the splits held at training time."""
-        return self._read_json("corpus.json")
+        where = str(self.path / "corpus.json")
+        split = {"longest": int, "fingerprint": str, "labels": {str: {str: int}}}
+        content = expect(self._read_json("corpus.json"), dict.fromkeys(("train", "valid", "test"), split), where)
+        if not 1 <= (longest := content["train"]["longest"]) <= LONGEST:
+            raise UserError(f"{where}: expected a longest sentence of 1 to {LONGEST:,} tokens, got {longest}")
+        return content
+
+    def changed(self, splits: Splits) -> list[str]:
+        """Return the names of the splits that are not those of the run's training."""
+        told = self.origin().config.model.told
+        return [
+            part for part, entry in self.corpus().items() if fingerprint(splits[part], told) != entry["fingerprint"]
+        ]
 
     def metrics(self) -> dict[str, Any]:
         """Read the evaluations so far, by split; empty if there are none."""
-        return self._read_json("metrics.json") if (self.path / "metrics.json").exists() else {}
+        if not (self.path / "metrics.json").exists():
+            return {}
+        numbers = dict.fromkeys(("sentences", "tokens", "distortion", "rate", "nll_elbo", "mi", "latent"), (int, float))
+        return expect(self._read_json("metrics.json"), {str: numbers}, str(self.path / "metrics.json"))
 
     def write_metrics(self, split: str, metrics: Mapping[str, Any]) -> None:
         """Write the evaluation of one split beside those of the others."""
@@ -242,33 +288,32 @@ class RunFolder:
 
     def log(self) -> list[dict[str, Any]]:
         """Read the log: one entry an epoch."""
-        if not self.log_file.exists():
-            return []
-        return [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
+        form = {"epoch": int, "step": int, "seconds": (int, float), "train": dict, "valid": dict, "advice": str}
+        return [expect(entry, form, str(self.log_file)) for entry in read_lines(self.log_file)]
 
-    def write_log(self, entries: list[dict[str, Any]]) -> None:
-        """Write the whole log."""
-        write_atomically(self.log_file, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+    def append_log(self, entry: Mapping[str, Any]) -> None:
+        """Append the entry of an epoch to the log."""
+        append_line(self.log_file, entry)
+
+    def forget_after(self, epoch: int, step: int) -> None:
+        """Drop the log of later epochs and the records of later steps: an interrupted run may have written more than it saved."""
+        for file, name, last in ((self.log_file, "epoch", epoch), (self.mean_space_file, "step", step)):
+            if file.exists():
+                kept = [entry for entry in read_lines(file) if expect(entry, {name: int}, str(file))[name] <= last]
+                write_atomically(file, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
 
     def _read_json(self, name: str) -> Any:
-        path = self.path / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not (self.path / name).exists():
             raise UserError(
                 f"{self.path}: incomplete run folder, {name} is missing; copy the whole folder or train again"
-            ) from None
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}: broken JSON (line {error.lineno}); restore the file or train again") from None
+            )
+        return parse_json(read_text(self.path / name), str(self.path / name))
 
     # -- weights ------------------------------------------------------------------------------------------------
 
     def save_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Write the best weights."""
-        write_atomically(
-            self.model_file,
-            safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in weights.items()}),
-        )
+        write_atomically(self.model_file, _safetensors(weights))
 
     def fingerprint(self) -> str:
         """Return a short hash of the best weights, to notice that a run has been trained further."""
@@ -278,39 +323,32 @@ class RunFolder:
         """Read the best weights.
 
         Raises:
-            UserError: none yet, or a truncated file.
+            UserError: none yet, a truncated file, or weights that are not finite.
         """
-        try:
-            return safetensors.torch.load_file(self.model_file)
-        except FileNotFoundError:
-            hint = (
-                "training has not reached its first validation; go on with --resume"
-                if self.state_file.exists()
-                else "train again"
-            )
-            raise UserError(f"{self.path}: incomplete run folder, model.safetensors is missing; {hint}") from None
-        except SafetensorError as error:
-            raise UserError(
-                f"{self.model_file}: truncated or damaged ({error}); restore the file or train again"
-            ) from None
+        if not self.model_file.exists():
+            resumable = self.state_file.exists()
+            hint = "training has not reached its first validation; go on with --resume" if resumable else "train again"
+            raise UserError(f"{self.path}: incomplete run folder, model.safetensors is missing; {hint}")
+        return _load_safetensors(self.model_file)
 
     def save_prior(self, prior: Mixture) -> None:
         """Write the mixture that was fitted to the codes of the training split."""
-        weights = {name: value.detach().cpu().contiguous() for name, value in prior.state_dict().items()}
-        write_atomically(self.prior_file, safetensors.torch.save(weights))
+        write_atomically(self.prior_file, _safetensors(prior.state_dict()))
 
-    def load_prior(self) -> Mixture:
+    def load_prior(self, latent: int) -> Mixture:
         """Read the fitted mixture.
 
         Raises:
-            UserError: there is none, or a truncated file.
+            UserError: there is none, a truncated file, or the mixture of another space.
         """
-        try:
-            return Mixture(**safetensors.torch.load_file(self.prior_file))
-        except FileNotFoundError:
-            raise UserError(f"{self.path}: no fitted prior; train with --train.fit_prior 1 (or up to 16)") from None
-        except SafetensorError as error:
-            raise UserError(f"{self.prior_file}: truncated or damaged ({error}); train again") from None
+        if not self.prior_file.exists():
+            raise UserError(f"{self.path}: no fitted prior; train with --train.fit_prior 1 (or up to 16)")
+        found = _load_safetensors(self.prior_file)
+        count = found["weights"].numel() if "weights" in found else 0
+        shapes = {"weights": (count,), "means": (count, latent), "factors": (count, latent, latent)}
+        if not count or {name: tuple(value.shape) for name, value in found.items()} != shapes:
+            raise UserError(f"{self.prior_file}: expected a mixture of codes of {latent} dimensions; train again")
+        return Mixture(**found)
 
     def mean_space(self) -> MeanSpace:
         """Read the records of the posterior-mean space; empty if there are none.
@@ -318,42 +356,79 @@ class RunFolder:
         Raises:
             UserError: a damaged file.
         """
-        if not self.mean_space_file.exists():
-            return MeanSpace()
-        try:
-            with np.load(self.mean_space_file) as found:
+        if (old := self.path / "posterior-mean-space.npz").exists():  # version 1
+            with np.load(old) as found:
                 return MeanSpace(found["steps"], found["model"], found["inference"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            raise UserError(f"{self.mean_space_file}: truncated or damaged; train again to record") from None
+        form = {"step": int, "model": [(int, float)], "inference": [(int, float)]}
+        records = [expect(entry, form, str(self.mean_space_file)) for entry in read_lines(self.mean_space_file)]
+        if not records:
+            return MeanSpace()
+        points = [np.array([entry[name] for entry in records], np.float32) for name in ("model", "inference")]
+        return MeanSpace(np.array([entry["step"] for entry in records]), *points)
 
-    def write_mean_space(self, records: MeanSpace) -> None:
-        """Write the records of the posterior-mean space."""
-        content = io.BytesIO()
-        np.savez_compressed(content, **vars(records))
-        write_atomically(self.mean_space_file, content.getvalue())
+    def append_mean_space(self, step: int, model: np.ndarray, inference: np.ndarray) -> None:
+        """Append the points of one step to the records of the posterior-mean space."""
+        points = {"model": model.tolist(), "inference": inference.tolist()}
+        rounded = {name: [round(value, 5) for value in values] for name, values in points.items()}
+        append_line(self.mean_space_file, {"step": step, **rounded})
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write the last state of training."""
-        self.state_file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.state_file.with_name(f".last.{os.getpid()}")
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.state_file)
+        content = io.BytesIO()
+        torch.save(dict(state), content)
+        write_atomically(self.state_file, content.getvalue())
 
     def load_state(self) -> dict[str, Any]:
         """Read the last state of training (tensors and plain values only: no pickled code runs)."""
+        if not self.state_file.exists():
+            raise UserError(f"{self.path}: nothing to resume, state/last.pt is missing; start anew with --overwrite")
         try:
-            return torch.load(self.state_file, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise UserError(
-                f"{self.path}: nothing to resume, state/last.pt is missing; start anew with --overwrite"
-            ) from None
+            return expect(torch.load(self.state_file, map_location="cpu", weights_only=True), dict, "state")
         except Exception as error:
             raise UserError(
                 f"{self.state_file}: damaged ({type(error).__name__}); start anew with --overwrite"
             ) from None
+
+
+def migrated(settings: Settings, version: int) -> Settings:
+    """Return the settings of an older version in the terms of this one."""
+    if version == 1:
+        train = {name: value for name, value in settings.get("train", {}).items() if name != "compile"}
+        return {**settings, "train": {**train, "plain": bool(train.get("plain"))}}
+    return settings
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Lock a folder; yield whether it was free (always, where the system has no such locks)."""
+    if fcntl is None:
+        yield True
+        return
+    descriptor, free = os.open(path, os.O_RDONLY), True
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            free = False
+        yield free
+    finally:
+        os.close(descriptor)
+
+
+def _safetensors(weights: Mapping[str, Tensor]) -> bytes:
+    return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in weights.items()})
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        weights = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: truncated or damaged ({error}); restore the file or train again") from None
+    if wrong := [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise UserError(
+            f"{path}: expected finite weights, got nan or infinity in {wrong[0]}; restore the file or train again"
+        )
+    return weights
 
 
 def _describe(splits: Splits, part: str, told: Sequence[str]) -> dict[str, Any]:

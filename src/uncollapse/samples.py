@@ -22,8 +22,9 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import chosen, score, standard_error
 from uncollapse.evaluation.diversity import SAMPLE, diversity, draw, sentences_of
 from uncollapse.evaluation.evaluate import perplexity
+from uncollapse.files import write_atomically, write_json
 from uncollapse.generation.choose import Decoding
-from uncollapse.run import RunFolder, write_atomically, write_json
+from uncollapse.run import RunFolder
 from uncollapse.training.progress import Listener
 
 HELD = 0.1

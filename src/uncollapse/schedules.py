@@ -30,6 +30,11 @@ class Schedule:
     end: float
 
     @property
+    def settles(self) -> float:
+        """Return the step from which the value no longer changes; 0 where it never stops changing."""
+        return self.length if math.isfinite(self.length) else 0
+
+    @property
     def zero(self) -> bool:
         """Return whether it is written as a constant 0."""
         return self.length == 0 and self.end == 0

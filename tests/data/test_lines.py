@@ -11,9 +11,9 @@ from uncollapse.data import encoding, reading
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.lines import Lines
 from uncollapse.data.reading import lines_of
-from uncollapse.data.splits import embedded, fingerprint
+from uncollapse.data.splits import EMBEDDED, fingerprint
 
-TEXTS = embedded("grammar", 3, 900)["train"].texts
+TEXTS = EMBEDDED["grammar"](3, 900)["train"].texts
 
 
 @pytest.fixture

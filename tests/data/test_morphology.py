@@ -3,7 +3,16 @@
 import pytest
 
 from tests.conftest import needs_shared
-from uncollapse.data.morphology import TENSES, Verb, base_verbs, conjugate, doubles, is_regular, regular, syllables
+from uncollapse.tasks.forms.morphology import (
+    TENSES,
+    Verb,
+    base_verbs,
+    conjugate,
+    doubles,
+    is_regular,
+    regular,
+    syllables,
+)
 
 RULES = {
     "walk": "walks walking walked",

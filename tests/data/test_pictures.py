@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import needs_shared
+from uncollapse.config import DataConfig
 from uncollapse.data.labels import UNLABELLED_DATA
 from uncollapse.data.pictures import (
     Intensities,
@@ -139,7 +140,7 @@ def test_three_tensors_are_three_parts_and_a_folder_may_hold_one_file(tmp_path):
 
 def test_static_pixels_are_drawn_once_and_dynamic_ones_anew():
     grey = Intensities(np.full((200, 8, 8), 0.3, np.float32))
-    splits = load_pictures("strokes", "", 8, True, 0.1, 30, 0)
+    splits = load_pictures(DataConfig(name="strokes", side=8, dynamic=True, held_out=0.1, sentences=30))
     assert splits.train.ink is not None and splits.valid.ink is None and splits.test.ink is None
     static, again = (binarise(grey, UNLABELLED_DATA, [1], False) for _ in range(2))
     assert (static.flat == again.flat).all() and abs((static.flat == INK).mean() - 0.3) < 0.02
@@ -207,7 +208,7 @@ def test_a_broken_picture_is_named(tmp_path):
 
 def test_the_reduced_omniglot():
     path = needs_shared("omniglot")
-    splits = load_pictures("", str(path), 28, True, 0.05, 0, 0)
+    splits = load_pictures(DataConfig(path=str(path), dynamic=True))
     assert [len(splits[p]) for p in ("train", "valid", "test")] == [3872, 484, 484]
     assert "1,000 of 5,840 pictures occur twice" in splits.remarks[0] and "reduced" in splits.remarks[1]
     assert 0.02 < splits.train.ink.mean() < 0.2

@@ -4,9 +4,14 @@ import json
 import pytest
 
 from tests.conftest import needs_shared
+from uncollapse.config import DataConfig
 from uncollapse.data.parts import read_parts
 from uncollapse.data.reading import read_texts
 from uncollapse.errors import UserError
+
+
+def data(path, **settings):
+    return DataConfig(path=str(path), **settings)
 
 
 def write(path, content):
@@ -74,22 +79,22 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
 def test_a_folder_is_read_by_the_names_of_its_files(tmp_path):
     for name, text in (("x.train.txt", "a\n" * 40), ("x.dev.txt", "b\n"), ("x.test.txt", "c\n")):
         write(tmp_path / name, text)
-    parts, remarks = read_parts(tmp_path)
+    parts, remarks = read_parts(data(tmp_path))
     assert [parts[p].texts[0] for p in ("train", "valid", "test")] == ["a", "b", "c"] and remarks == []
 
 
 def test_missing_parts_are_split_off_reproducibly_and_said(tmp_path):
     path = write(tmp_path / "all.txt", "\n".join(f"s{i}" for i in range(200)))
-    parts, remarks = read_parts(path, seed=3)
+    parts, remarks = read_parts(data(path, seed=3))
     assert len(parts["test"].texts) == 10 and len(parts["valid"].texts) == 10 and len(remarks) == 2
     together = parts["train"].texts + parts["valid"].texts + parts["test"].texts
     assert sorted(together) == sorted(f"s{i}" for i in range(200))
-    assert read_parts(path, seed=3)[0] == parts and read_parts(path, seed=4)[0] != parts
+    assert read_parts(data(path, seed=3))[0] == parts and read_parts(data(path, seed=4))[0] != parts
 
 
 def test_labels_follow_their_sentences_when_split_off(tmp_path):
     path = write(tmp_path / "a.tsv", "\n".join(f"{i % 2}\ts{i}" for i in range(60)))
-    for part in read_parts(path)[0].values():
+    for part in read_parts(data(path))[0].values():
         assert all(
             int(text[1:]) % 2 == int(label) for text, label in zip(part.texts, part.labels["label"], strict=True)
         )
@@ -109,13 +114,13 @@ def test_bad_folders_get_one_line(tmp_path, files, options, said):
     for name, text in files.items():
         write(tmp_path / name, text)
     with pytest.raises(UserError, match=".") as error:
-        read_parts(tmp_path, **options)
+        read_parts(data(tmp_path, **options))
     assert said in str(error.value)
 
 
 def test_an_absent_path_is_named(tmp_path):
     with pytest.raises(UserError, match="no such file or folder"):
-        read_parts(tmp_path / "nothing")
+        read_parts(data(tmp_path / "nothing"))
 
 
 def test_the_penn_treebank_is_counted_as_in_the_papers():

@@ -2,7 +2,7 @@ import pytest
 
 from uncollapse.build import build_splits
 from uncollapse.config import Config
-from uncollapse.data.splits import embedded
+from uncollapse.data.splits import EMBEDDED
 from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError
 
@@ -34,13 +34,13 @@ def test_too_long_sentences_are_counted_and_reported(tmp_path):
 
 @pytest.mark.parametrize("name", ["grammar", "synthetic"])
 def test_embedded_corpora_are_reproducible_and_their_parts_differ(name):
-    one, same, other = embedded(name, 0, 300), embedded(name, 0, 300), embedded(name, 1, 300)
+    one, same, other = EMBEDDED[name](0, 300), EMBEDDED[name](0, 300), EMBEDDED[name](1, 300)
     assert one == same and one["train"].texts != other["train"].texts
     assert one["train"].texts[:50] != one["valid"].texts[:50] and len(one["train"].texts) == 300
 
 
 def test_synthetic_has_the_published_shape():
-    parts = embedded("synthetic")
+    parts = EMBEDDED["synthetic"](0, 0)
     assert [len(p.texts) for p in parts.values()] == [16000, 2000, 2000]
     tokens = {token for text in parts["train"].texts for token in text.split()}
     assert all(len(text.split()) == 10 for text in parts["test"].texts) and max(map(int, tokens)) < 1000

@@ -10,7 +10,7 @@ from tests.evaluation.test_bounds import LinearDecoder, WideEncoder
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.evaluation import adaptive
-from uncollapse.evaluation.adaptive import Weighted, adaptive_draws, halved, wanted
+from uncollapse.evaluation.adaptive import Weighted, adaptive_draws, wanted
 from uncollapse.evaluation.bounds import fixed_draws, importance_weighted, iw_bound, relative_variance, score
 from uncollapse.latent import Gaussian
 from uncollapse.model import VAE
@@ -45,8 +45,7 @@ def known(monkeypatch):
     """
     vae = VAE(WideEncoder(), LinearDecoder(1.0), 2)
 
-    def draw(model, corpus, indices, samples, seed=0, tick=lambda done: None, precision="fp32", noise=None):
-        tick(len(indices))
+    def draw(model, corpus, indices, samples, seed=0, track=None, precision="fp32", noise=None):
         return SHIFT * noise[..., 0] - SHIFT**2 / 2 + torch.tensor(ROUGH[indices])[:, None] * (6 * noise[..., 1]).cos()
 
     monkeypatch.setattr(adaptive, "log_weights", draw)
@@ -57,7 +56,9 @@ def known(monkeypatch):
 def test_the_error_is_at_most_that_of_draws_of_q_with_far_fewer(known):
     drawn = adaptive_draws(known, None, np.arange(200), 500)
     allowed = math.sqrt(OF_Q.sum() / 500) / 200
-    bounds = np.stack([adaptive_draws(known, None, np.arange(200), 500, seed).bound().numpy() for seed in range(40)])
+    bounds = np.stack(
+        [adaptive_draws(known, None, np.arange(200), 500, seed=seed).bound().numpy() for seed in range(40)]
+    )
     assert bounds.mean(1).std() < allowed
     assert drawn.se() <= 1.05 * allowed
     assert drawn.spent < 0.5 * 500
@@ -65,7 +66,9 @@ def test_the_error_is_at_most_that_of_draws_of_q_with_far_fewer(known):
 
 
 def test_the_bound_is_that_of_the_model(known):
-    bounds = np.stack([adaptive_draws(known, None, np.arange(200), 500, seed).bound().numpy() for seed in range(40)])
+    bounds = np.stack(
+        [adaptive_draws(known, None, np.arange(200), 500, seed=seed).bound().numpy() for seed in range(40)]
+    )
     looseness = bounds.mean() - EXACT.mean()
     error = bounds.mean(1).std() / math.sqrt(40)
     assert -3 * error < looseness < OF_Q.mean() / 1000 + 3 * error
@@ -76,7 +79,7 @@ def test_the_mean_weight_is_without_bias(known, monkeypatch):
     means = torch.stack(
         [
             torch.stack(
-                [w.double().exp().mean() for w in adaptive_draws(known, None, np.arange(140, 160), 16, seed).log_w]
+                [w.double().exp().mean() for w in adaptive_draws(known, None, np.arange(140, 160), 16, seed=seed).log_w]
             )
             for seed in range(400)
         ]
@@ -127,17 +130,6 @@ def test_the_first_draws_are_no_more_than_those_of_the_fixed_protocol(known, mon
     assert adaptive_draws(known, None, np.arange(3), samples).spent <= samples
 
 
-def test_the_progress_adds_up(known):
-    told = []
-    adaptive_draws(known, None, np.arange(7), 100, tick=told.append)
-    assert sum(told) == 7
-    heard = []
-    tick = halved(heard.append)
-    for done in (3, 3, 1, 5):
-        tick(done)
-    assert sum(heard) == 6
-
-
 @pytest.mark.parametrize("spread", [0.1, 1.0])
 def test_the_relative_variance_is_that_of_the_log_normal(spread):
     draws = spread * torch.randn(400_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -180,7 +172,7 @@ def test_the_gap_is_from_the_elbo_of_q(far):
     """nll_iw of a part is nll_elbo of all less the mean gap: the ELBO there is that of q, not of the proposal."""
     model, corpus, exact = far
     scores = score(model, corpus)
-    found = importance_weighted(model, corpus, scores, 100, 150, draw=adaptive_draws)
+    found = importance_weighted(model, corpus, scores, samples=100, sentences=150, draw=adaptive_draws)
     assert found.nll == pytest.approx(
         float(exact.mean()), abs=4 * found.gap_se + 4 * float(scores.nll_elbo.std()) / 200**0.5
     )

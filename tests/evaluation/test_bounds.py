@@ -77,7 +77,7 @@ def test_with_the_exact_posterior_every_weight_is_p_of_x(linear, samples):
     log_w = log_weights(model, corpus, np.arange(5), samples)
     torch.testing.assert_close(-log_w, exact[:, None].expand(5, samples), atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(iw_bound(log_w), exact.double(), atol=1e-4, rtol=1e-5)
-    iw = importance_weighted(model, corpus, score(model, corpus), samples, None)
+    iw = importance_weighted(model, corpus, score(model, corpus), samples=samples, sentences=None)
     assert iw.nll == pytest.approx(exact.mean().item(), abs=1e-4) and iw.gap == pytest.approx(0, abs=1e-4)
 
 
@@ -132,7 +132,7 @@ def test_the_bound_converges_on_an_enumerable_discrete_model():
     exact = -((-tables).logsumexp(1) - math.log(2)).detach().double()
     found = iw_bound(log_weights(model, corpus, np.arange(2), 200_000))
     torch.testing.assert_close(found, exact, atol=0.02, rtol=0)
-    few = torch.stack([iw_bound(log_weights(model, corpus, np.arange(2), 5, seed)) for seed in range(200)]).mean(0)
+    few = torch.stack([iw_bound(log_weights(model, corpus, np.arange(2), 5, seed=seed)) for seed in range(200)]).mean(0)
     assert (few > exact).all()
 
 
@@ -158,7 +158,7 @@ def test_noise_belongs_to_the_sentence_not_to_the_batch(model_and_corpus, monkey
 def test_evaluation_does_not_touch_the_random_state(model_and_corpus):
     model, corpus = model_and_corpus
     before = torch.get_rng_state()
-    importance_weighted(model, corpus, score(model, corpus), 3, 4)
+    importance_weighted(model, corpus, score(model, corpus), samples=3, sentences=4)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -166,7 +166,7 @@ def test_some_sentences_estimate_the_gap_of_all(model_and_corpus):
     model, corpus = model_and_corpus
     corpus = corpus.subset(np.arange(400) % 8)
     scores = score(model, corpus)
-    whole, part = (importance_weighted(model, corpus, scores, 20, n, seed=1) for n in (None, 100))
+    whole, part = (importance_weighted(model, corpus, scores, samples=20, sentences=n, seed=1) for n in (None, 100))
     assert (part.sentences, whole.sentences) == (100, 400)
     assert abs(part.nll - whole.nll) < 4 * (part.gap_se + scores.nll_elbo.std().item() / 20)
     assert part.gap >= 0 and whole.gap >= 0

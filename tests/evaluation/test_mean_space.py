@@ -14,10 +14,10 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.errors import UserError
 from uncollapse.evaluation.mean_space import Means, model_posterior_mean, posterior_means
-from uncollapse.launch import Quiet
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
 from uncollapse.training.guards import Interrupted
+from uncollapse.training.progress import Listener
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
 TOY = {
@@ -94,7 +94,7 @@ def test_recording_changes_nothing_else_and_resumes_without_a_double(toy, tmp_pa
     plain = uc.train("grammar", out=tmp_path / "plain", **{**TOY, "train": {**TOY["train"], "record_every": 0}})
     assert [e["valid"] for e in plain.log] == [e["valid"] for e in toy.log]
 
-    class Stop(Quiet):
+    class Stop(Listener):
         left = 18
 
         def step(self, epoch, sums):
@@ -105,7 +105,7 @@ def test_recording_changes_nothing_else_and_resumes_without_a_double(toy, tmp_pa
     with pytest.raises(Interrupted):
         uc.train("grammar", out=tmp_path / "stopped", listener=Stop(), **TOY)
     folder = uc.load(tmp_path / "stopped").folder  # a record that was made after the last save
-    folder.write_mean_space(folder.mean_space().beside(20, np.ones(20, np.float32), np.ones(20, np.float32)))
+    folder.append_mean_space(20, np.ones(20, np.float32), np.ones(20, np.float32))
     again = uc.train("grammar", out=tmp_path / "stopped", resume=True, **TOY)
     one, other = toy.folder.mean_space(), again.folder.mean_space()
     assert one.steps.tolist() == other.steps.tolist() and np.array_equal(one.model, other.model)

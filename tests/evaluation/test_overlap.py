@@ -7,10 +7,10 @@ from nltk.translate.bleu_score import sentence_bleu as nltk_bleu
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 
-from uncollapse.data.splits import embedded
+from uncollapse.data.splits import EMBEDDED
 from uncollapse.evaluation.overlap import corpus_bleu, distinct, rouge, self_bleu, token_accuracy
 
-REAL = embedded("grammar", seed=3, sentences=60)["train"].texts
+REAL = EMBEDDED["grammar"](seed=3, sentences=60)["train"].texts
 
 
 def made(count, words="abcde", seed=0):

@@ -53,7 +53,10 @@ def test_t_posteriors_have_no_gaussian_kl():
 def test_the_reported_bound_is_a_bound(remedy):
     """The bound tightens with more samples and stays above: over all remedies whose rate is special."""
     metrics = [
-        evaluate(model_of(remedy), CORPUS.subset(torch.arange(200).numpy() % 8), k, None).metrics for k in (1, 200)
+        evaluate(
+            model_of(remedy), CORPUS.subset(torch.arange(200).numpy() % 8), iw_samples=k, iw_sentences=None
+        ).metrics
+        for k in (1, 200)
     ]
     assert metrics[1]["nll_iw"] < metrics[0]["nll_iw"] + 0.05
     assert metrics[1]["nll_iw"] <= metrics[1]["nll_elbo"] + 3 * metrics[1]["nll_elbo_se"]

@@ -14,7 +14,7 @@ from uncollapse.data.labels import LabelSpace
 from uncollapse.data.vocabulary import BOS, build_vocabulary
 from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import iw_bound, log_weights, score
-from uncollapse.latent import Gaussian, LabelNormal
+from uncollapse.latent import Gaussian, LabelNormal, Source
 from uncollapse.nn.condition import Condition
 
 SPACE = LabelSpace({"tense": ("sp", "tp", "p"), "number": ("one", "many")})
@@ -97,10 +97,10 @@ def test_draws_of_a_prior_of_labels_have_its_moments():
     model = model_of(model={"prior": "label"})
     labels = {"tense": torch.full((20_000,), 2), "number": torch.full((20_000,), 1)}
     prior = model.prior.given({name: values[:1] for name, values in labels.items()})
-    z = model.prior.sample(20_000, 0, labels)
+    z = model.prior.sample(20_000, Source(0), labels)
     torch.testing.assert_close(z.mean(0), prior.mu[0], atol=0.03, rtol=0)
     torch.testing.assert_close(z.var(0), prior.logvar[0].exp(), atol=0, rtol=0.05)
-    torch.testing.assert_close(model.prior.sample(2, 0, {n: v[:2] for n, v in labels.items()}), z[:2])
+    torch.testing.assert_close(model.prior.sample(2, Source(0), {n: v[:2] for n, v in labels.items()}), z[:2])
 
 
 def test_the_bound_of_a_conditional_model_is_below_its_elbo():

@@ -15,7 +15,9 @@ from uncollapse.nn.recurrent import LSTM
 from uncollapse.run import RunFolder
 from uncollapse.training.aggressive import InnerLoop, Phase, falls
 from uncollapse.training.controller import Controller
+from uncollapse.training.job import Job
 from uncollapse.training.loop import Trainer
+from uncollapse.training.progress import Listener
 
 
 def inner_steps(losses):
@@ -76,11 +78,8 @@ def trainer(tmp_path, **changes):
     config = compose("grammar", ["aggressive"], merge(TINY, changes))
     splits = build_splits(config.data)
     model = build_model(config, len(splits.vocabulary))
-    from uncollapse.launch import Quiet
-
-    return Trainer(
-        model, build_objective(config, 13), splits, config.optim, config.train, RunFolder(tmp_path / "run"), Quiet()
-    )
+    job = Job(model, build_objective(config, 13), splits, config.optim, config.train)
+    return Trainer(job, RunFolder(tmp_path / "run"), Listener())
 
 
 def weights(module):

@@ -14,14 +14,15 @@ from tests.conftest import TINY
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import Config, available, compose, merge
 from uncollapse.errors import UserError
-from uncollapse.launch import Quiet
 from uncollapse.run import RunFolder
 from uncollapse.training import loop
+from uncollapse.training.job import Job
 from uncollapse.training.optimizers import descend
+from uncollapse.training.progress import Listener
 from uncollapse.training.timing import seconds_per_epoch
 
 
-class StopAt(Quiet):
+class StopAt(Listener):
     """Presses Ctrl-C after some steps."""
 
     def __init__(self, step):
@@ -33,7 +34,7 @@ class StopAt(Quiet):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-class Remember(Quiet):
+class Remember(Listener):
     def __init__(self):
         self.remarks, self.entries = [], []
 
@@ -62,7 +63,7 @@ def assert_same(one, other):
     assert torch.equal(states[0]["random"]["cpu"], states[1]["random"]["cpu"])
     for i, moments in states[0]["optimizer"]["state"].items():
         assert all(torch.equal(v, states[1]["optimizer"]["state"][i][k]) for k, v in moments.items())
-    progress = [{k: v for k, v in s["progress"].items() if k != "sums"} for s in states]
+    progress = [{k: v for k, v in s["progress"].items() if k != "seconds"} for s in states]
     assert progress[0] == progress[1]
     assert all(states[0][name] == states[1][name] for name in ("plateau", "phase", "controller"))
     assert content(one)[2] == content(other)[2]
@@ -135,15 +136,13 @@ def test_every_remedy_learns_saves_and_loads(tmp_path, remedy):
     assert again.sample(3, seed=1) == run.sample(3, seed=1)
 
 
-@pytest.mark.parametrize(
-    "remedy", [name for name in available("remedies") if name != "aggressive"]
-)  # has a test of its own
-def test_every_remedy_resumes_bitwise(tmp_path, remedy):
-    changes = settings(train={"epochs": 2, "pretrain_epochs": 1 if remedy == "fbp" else 0}, data={"sentences": 48})
-    uc.train("grammar", remedy, out=tmp_path / "whole", **changes)
+def test_the_moments_of_batch_normalisation_resume_bitwise(tmp_path):
+    """Other remedies with a state of their own are resumed in test_aggressive: the phase, the controller, pretraining."""
+    changes = settings(train={"epochs": 2}, data={"sentences": 48})
+    uc.train("grammar", "bn", out=tmp_path / "whole", **changes)
     with pytest.raises(uc.Interrupted):
-        uc.train("grammar", remedy, out=tmp_path / "parts", listener=StopAt(4), **changes)
-    uc.train("grammar", remedy, out=tmp_path / "parts", resume=True, **changes)
+        uc.train("grammar", "bn", out=tmp_path / "parts", listener=StopAt(4), **changes)
+    uc.train("grammar", "bn", out=tmp_path / "parts", resume=True, **changes)
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -212,7 +211,7 @@ def test_the_measurement_before_training_changes_nothing(tmp_path):
     splits = build_splits(config.data)
     model = build_model(config, len(splits.vocabulary))
     weights, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
-    assert seconds_per_epoch(model, build_objective(config, 13), splits, config.train) > 0
+    assert seconds_per_epoch(Job(model, build_objective(config, 13), splits, config.optim, config.train), 10) > 0
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
     assert torch.equal(random, torch.get_rng_state()) and all(p.grad is None for p in model.parameters())
 
@@ -252,8 +251,9 @@ def test_gradients_are_clipped_to_the_norm(tmp_path, monkeypatch):
     assert max(moves) == pytest.approx(0.1 * 0.01, rel=1e-3)
 
 
-def test_dreams_are_forms_of_the_row_that_was_recognised_and_leave_the_mode():
-    from uncollapse.training.dreams import Dreams
+def test_consistent_forms_are_of_the_row_that_was_recognised_and_leave_the_mode():
+    from uncollapse.schedules import constant
+    from uncollapse.tasks.forms.consistency import FormsTask
 
     config = compose(
         "verbs", (), merge(TINY, {"data": {"name": "verbs", "sentences": 40}, "model": {"condition_emb": 0}})
@@ -262,10 +262,12 @@ def test_dreams_are_forms_of_the_row_that_was_recognised_and_leave_the_mode():
     from uncollapse.data.labels import LabelSpace
 
     model = build_model(config, len(splits.vocabulary), space=LabelSpace(splits.train.label_names))
-    dreams = Dreams(splits.train, splits.longest)
+    task = FormsTask(splits.train, splits.longest, False, constant(0.3))
     model.train()
     torch.manual_seed(0)
-    assert dreams.draw(model, 20) is None and model.training  # an untrained decoder says nothing that is known
+    assert (
+        task.draw(model, 20) is None and task.extra(model, 20, 0) is None and model.training
+    )  # an untrained decoder says nothing that is known
 
     said = []
 
@@ -283,17 +285,17 @@ def test_dreams_are_forms_of_the_row_that_was_recognised_and_leave_the_mode():
             return torch.nn.functional.one_hot(after, len(splits.vocabulary)).float() * 1e4, (tokens, place + 1)
 
     model.decoder.__class__ = Parrot
-    dream = dreams.draw(model, 300)
-    assert dream.count == 300 and len(dream.z) == len(dream.awake) == 300
-    assert set(dream.awake.index.tolist()) == set(splits.train.forms[1].tolist())
-    told, awake = torch.cat(said), dream.awake.labels["tense"]
-    assert 0.1 < (told == awake).float().mean() < 0.45  # any form of the row, not only the one that was written
+    z, forms = task.draw(model, 300)
+    assert len(z) == len(forms) == 300
+    assert set(forms.index.tolist()) == set(splits.train.forms[1].tolist())
+    told, drawn = torch.cat(said), forms.labels["tense"]
+    assert 0.1 < (told == drawn).float().mean() < 0.45  # any form of the row, not only the one that was written
 
 
 def test_training_uses_the_threads_that_are_asked_for_and_gives_them_back(tmp_path):
     seen = set()
 
-    class Watch(Quiet):
+    class Watch(Listener):
         def step(self, epoch, sums):
             seen.add(torch.get_num_threads())
 
@@ -302,11 +304,14 @@ def test_training_uses_the_threads_that_are_asked_for_and_gives_them_back(tmp_pa
     assert seen == {2} and torch.get_num_threads() == before
 
 
-def test_a_state_of_an_older_version_is_refused_in_one_line(tmp_path):
+def test_a_state_that_is_not_of_the_run_is_refused_in_one_line(tmp_path):
     uc.train("grammar", out=tmp_path / "run", **settings(train={"epochs": 1}))
     folder = RunFolder(tmp_path / "run")
-    folder.save_state(
-        {("optimizers" if name == "optimizer" else name): part for name, part in folder.load_state().items()}
-    )
-    with pytest.raises(UserError, match="older version; start anew with --overwrite"):
-        uc.train("grammar", out=tmp_path / "run", resume=True, **settings(train={"epochs": 1}))
+    good = folder.load_state()
+    others = [{name: part for name, part in good.items() if name != missing} for missing in good]
+    others += [{**good, name: wrong} for name in good for wrong in (None, [1], "text", {"a": 1})]
+    others += [{**good, "model": {name: value[:1] for name, value in good["model"].items()}}]
+    for state in others:
+        folder.save_state(state)
+        with pytest.raises(UserError, match=r"last.pt: .*start anew with --overwrite"):
+            uc.train("grammar", out=tmp_path / "run", resume=True, **settings(train={"epochs": 1}))

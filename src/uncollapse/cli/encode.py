@@ -12,7 +12,7 @@ from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import say
 from uncollapse.cli.reconstruct import add_label, add_sentences, labels_given, read_sentences, say_unknown
 from uncollapse.errors import UserError
-from uncollapse.run import write_atomically
+from uncollapse.files import write_atomically
 
 
 def read_codes(path: Path) -> np.ndarray:

@@ -12,10 +12,10 @@ from uncollapse.cli.progress import Bars, say
 from uncollapse.errors import UserError, nearest
 from uncollapse.evaluation.evaluate import Evaluation, expected_seconds
 from uncollapse.evaluation.verdict import judge
+from uncollapse.files import write_atomically
 from uncollapse.launch import spell_time
 from uncollapse.reporting.protocols import protocol_tables
 from uncollapse.reporting.table import evaluation_table, print_table
-from uncollapse.run import write_atomically
 
 
 def run(arguments: Sequence[str]) -> None:

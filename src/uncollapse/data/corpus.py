@@ -1,7 +1,7 @@
 """The corpus: sentences as flat arrays, and the batches made of them."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -143,9 +143,14 @@ class Corpus:
         source = self.offsets[index][:, None] + column - 1
         tokens[inside] = self.flat[source[inside]]
         tokens[np.arange(len(index)), lengths] = EOS
-        labels = {name: torch.from_numpy(classes[index]) for name, classes in self.labels.items()}
+        labels = self.classes(index)
         padded = lengths.min() + 1 < tokens.shape[1]
         return Batch(torch.from_numpy(tokens), torch.from_numpy(lengths), index, labels, bool(padded))
+
+    def classes(self, indices: np.ndarray, changed: Mapping[str, int] = {}) -> dict[str, Tensor]:
+        """Return the classes of some sentences in every label field, some fields set to one class."""
+        labels = {name: torch.from_numpy(classes[indices]) for name, classes in self.labels.items()}
+        return labels | {name: torch.full((len(indices),), value) for name, value in changed.items()}
 
     def training_batch(self, indices: np.ndarray) -> Batch:
         """Put the sentences at `indices` side by side, to learn from them; a corpus may draw them anew each time."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from uncollapse.data.pairs import pairs_file
-from uncollapse.data.reading import SUFFIXES, Texts, lines_of, read_texts, split_row, suffix_of
+from uncollapse.config import DataConfig
+from uncollapse.data.reading import SUFFIXES, Texts, read_texts, suffix_of
 from uncollapse.errors import UserError
 
 PARTS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
@@ -45,28 +45,13 @@ def find_parts(path: Path, leave: str = "") -> dict[str, Path]:
     return parts
 
 
-def read_parts(
-    path: Path,
-    valid: str = "",
-    test: str = "",
-    format: str = "auto",
-    seed: int = 0,
-    columns: str = "",
-    pairs: str = "",
-    held_out: float = 0.05,
-) -> tuple[dict[str, Texts], list[str]]:
+def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[str, Texts], list[str]]:
     """Read the three splits of a corpus; what is missing is split off the training part, and said.
 
     Args:
-        path: a file, or a folder with `*train*` and perhaps `*valid*|*val*|*dev*` and `*test*`.
-        valid: an explicit validation file, or empty.
-        test: an explicit test file, or empty.
-        format: as in `read_texts`.
-        seed: of the sentences that are split off.
-        columns: as in `read_texts`.
-        pairs: name of a file in the folder that is no split; rows that hold a form of it are not held out, for what it asks
-            is whether they were learned.
-        held_out: share of the training part that is split off for each missing part (whole rows of parallel forms).
+        settings: `path` is a file, or a folder with `*train*` and perhaps `*valid*|*val*|*dev*` and `*test*`; `held_out` is the
+            share of the training part that is split off for each missing part (whole rows of parallel forms).
+        kept: forms whose rows are not held out.
 
     Returns:
         the splits by name, and remarks for the user.
@@ -74,15 +59,15 @@ def read_parts(
     Raises:
         UserError: as `find_parts` and `read_texts`; too few sentences to split; splits whose label fields differ.
     """
-    files = find_parts(path, pairs)
-    files |= {part: Path(name) for part, name in (("valid", valid), ("test", test)) if name}
+    path, held_out, seed = Path(settings.path), settings.held_out, settings.seed
+    files = find_parts(path, settings.pairs)
+    files |= {part: Path(file) for part, file in (("valid", settings.valid), ("test", settings.test)) if file}
     parts: dict[str, Texts] = {}
     remarks: list[str] = []
     for part, file in files.items():
-        parts[part], said = read_texts(file, format, columns)
+        parts[part], said = read_texts(file, settings.format, settings.columns)
         remarks += said
     held = round(len(np.unique(parts["train"].units)) * held_out)
-    kept = {form for _, line in lines_of(pairs_file(path, pairs)) for form in split_row(line)} if pairs else set()
     for part in ("test", "valid"):
         if part not in parts:
             parts["train"], parts[part] = _split_off(parts["train"], held, seed, part, path, kept)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from uncollapse.config import DataConfig
 from uncollapse.data.corpus import Batch, Corpus
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.splits import PARTS, Splits
@@ -94,25 +95,19 @@ def binarise(found: Intensities, space: LabelSpace, seed: list[int], dynamic: bo
     )
 
 
-def load_pictures(
-    name: str,
-    path: str,
-    side: int,
-    dynamic: bool,
-    held_out: float,
-    sentences: int,
-    seed: int,
-    space: LabelSpace | None = None,
-) -> Splits:
-    """Read or make pictures; see `config.DataConfig` for each setting.
+def load_pictures(settings: DataConfig, space: LabelSpace | None = None) -> Splits:
+    """Read or make the pictures that settings name, with the labels of a finished run where they are given.
 
     Raises:
         UserError: no source or two, and whatever the readers refuse.
     """
+    name, path, side, seed = settings.name, settings.path, settings.side, settings.seed
     if bool(name) == bool(path) or name not in ("", "strokes"):
         raise UserError(f"pictures: expected --data.path FILE or --data.name strokes, got {name or path or 'neither'}")
     parts, remarks = (
-        (stroke_parts(side, sentences, seed), []) if name else read_pictures(Path(path), side, held_out, seed)
+        (stroke_parts(side, settings.sentences, seed), [])
+        if name
+        else read_pictures(Path(path), side, settings.held_out, seed)
     )
     known = {
         field: tuple(sorted({v for part in parts.values() for v in part.labels[field]}))
@@ -120,7 +115,7 @@ def load_pictures(
     }
     space = LabelSpace({**known, **(space.names if space else {})})
     made = {
-        part: binarise(parts[part], space, [seed, number, 7], dynamic and part == "train")
+        part: binarise(parts[part], space, [seed, number, 7], settings.dynamic and part == "train")
         for number, part in enumerate(PARTS)
     }
     return Splits(made["train"], made["valid"], made["test"], {}, tuple(remarks))

@@ -1,22 +1,22 @@
 """From settings to three splits of one corpus: files or an embedded generator, one vocabulary."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from uncollapse.config import DataConfig
 from uncollapse.data.corpus import MAPPED, Corpus
 from uncollapse.data.encoding import encode
 from uncollapse.data.grammar import english
 from uncollapse.data.labels import LabelSpace
-from uncollapse.data.morphology import TENSES, base_verbs, conjugate
 from uncollapse.data.parts import read_parts
 from uncollapse.data.reading import Texts
 from uncollapse.data.synthetic import Generator
-from uncollapse.data.vocabulary import Level, Vocabulary, build_vocabulary
-from uncollapse.errors import UserError, nearest
+from uncollapse.data.vocabulary import Vocabulary, build_vocabulary
+from uncollapse.errors import UserError
 
 PARTS = ("train", "valid", "test")
 Draw = Callable[[int, list[int]], tuple[list[str], dict[str, list[str]]]]
@@ -68,94 +68,64 @@ def _synthetic(seed: int, sentences: int) -> dict[str, Texts]:
     return _drawn(Generator(seed).sample, seed, (sentences or 16000, 2000, 2000))
 
 
-def _verbs(seed: int, sentences: int) -> dict[str, Texts]:
-    """Return rows of four forms; a twentieth of the verbs is held out for validation and as many for the test."""
-    order = np.random.default_rng([seed, 0]).permutation(base_verbs()).tolist()
-    held = len(order) // 20
-    train = order[2 * held :]
-    parts = (train[: max(1, sentences // len(TENSES))] if sentences else train, order[:held], order[held : 2 * held])
-    rows = (Texts.of_rows([list(conjugate(base)) for base in part], "tense", TENSES) for part in parts)
-    return dict(zip(PARTS, rows, strict=True))
-
-
 EMBEDDED: dict[str, Callable[[int, int], dict[str, Texts]]] = {
     "grammar": _grammar,
     "synthetic": _synthetic,
-    "verbs": _verbs,
 }
 
 
-def embedded(name: str, seed: int = 0, sentences: int = 0) -> dict[str, Texts]:
-    """Make the three parts of an embedded corpus.
-
-    Args:
-        name: grammar, synthetic or verbs.
-        seed: the same seed makes the same sentences.
-        sentences: of the training part; 0 for the corpus's own default.
-
-    Raises:
-        UserError: no such corpus.
-    """
-    if name not in EMBEDDED:
-        raise UserError(f"unknown corpus {name!r}: {nearest(name, EMBEDDED)}")
-    return EMBEDDED[name](seed, sentences)
-
-
 def load_splits(
+    settings: DataConfig,
+    embedded: Mapping[str, Callable[[int, int], dict[str, Texts]]] = EMBEDDED,
+    kept: Collection[str] = (),
     *,
-    name: str,
-    path: str,
-    valid: str,
-    test: str,
-    format: str,
-    columns: str,
-    pairs: str,
-    directions: str,
-    held_out: float,
-    level: Level,
-    lowercase: bool,
-    max_vocab: int,
-    min_count: int,
-    max_length: int,
-    sentences: int,
-    seed: int,
     vocabulary: Vocabulary | None = None,
     space: LabelSpace | None = None,
     cache: Path | None = None,
 ) -> Splits:
-    """Read or make the data that the `data` settings of a run name; see `config.DataConfig` for each.
+    """Read or make the text that settings name.
 
     The vocabulary and the labels are those of a finished run; what it does not know is built from the data. The token ids of a
     file that is too large to be held lie in the folder `cache` and are mapped from there.
 
+    Args:
+        settings: of the data.
+        embedded: corpora by name, each from a seed and a number of training sentences to its parts.
+        kept: forms whose rows are not held out.
+        vocabulary: of a finished run.
+        space: the labels of a finished run.
+        cache: a folder for token ids.
+
     Raises:
         UserError: no source or two, and whatever the readers refuse.
     """
-    if name and (valid or test):
+    name, path, level = settings.name, settings.path, settings.level
+    if name and (settings.valid or settings.test):
         raise UserError(f"data.valid and data.test go with --data.path, but the data are the embedded corpus {name}")
-    if columns and format != "parallel" and not name:
-        raise UserError(f"data.columns: expected data.format parallel beside it, got {format}")
+    if settings.columns and settings.format != "parallel" and not name:
+        raise UserError(f"data.columns: expected data.format parallel beside it, got {settings.format}")
     if bool(name) == bool(path):
         got = "both" if path else "neither"
-        raise UserError(f"expected --data.path FILE or --data.name ({', '.join(EMBEDDED)}), got {got}")
-    parts, remarks = (
-        (embedded(name, seed, sentences), [])
-        if name
-        else read_parts(Path(path), valid, test, format, seed, columns, pairs, held_out)
-    )
+        raise UserError(f"expected --data.path FILE or --data.name ({', '.join(embedded)}), got {got}")
+    parts, remarks = (embedded[name](settings.seed, settings.sentences), []) if name else read_parts(settings, kept)
     if vocabulary is None:
-        vocabulary = build_vocabulary(parts["train"].texts, level, lowercase, max_vocab, min_count)
+        vocabulary = build_vocabulary(
+            parts["train"].texts, level, settings.lowercase, settings.max_vocab, settings.min_count
+        )
     known = space.names if space else {}
     space = LabelSpace({**_label_space(parts).names, **known})
-    corpora = {part: _encode(texts, vocabulary, max_length, space, part, cache) for part, texts in parts.items()}
+    longest = settings.max_length
+    corpora = {part: _encode(texts, vocabulary, longest, space, part, cache) for part, texts in parts.items()}
     remarks += [
         f"{part}: {corpus.left_out:,} of {len(parts[part].texts):,} sentences are longer than data.max_length "
-        f"({max_length} tokens) and were left out"
+        f"({longest} tokens) and were left out"
         for part, corpus in corpora.items()
         if corpus.left_out
     ]
     # the floor is that of the sentences as the model sees them: none left out, no word unknown
-    exact = [part for part in ("valid", "test") if name == "grammar" and not (lowercase or corpora[part].unknown)]
+    exact = [
+        part for part in ("valid", "test") if name == "grammar" and not (settings.lowercase or corpora[part].unknown)
+    ]
     floor = {part: english().nll(corpora[part].texts()) for part in exact if level == "word"}
     return Splits(corpora["train"], corpora["valid"], corpora["test"], floor, tuple(remarks))
 

@@ -61,6 +61,14 @@ class Vocabulary:
 
         return Tokenizer.from_str(self.subwords)
 
+    @property
+    def readable(self) -> bool:
+        """Return whether the subwords are a tokenizer of as many tokens."""
+        try:
+            return self._cutter.get_vocab_size() == len(self) - len(SPECIALS)
+        except Exception:  # whatever the library makes of another text
+            return False
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text's tokens, without BOS and EOS."""
         return self.encode_all([text])[0]

@@ -29,16 +29,18 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.bounds import (
     Draws,
     Precision,
-    Tick,
+    Track,
     fixed_draws,
     log_weights,
     relative_variance,
     standard_noise,
     streams,
+    untracked,
 )
 from uncollapse.evaluation.proposal import fitted, probes
 from uncollapse.latent import Diagonal, pool
 from uncollapse.model import VAE
+from uncollapse.nn.products import pack
 
 PROBES = 64
 """Draws of a sentence that its proposal is found from; no more than half of K."""
@@ -89,8 +91,9 @@ def adaptive_draws(
     corpus: Corpus,
     indices: np.ndarray,
     samples: int,
+    *,
     seed: int = 0,
-    tick: Tick = lambda done: None,
+    track: Track = untracked,
     precision: Precision = "fp32",
 ) -> Draws:
     """Draw from a proposal of each sentence's own, as often as it needs.
@@ -103,28 +106,28 @@ def adaptive_draws(
         indices: the sentences.
         samples: K of the fixed protocol that is matched; below 4 there is nothing to save, and the draws are its own.
         seed: of the noise; each sentence has its own stream.
-        tick: is told of every finished sentence.
+        track: shows the progress.
         precision: of the decoder's arithmetic.
     """
     if samples < 4:
-        return fixed_draws(model, corpus, indices, samples, seed, tick, precision)
-    told = halved(tick)
+        return fixed_draws(model, corpus, indices, samples, seed=seed, track=track, precision=precision)
+    model = pack(model)
     e = torch.cat([probes(model.prior, min(PROBES, samples // 2), stream) for stream in streams(indices, seed)])
-    tried = log_weights(model, corpus, indices, e.shape[1], tick=told, precision=precision, noise=e)
+    tried = log_weights(model, corpus, indices, e.shape[1], track=track, precision=precision, noise=e)
     proposal = fitted(standard(model, corpus, indices), e, tried)
 
-    def draw(rows: np.ndarray, count: int, stage: int, tick: Tick = lambda done: None) -> list[Weighted]:
+    def draw(rows: np.ndarray, count: int, stage: int) -> list[Weighted]:
         fresh = seed + 1_000_000 * stage
         noise = standard_noise(model, indices[rows], count, fresh)
         uniform = torch.stack([torch.rand(count, generator=each) for each in streams(indices[rows], fresh + 500_000)])
         r = proposal[rows]
         e = r.at(noise, uniform)
         log_rho = r.log_ratio(e)
-        log_w = log_weights(model, corpus, indices[rows], count, tick=tick, precision=precision, noise=e) - log_rho
+        log_w = log_weights(model, corpus, indices[rows], count, track=track, precision=precision, noise=e) - log_rho
         return [Weighted(*both) for both in zip(log_w, log_rho, strict=True)]
 
     stage = 1
-    drawn = draw(np.arange(len(indices)), min(FIRST, samples - e.shape[1]), stage, told)
+    drawn = draw(np.arange(len(indices)), min(FIRST, samples - e.shape[1]), stage)
     while (more := wanted(drawn, samples)).any():
         stage += 1
         for count in np.unique(more[more > 0]):
@@ -133,18 +136,6 @@ def adaptive_draws(
                 drawn[row] += fresh
     log_w = [each.log_w for each in drawn]
     return Draws(log_w, tried.mean(1), e.shape[1] + sum(map(len, log_w)) / len(log_w))
-
-
-def halved(tick: Tick) -> Tick:
-    """Return a listener that tells another of a sentence whenever it has been told of two."""
-    heard = 0
-
-    def told(done: int) -> None:
-        nonlocal heard
-        heard, before = heard + done, heard // 2
-        tick(heard // 2 - before)
-
-    return told
 
 
 def standard(model: VAE, corpus: Corpus, indices: np.ndarray) -> Diagonal:

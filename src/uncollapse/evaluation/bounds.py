@@ -4,7 +4,7 @@ None of it depends on the objective that the model was trained with.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,13 @@ from uncollapse.nn.products import pack
 TOKENS_AT_A_TIME = 2**14
 """Tokens of a batch in evaluation, samples counted: this bounds its memory."""
 
-Tick = Callable[[int], None]
-"""Is told how many sentences have been done."""
+Track = Callable[[Sequence[np.ndarray], str], Iterable[np.ndarray]]
+"""Passes batches on and shows the progress through them, as `rich.progress.track` does."""
+
+
+def untracked(batches: Sequence[np.ndarray], name: str) -> Iterable[np.ndarray]:
+    """Pass batches on and show nothing."""
+    return batches
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 @torch.inference_mode()
-def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: None) -> Scores:
+def score(model: VAE, corpus: Corpus, seed: int = 0, *, track: Track = untracked) -> Scores:
     """Compute posterior, distortion and rate of every sentence, with one draw of z each.
 
     The noise belongs to the sentence, so that the result does not depend on how sentences are batched.
@@ -62,7 +67,7 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
         model: in evaluation mode.
         corpus: any split.
         seed: of the noise.
-        tick: is told of every finished sentence.
+        track: shows the progress.
     """
     model, device = pack(model), model.device
     noise = model.prior.noise(len(corpus), 1, seeded(seed))
@@ -72,7 +77,7 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
         torch.empty(len(corpus)),
     )
     order, posteriors = [], []
-    for index in ordered_batches(corpus.lengths, _rows(corpus)):
+    for index in track(ordered_batches(corpus.lengths, _rows(corpus)), "distortion and rate"):
         batch = corpus.batch(index).to(device)
         posterior = model.posterior(batch)
         draw = posterior.at(noise[index].to(device))
@@ -81,7 +86,6 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, tick: Tick = lambda done: N
         rate[index] = model.rate(posterior, draw, batch.labels).cpu()
         order.append(index)
         posteriors.append(posterior.cpu())
-        tick(len(index))
     back = torch.from_numpy(np.argsort(np.concatenate(order)))
     return Scores(pool(posteriors)[back], z, distortion, rate)
 
@@ -113,8 +117,9 @@ def log_weights(
     corpus: Corpus,
     indices: np.ndarray,
     samples: int,
+    *,
     seed: int = 0,
-    tick: Tick = lambda done: None,
+    track: Track = untracked,
     precision: Precision = "fp32",
     noise: Tensor | None = None,
 ) -> Tensor:
@@ -126,14 +131,14 @@ def log_weights(
         indices: the sentences.
         samples: K.
         seed: of the noise; each sentence has its own stream.
-        tick: is told of every finished sentence.
+        track: shows the progress.
         precision: of the decoder's arithmetic; the densities of z are in fp32.
         noise: other z than draws of q, in its standard coordinates, `[len(indices), K, Z]`.
     """
     model, device, lengths = pack(model), model.device, corpus.lengths[indices]
     together = max(1, min(64, TOKENS_AT_A_TIME // (int(np.median(lengths)) * samples)))
     log_w = torch.empty(len(indices), samples)
-    for rows in ordered_batches(lengths, together):
+    for rows in track(ordered_batches(lengths, together), "importance-weighted bound"):
         batch = corpus.batch(indices[rows]).to(device)
         posterior = model.posterior(batch)
         drawn = standard_noise(model, indices[rows], samples, seed) if noise is None else noise[rows]
@@ -144,7 +149,6 @@ def log_weights(
                 distortion = model.distortion(batch, z)
             log_ratio = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z)
             log_w[rows, k : k + at_once] = (log_ratio - distortion).cpu()
-        tick(len(rows))
     return log_w
 
 
@@ -194,17 +198,18 @@ def fixed_draws(
     corpus: Corpus,
     indices: np.ndarray,
     samples: int,
+    *,
     seed: int = 0,
-    tick: Tick = lambda done: None,
+    track: Track = untracked,
     precision: Precision = "fp32",
 ) -> Draws:
     """Draw K times from q for every sentence: see `log_weights`."""
-    log_w = log_weights(model, corpus, indices, samples, seed, tick, precision)
+    log_w = log_weights(model, corpus, indices, samples, seed=seed, track=track, precision=precision)
     return Draws(list(log_w), log_w.mean(1), samples)
 
 
-Draw = Callable[[VAE, Corpus, np.ndarray, int, int, Tick, Precision], Draws]
-"""From a model, a corpus, sentences, K, a seed, a listener and a precision to draws."""
+Draw = Callable[..., Draws]
+"""From a model, a corpus, sentences and K (and `seed`, `track`, `precision`) to draws."""
 
 
 @dataclass(frozen=True)
@@ -240,10 +245,11 @@ def importance_weighted(
     model: VAE,
     corpus: Corpus,
     scores: Scores,
+    *,
     samples: int = 50,
     sentences: int | None = 500,
     seed: int = 0,
-    tick: Tick = lambda done: None,
+    track: Track = untracked,
     precision: Precision = "fp32",
     draw: Draw = fixed_draws,
 ) -> ImportanceWeighted:
@@ -260,14 +266,14 @@ def importance_weighted(
         samples: K; a language model needs none.
         sentences: how many, or None for all.
         seed: of the choice and of the noise.
-        tick: is told of every finished sentence.
+        track: shows the progress.
         precision: of the decoder's arithmetic.
         draw: how the weights are drawn: K of q for every sentence by default, or `adaptive.adaptive_draws`.
     """
     every = sentences is None or sentences >= len(corpus)
     indices = chosen(len(corpus), None if every else sentences, seed)
     samples = samples if model.latent else 1
-    drawn = draw(model, corpus, indices, samples, seed, tick, precision)
+    drawn = draw(model, corpus, indices, samples, seed=seed, track=track, precision=precision)
     bound = drawn.bound()
     gap = -drawn.elbo.double() - bound
     elbo = scores.nll_elbo.double()

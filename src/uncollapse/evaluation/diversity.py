@@ -9,9 +9,9 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.evaluation.bounds import chosen
 from uncollapse.evaluation.overlap import distinct, self_bleu
-from uncollapse.evaluation.transfer import classes_of
 from uncollapse.generation.choose import Decoding
 from uncollapse.generation.decode import write
+from uncollapse.latent import Source
 from uncollapse.model import VAE
 
 SAMPLE = Decoding("sample")
@@ -45,8 +45,8 @@ def diversity_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, se
 def draw(model: VAE, splits: Splits, count: int, seed: int = 0, how: Decoding = SAMPLE) -> list[list[int]]:
     """Draw sentences from the model: z from the prior, under the labels of training sentences drawn at random."""
     origins = np.random.default_rng([seed, 4]).integers(len(splits.train), size=count)
-    labels = classes_of(splits.train, origins, {})
-    return write(model, model.prior.sample(count, seed, labels), splits.longest, labels, how, seed + 1)
+    labels = splits.train.classes(origins)
+    return write(model, model.prior.sample(count, Source(seed), labels), splits.longest, labels, how, seed + 1)
 
 
 def sentences_of(corpus: Corpus) -> set[tuple[int, ...]]:

@@ -12,8 +12,7 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import chosen, log_likelihoods
 from uncollapse.evaluation.posterior import posteriors
 from uncollapse.evaluation.probe import linear_probe
-from uncollapse.evaluation.style import train_classifier
-from uncollapse.evaluation.transfer import classes_of
+from uncollapse.evaluation.style import NGramClassifier
 from uncollapse.generation.choose import Decoding
 from uncollapse.generation.decode import write
 from uncollapse.model import VAE
@@ -86,13 +85,13 @@ def _scoring(model: VAE, corpus: Corpus, means: Tensor, true: Tensor) -> float:
 
 def _decoding(model: VAE, splits: Splits, corpus: Corpus, field: str, means: Tensor, seed: int) -> dict[str, float]:
     """Return how many of the sentences drawn at the mean codes are seen to be of their class, and how well the judge sees."""
-    classifier = train_classifier(splits.train, field, seed)
+    classifier = NGramClassifier(splits.train, field)
     random, right = np.random.default_rng([seed, 3]), []
     for c, mean in enumerate(means):
         of_class = np.flatnonzero(splits.train.labels[field] == c)
         if not len(of_class):
             continue
-        labels = classes_of(splits.train, random.choice(of_class, WRITTEN), {})  # of a model that is told other fields
+        labels = splits.train.classes(random.choice(of_class, WRITTEN))  # of a model that is told other fields
         written = write(model, mean.expand(WRITTEN, -1), splits.longest, labels, Decoding("sample"), seed + c)
         right.append(float(np.mean(classifier.predict(written) == c)))
     real = classifier.predict([corpus.ids(i).tolist() for i in range(len(corpus))])

@@ -11,12 +11,18 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import chosen, seeded
 from uncollapse.evaluation.overlap import corpus_bleu, rouge, token_accuracy
 from uncollapse.evaluation.posterior import posteriors
-from uncollapse.evaluation.transfer import classes_of
 from uncollapse.generation.decode import write
 from uncollapse.model import VAE
 
 BUCKETS = {"<= 10": (0, 10), "11-20": (11, 20), "21-30": (21, 30)}
 """Tokens of the sentence, EOS not counted (Prokhorov et al. 2019, section 4)."""
+
+
+def accuracy_protocol(model: VAE, splits: Splits, split: str, sentences: int = 500) -> dict[str, Any]:
+    """Return the token accuracy of greedy reconstructions from posterior means, on the first sentences of a split."""
+    few = splits[split].subset(np.arange(min(sentences, len(splits[split]))))
+    written = write(model, posteriors(model, few).mu, splits.longest, few.classes(np.arange(len(few))))
+    return {"accuracy": token_accuracy([few.ids(i).tolist() for i in range(len(few))], written)}
 
 
 def reconstruction_protocol(
@@ -45,7 +51,7 @@ def reconstruction_protocol(
     draw = posterior.at(model.prior.noise(len(few), 1, seeded(seed)))[:, 0]
     originals = [few.ids(i).tolist() for i in range(len(few))]
     rows, signature = [], ""
-    labels = classes_of(few, np.arange(len(few)), {})
+    labels = few.classes(np.arange(len(few)))
     for source, z in {"mu": posterior.mu, "sample": draw}.items():
         written = write(model, z, splits.longest, labels)
         for bucket, (low, high) in {**BUCKETS, "all": (0, few.lengths.max())}.items():

@@ -1,11 +1,11 @@
 """Transfer of a label without parallel forms, such as sentiment: does a classifier see it, and how much of the sentence stays?"""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
@@ -14,62 +14,38 @@ from uncollapse.evaluation.bounds import chosen
 from uncollapse.evaluation.overlap import sentence_bleu
 from uncollapse.evaluation.posterior import posteriors
 from uncollapse.evaluation.probe import linear_probe
-from uncollapse.evaluation.transfer import classes_of
 from uncollapse.generation.decode import write
 from uncollapse.model import VAE
 
-BUCKETS = 2**18
-EPOCHS, BATCH, LR = 5, 64, 3e-3
+FEATURES = 2**18
 SHOWN = 10
 
 
-class NGramClassifier(nn.Module):
-    """Logistic regression on the words and pairs of words of a sentence, those pairs hashed into 2^18 buckets.
+class NGramClassifier:
+    """Logistic regression on the tokens and pairs of tokens of a sentence, hashed into 2^18 features.
 
     Args:
-        vocabulary: tokens V.
-        classes: of the label.
+        corpus: to learn from.
+        field: the label field.
     """
 
-    def __init__(self, vocabulary: int, classes: int) -> None:
-        super().__init__()
-        self.vocabulary = vocabulary
-        self.weights = nn.EmbeddingBag(vocabulary + BUCKETS, classes, mode="sum", sparse=False)
-        self.bias = nn.Parameter(torch.zeros(classes))
-        nn.init.zeros_(self.weights.weight)
+    def __init__(self, corpus: Corpus, field: str) -> None:
+        from sklearn.feature_extraction.text import HashingVectorizer
+        from sklearn.linear_model import LogisticRegression
 
-    def forward(self, sentences: list[list[int]]) -> Tensor:
-        """Return the logits of each sentence, `[N, classes]`, for token ids."""
-        features = [self.features(ids) for ids in sentences]
-        offsets = np.cumsum([0, *map(len, features)])[:-1]
-        flat = torch.tensor([f for row in features for f in row], dtype=torch.long)
-        return self.weights(flat, torch.from_numpy(offsets)) + self.bias
+        self._features = HashingVectorizer(
+            n_features=FEATURES, analyzer=self._grams, binary=True, alternate_sign=False, norm=None
+        )
+        sentences = [corpus.ids(i).tolist() for i in range(len(corpus))]
+        self._fit = LogisticRegression(max_iter=200).fit(self._features.transform(sentences), corpus.labels[field])
 
-    def features(self, ids: list[int]) -> list[int]:
-        """Return the numbers of the words and pairs of a sentence, each once."""
-        pairs = {self.vocabulary + (a * 1_000_003 + b) % BUCKETS for a, b in pairwise(ids)}
-        return [*dict.fromkeys(ids), *sorted(pairs)]
+    @staticmethod
+    def _grams(ids: Sequence[int]) -> list[str]:
+        return [str(i) for i in ids] + [f"{a} {b}" for a, b in pairwise(ids)]
 
-    @torch.inference_mode()
-    def predict(self, sentences: list[list[int]]) -> np.ndarray:
-        """Return the most probable class of each sentence, `[N]`."""
-        return self(sentences).argmax(1).numpy()
-
-
-def train_classifier(corpus: Corpus, field: str, seed: int = 0) -> NGramClassifier:
-    """Train a classifier of a label field on a corpus: Adam, 5 epochs, the same seed the same classifier."""
-    model = NGramClassifier(len(corpus.vocabulary), len(corpus.label_names[field]))
-    optimizer = torch.optim.Adam(model.parameters(), LR)
-    random, labels = np.random.default_rng(seed), torch.from_numpy(corpus.labels[field])
-    for _ in range(EPOCHS):
-        order = random.permutation(len(corpus))
-        for start in range(0, len(order), BATCH):
-            index = order[start : start + BATCH]
-            loss = nn.functional.cross_entropy(model([corpus.ids(int(i)).tolist() for i in index]), labels[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return model
+    def predict(self, sentences: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return the most probable class of each sentence of token ids, `[N]`."""
+        return self._fit.predict(self._features.transform(sentences))
 
 
 def transfer_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
@@ -79,7 +55,7 @@ def transfer_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sen
         model: conditional, in evaluation mode.
         splits: labelled data.
         split: the split whose sentences are transferred.
-        seed: of the classifier and of the choice of sentences.
+        seed: of the choice of sentences.
         sentences: how many at most.
 
     Returns:
@@ -95,7 +71,7 @@ def transfer_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sen
         raise UserError("protocol transfer: expected a conditional run (--model.condition FIELD)")
     field = next(iter(model.condition.classes))
     train, corpus = splits.train, splits[split]
-    classifier = train_classifier(train, field, seed)
+    classifier = NGramClassifier(train, field)
     few = chosen(len(corpus), sentences, seed)
     originals, true = [corpus.ids(int(i)).tolist() for i in few], corpus.labels[field][few]
     mu = posteriors(model, corpus.subset(few)).mu
@@ -105,7 +81,7 @@ def transfer_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sen
     bleu: list[float] = []
     examples: list[dict[str, str]] = []
     for target, name in enumerate(corpus.label_names[field]):
-        written = write(model, mu, splits.longest, classes_of(corpus, few, {field: target}))
+        written = write(model, mu, splits.longest, corpus.classes(few, {field: target}))
         seen = classifier.predict(written)
         scores = [sentence_bleu(a, b) if b else 0.0 for a, b in zip(originals, written, strict=True)]
         for i, score in enumerate(scores):

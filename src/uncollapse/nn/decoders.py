@@ -6,13 +6,12 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from uncollapse.nn.interfaces import Decoder, State, Text
+from uncollapse.data.corpus import Batch
+from uncollapse.data.vocabulary import BOS, UNK
+from uncollapse.nn.interfaces import Decoder, State
 from uncollapse.nn.output import OutputLayer
 from uncollapse.nn.padding import Places
 from uncollapse.nn.recurrent import CELLS, Cell, side_by_side
-
-BOS, UNK = 1, 3
-"""Ids of the tokens that word dropout spares and puts in (`data.vocabulary`)."""
 
 
 class TextDecoder(Decoder):
@@ -57,7 +56,7 @@ class TextDecoder(Decoder):
     def run(self, embedded: Tensor, z: Tensor, memory: State) -> tuple[Tensor, State]:
         """Read sentences `[B, T, emb]` under K codes each, `[B, K, Z]`: states `[B K, T, hidden]`, and the new memory."""
 
-    def forward(self, batch: Text, z: Tensor, inputs: Tensor | None = None) -> Tensor:
+    def forward(self, batch: Batch, z: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Return -log p(x given z), `[B, K]`."""
         sentences, samples, _ = z.shape
         read = self._drop_words(batch.inputs if inputs is None else inputs)
@@ -169,7 +168,7 @@ class BagOfWords(nn.Module):
         self.hidden = nn.Linear(latent, hidden)
         self.output = OutputLayer(hidden, vocabulary)
 
-    def forward(self, batch: Text, z: Tensor) -> Tensor:
+    def forward(self, batch: Batch, z: Tensor) -> Tensor:
         """Return -sum_t log p(x_t given z) for codes `[B, Z]`, `[B]`."""
         places = Places.of(batch)
         rows = places.pick(self.hidden(z).tanh()[:, None].expand(-1, batch.targets.shape[1], -1))

@@ -5,9 +5,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from uncollapse.data.corpus import Batch
 from uncollapse.latent import Diagonal, Gaussian, StudentT
 from uncollapse.nn.condition import Condition
-from uncollapse.nn.interfaces import Encoder, Inference, Text
+from uncollapse.nn.interfaces import Encoder, Inference
 from uncollapse.nn.padding import Places, last
 from uncollapse.nn.recurrent import CELLS, Cell
 
@@ -74,7 +75,7 @@ class RecurrentEncoder(Encoder):
         self.posterior = nn.Linear(hidden, 2 * latent, bias=False)
         self.norm = FixedScaleNorm(latent, norm) if norm else nn.Identity()
 
-    def forward(self, batch: Text) -> Inference:
+    def forward(self, batch: Batch) -> Inference:
         """Return q(z given x) of the decoded code, and of every timestep where that is wanted."""
         embedded = self.embedding(batch.tokens)
         told = self.condition(batch.labels) if self.condition else embedded.new_zeros(len(batch), 0)

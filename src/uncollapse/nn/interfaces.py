@@ -2,52 +2,17 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from uncollapse.latent import Diagonal, Gaussian, Labels
+from uncollapse.data.corpus import Batch
+from uncollapse.latent import Diagonal, Gaussian
 from uncollapse.nn.casts import fresh_casts
 from uncollapse.nn.products import pack
 
 State = tuple[Tensor, ...]
 """What a decoder remembers between steps: tensors whose first dimension is the row, so that rows can be picked."""
-
-
-class Text(Protocol):
-    """What a network reads of a batch of sentences (see `data.corpus.Batch`)."""
-
-    @property
-    def tokens(self) -> Tensor:
-        """From BOS to EOS, then pads, `[B, T]`."""
-
-    @property
-    def lengths(self) -> Tensor:
-        """Predicted tokens, which is also the position of EOS, `[B]`."""
-
-    @property
-    def inputs(self) -> Tensor:
-        """What the decoder is given, `[B, T - 1]`."""
-
-    @property
-    def targets(self) -> Tensor:
-        """What it predicts, `[B, T - 1]`."""
-
-    @property
-    def mask(self) -> Tensor:
-        """Where there is something to predict, `[B, T - 1]`."""
-
-    @property
-    def padded(self) -> bool:
-        """Whether some sentence is shorter than another, so that there are pads."""
-
-    @property
-    def labels(self) -> Labels:
-        """The class of every sentence in each label field."""
-
-    def __len__(self) -> int:
-        """Return the number of sentences B."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +34,7 @@ class Encoder(nn.Module, ABC):
     """From a batch to the posterior of every sentence."""
 
     @abstractmethod
-    def forward(self, batch: Text) -> Inference:
+    def forward(self, batch: Batch) -> Inference:
         """Return q(z given x), and the posteriors of the timesteps where they are wanted."""
 
 
@@ -80,7 +45,7 @@ class Decoder(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(self, batch: Text, z: Tensor, inputs: Tensor | None = None) -> Tensor:
+    def forward(self, batch: Batch, z: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Return -log p(x given z) in nats, `[B, K]`, for codes `[B, K, Z]`.
 
         Args:
@@ -101,7 +66,7 @@ class Decoder(nn.Module, ABC):
         """
 
     @torch.no_grad()
-    def own_inputs(self, batch: Text, z: Tensor, forcing: float) -> Tensor:
+    def own_inputs(self, batch: Batch, z: Tensor, forcing: float) -> Tensor:
         """Return the inputs of a batch, `[B, T - 1]`, some replaced by what the decoder itself writes at that place.
 
         Each place is the true token with probability `forcing`, else a draw from the decoder's own distribution given all that it
@@ -129,7 +94,7 @@ class Decoder(nn.Module, ABC):
 class NoEncoder(Encoder):
     """The encoder of a language model: a posterior of no dimensions."""
 
-    def forward(self, batch: Text) -> Inference:
+    def forward(self, batch: Batch) -> Inference:
         """Return a Gaussian of shape `[B, 0]`."""
         empty = batch.lengths.new_zeros(len(batch), 0).float()
         return Inference(Gaussian(empty, empty))

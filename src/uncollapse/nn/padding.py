@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uncollapse.nn.interfaces import Text
+from uncollapse.data.corpus import Batch
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Places:
     index: Tensor | None = None
 
     @staticmethod
-    def of(batch: Text, samples: int = 1) -> "Places":
+    def of(batch: Batch, samples: int = 1) -> "Places":
         """Return the places of what is predicted, under K codes a sentence."""
         sentences, length = batch.targets.shape
         if not batch.padded:
@@ -52,7 +52,7 @@ class Places:
         return self.spread(values).sum(1)
 
 
-def last(states: Tensor, batch: Text) -> Tensor:
+def last(states: Tensor, batch: Batch) -> Tensor:
     """Return the states behind EOS, `[B, T, H]` -> `[B, H]`, of a network that only looks back."""
     if not batch.padded:
         return states[:, -1]

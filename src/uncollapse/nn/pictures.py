@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from uncollapse.data.corpus import Batch
+from uncollapse.data.vocabulary import EOS, INK, PAPER
 from uncollapse.latent import Diagonal, Gaussian, StudentT
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.encoders import FixedScaleNorm
-from uncollapse.nn.interfaces import Decoder, Encoder, Inference, State, Text
+from uncollapse.nn.interfaces import Decoder, Encoder, Inference, State
 
-BOS, EOS, PAPER, INK = 1, 2, 4, 5
-"""Ids of the tokens (`data.vocabulary`)."""
 NEVER = -torch.inf
 """Logit of what a picture does not hold."""
 
@@ -83,7 +83,7 @@ class ResNetEncoder(Encoder):
         self.posterior = nn.Linear(hidden + (condition.width if condition else 0), 2 * latent)
         self.norm = FixedScaleNorm(latent, norm) if norm else nn.Identity()
 
-    def forward(self, batch: Text) -> Inference:
+    def forward(self, batch: Batch) -> Inference:
         """Return q(z given x)."""
         one = self.training and len(batch) == 1
         self.body.train(self.training and not one)  # a single picture has no variance: its norms are the running ones
@@ -116,7 +116,7 @@ class PictureDecoder(Decoder):
     def logits(self, pictures: Tensor, z: Tensor) -> Tensor:
         """Return the logits of ink `[N, side, side]` given the pixels before each, `[N, 1, side, side]`, and z."""
 
-    def forward(self, batch: Text, z: Tensor, inputs: Tensor | None = None) -> Tensor:
+    def forward(self, batch: Batch, z: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Return -log p(x given z), `[B, K]`; a picture always reads its own pixels (`inputs` is for text)."""
         true = canvas(batch.tokens, self.side).repeat_interleave(z.shape[1], 0)
         logits = self.logits(true, z.flatten(0, 1)).float()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from uncollapse.errors import UserError
-from uncollapse.run import write_atomically
+from uncollapse.files import write_atomically
 
 SCALE, GAP = 3, 2
 COLUMNS = 16

@@ -5,54 +5,16 @@ from typing import Any
 
 from rich.table import Table
 
-# what a protocol may add: metric -> (digits, what it is)
-PROTOCOL_ROWS = {
-    "aggregate_kl": (3, "nats: KL(q(z), p(z)) = rate - mi, of all codes from the prior"),
-    "aggregate_mismatch": (3, "nats: the share of it that their mean and covariance make"),
-    "aggregate_logdet": (2, "log det Cov of sampled z; 0 for N(0, I)"),
-    "aggregate_mean_sq": (3, "squared norm of the mean of sampled z; 0 for N(0, I)"),
-    "z_use": (3, "nats lost by decoding from the code of another sentence"),
-    "tense_bleu4": (4, "the lab's BLEU-4, mean over its pairs"),
-    "gaussian_score": (3, "share of draws from the prior whose forms are a training row; 10 sets of 100"),
-    "gaussian_distinct": (1, "distinct training rows in 100 draws"),
-    "gaussian_new": (3, "share that is no training row, but well-formed English"),
-    "gaussian_known": (3, "share of words that occur in training"),
-    "fitted_score": (3, "the same under the prior fitted to the training codes"),
-    "fitted_distinct": (1, ""),
-    "fitted_new": (3, ""),
-    "fitted_known": (3, ""),
-    "training_exact": (3, "exact conversions of the first 200 training rows, all directions"),
-    "heldout_exact": (3, "exact conversions of verbs never seen, all directions"),
-    "heldout_exact_regular": (3, "of regular verbs"),
-    "heldout_exact_irregular": (3, "of irregular verbs"),
-    "heldout_bleu4": (4, "mean BLEU-4 of these conversions"),
-    "heldout_copied": (3, "share whose source came back where another form was right"),
-    "heldout_reconstructed": (3, "exact reconstructions of verbs never seen"),
-    "transfer_exact": (3, "exact conversions between forms of this split"),
-    "transfer_bleu4": (4, "mean BLEU-4 of these"),
-    "transfer_copied": (3, "share whose source came back where another form was right"),
-    "classifier_accuracy": (3, "of a classifier of n-grams on real sentences"),
-    "transfer_accuracy": (3, "share of transferred sentences in which it sees the new label"),
-    "transfer_self_bleu4": (3, "mean BLEU-4 of a transferred sentence with its source"),
-    "reconstruction_accuracy": (3, "share of reconstructions in which it sees the label kept"),
-    "reconstruction_bleu4": (3, "mean BLEU-4 of these with their source"),
-    "leak_accuracy": (3, "label read from z by a linear probe, on sentences it was not fitted to"),
-    "leak_majority": (3, "what saying the most frequent label would reach"),
-}
+from uncollapse.protocols import PROTOCOLS
 
-
-# what a protocol may add as rows: metric -> title
-ROW_TABLES = {
-    "reconstruction": "greedy reconstructions, by tokens of the sentence; BLEU and ROUGE in percent",
-    "samples": "draws from the prior beside real sentences",
-    "probes": "labels: majority and linear probe on mu; scoring and decoding at the mean code of each class",
-}
+COLUMNS = {name: column for protocol in PROTOCOLS.values() for name, column in protocol.columns.items()}
+ROW_TABLES = {name: title for protocol in PROTOCOLS.values() for name, title in protocol.rows.items()}
 
 
 def protocol_tables(metrics: Mapping[str, Any]) -> list[Table]:
     """Return what a protocol added to an evaluation: scores, directions, the lab's pairs, examples."""
     tables = []
-    scores = [(name, digits, what) for name, (digits, what) in PROTOCOL_ROWS.items() if name in metrics]
+    scores = [(name, digits, what) for name, (digits, what) in COLUMNS.items() if name in metrics]
     if scores:
         table = _plain_table("by protocol")
         for name, digits, what in scores:

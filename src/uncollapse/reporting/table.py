@@ -1,10 +1,12 @@
 """Tables of evaluations."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from uncollapse.bench import Result
 
 # column -> (metric, its standard error or empty, digits)
 COLUMNS = {
@@ -77,33 +79,7 @@ def comparison_table(runs: Mapping[str, Mapping[str, Any]], split: str) -> Table
     return table
 
 
-class Summary(Protocol):
-    """Several runs of one remedy, as `bench` sums them up."""
-
-    @property
-    def remedy(self) -> str:
-        """Its name."""
-
-    @property
-    def values(self) -> Mapping[str, Sequence[float]]:
-        """For each number shown, that of every seed."""
-
-    @property
-    def floor(self) -> float | None:
-        """The lowest NLL that any model can reach, where it is known."""
-
-    @property
-    def states(self) -> tuple[str, ...]:
-        """The verdict of each seed."""
-
-    def mean(self, name: str) -> float:
-        """Return the mean of a number over seeds."""
-
-    def spread(self, name: str) -> float:
-        """Return its standard deviation over seeds."""
-
-
-def bench_table(results: Sequence[Summary], times: Mapping[str, float], seeds: int) -> Table:
+def bench_table(results: Sequence[Result], times: Mapping[str, float], seeds: int) -> Table:
     """Return the table of a bench: a row a remedy, means over seeds and their standard deviations."""
     over = f"; mean +- standard deviation over {seeds} seeds" if seeds > 1 else "; one seed"
     table = Table(title=f"test split, nats per sentence (EOS counted, BOS not){over}", title_justify="left", box=None)
@@ -122,7 +98,7 @@ def bench_table(results: Sequence[Summary], times: Mapping[str, float], seeds: i
     return table
 
 
-def _over_seeds(result: Summary, name: str, digits: int, seeds: int) -> str:
+def _over_seeds(result: Result, name: str, digits: int, seeds: int) -> str:
     if name not in result.values:
         return ""
     spread = f" +- {result.spread(name):.{digits}f}" if seeds > 1 else ""

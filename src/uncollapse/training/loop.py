@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from itertools import chain
 from typing import Any, Literal
 
@@ -14,28 +13,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uncollapse.config import OptimConfig, TrainConfig
 from uncollapse.data.corpus import Batch, shuffled_batches
-from uncollapse.data.splits import Splits
 from uncollapse.errors import TrainingError, UserError
 from uncollapse.evaluation.bounds import Scores, score
 from uncollapse.evaluation.evaluate import summarise
 from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
-from uncollapse.evaluation.transfer import transfer_metrics
 from uncollapse.model import VAE
 from uncollapse.nn.casts import precision
 from uncollapse.nn.products import pack
-from uncollapse.objectives import Dream, Objective, Terms
+from uncollapse.objectives import Objective, Terms
 from uncollapse.run import RunFolder
-from uncollapse.schedules import Schedule, constant
+from uncollapse.schedules import constant
 from uncollapse.training.aggressive import InnerLoop, Phase
 from uncollapse.training.controller import Controller
-from uncollapse.training.dreams import Dreams
 from uncollapse.training.guards import Interrupted, frozen, stop_requests
+from uncollapse.training.job import Job
 from uncollapse.training.optimizers import descend, gradient_norm, make_optimizer
 from uncollapse.training.plateau import Plateau
-from uncollapse.training.progress import Listener, Progress, Sums, Update
+from uncollapse.training.progress import Listener, Progress, Update
 
 VALIDATION_MI_SENTENCES = 2000
 VALIDATION_ROWS = 200
@@ -58,36 +54,20 @@ class HeldDecoder:
 class Trainer:
     """One training: model, objective, data, optimizers, and the folder that everything goes to."""
 
-    def __init__(
-        self,
-        model: VAE,
-        objective: Objective,
-        splits: Splits,
-        optim: OptimConfig,
-        train: TrainConfig,
-        folder: RunFolder,
-        listener: Listener,
-        lr_factor: Schedule = constant(1.0),  # noqa: B008
-    ) -> None:
-        self.lr_factor = lr_factor
-        self.model, self.objective, self.splits, self.folder, self.listener = (
-            model,
-            objective,
-            splits,
-            folder,
-            listener,
-        )
-        self.optim, self.train = optim, train
-        self.device = model.device
+    def __init__(self, job: Job, folder: RunFolder, listener: Listener) -> None:
+        self.job, self.folder, self.listener = job, folder, listener
+        self.model, self.splits, self.optim, self.train = job.model, job.splits, job.optim, job.train
+        self.device = self.model.device
         # what may be trained apart: the encoder, and the decoder with all else
-        rest = {name: part for name, part in model.named_children() if name != "encoder"}
-        self.parts = {"encoder": model.encoder, "decoder": nn.ModuleDict(rest)}
+        rest = {name: part for name, part in self.model.named_children() if name != "encoder"}
+        self.parts = {"encoder": self.model.encoder, "decoder": nn.ModuleDict(rest)}
         self.weights = {name: list(part.parameters()) for name, part in self.parts.items()}
         self.progress = Progress()
-        self.plateau = Plateau(optim.patience, optim.decay_after, optim.max_decays)
-        self.phase = Phase(train.aggressive, train.aggressive_steps, on=train.aggressive != "off")
+        self.plateau = Plateau(self.optim.patience, self.optim.decay_after, self.optim.max_decays)
+        self.phase = Phase(self.train.aggressive, self.train.aggressive_steps, on=self.train.aggressive != "off")
         self.controller = Controller()
-        self.first_decoder = copy.deepcopy(self.parts["decoder"].state_dict()) if train.pretrain_epochs else None
+        pretrains = self.train.pretrain_epochs
+        self.first_decoder = copy.deepcopy(self.parts["decoder"].state_dict()) if pretrains else None
         self.optimizer = self._make_optimizer()
 
     # -- the path -----------------------------------------------------------------------------------------------
@@ -120,13 +100,10 @@ class Trainer:
             batch = self.batch(index)
             aggressive = self.phase.on and not self._pretraining
             update = self._aggressive_step(batch, order) if aggressive else self.step(batch)
-            progress.weight = update.weight
-            if self.objective.target_kind == "controller" and not self._pretraining:
-                self.controller.update(update.rate, self.objective.target(self._schedule_step))
-            progress.sums.add(update, len(batch), time.monotonic() - began)
-            progress.step += 1
-            progress.batch += 1
-            self.listener.step(progress.epoch + 1, progress.sums)
+            if self.job.objective.target_kind == "controller" and not self._pretraining:
+                self.controller.update(update.means["rate"], self.job.objective.target(self._schedule_step))
+            progress.add(update, len(batch), time.monotonic() - began)
+            self.listener.step(progress.epoch + 1, progress.means())
             self._record()
             if stop.is_set():
                 self.save()
@@ -145,7 +122,7 @@ class Trainer:
             moves: which weights move; `decoder` is all but the encoder.
             held: the decoder, where its gradient is not computed; its last norm counts into that of the gradient.
         """
-        self._set_lr(self.lr * self.lr_factor(self._schedule_step))
+        self._set_lr(self.lr * self.job.lr_factor(self._schedule_step))
         self._zero_grad(self.weights)
         with frozen(self.weights["decoder"] if held else ()):
             terms = self._differentiate(held.model if held else self.model, batch)
@@ -154,7 +131,7 @@ class Trainer:
             norms["decoder"] = held.norm
         norm = torch.linalg.vector_norm(torch.stack([*norms.values()]))
         update = Update.read(terms, norm, norms["decoder"])
-        if not math.isfinite(update.loss + update.norm):
+        if not math.isfinite(update.means["loss"] + update.norm):
             self._refuse(batch, update)
         if moves != "all":
             self._zero_grad(self.weights.keys() - {moves})
@@ -163,10 +140,13 @@ class Trainer:
 
     def _differentiate(self, model: VAE, batch: Batch) -> Terms:
         """Leave the gradients of a batch in the weights; return the terms of the objective."""
+        step, task = self._schedule_step, self.job.task
         with precision(self.train.precision, self.device):
-            terms = self._objective(
-                model, batch, self._schedule_step, self.controller.factor, self._written(batch), self._dream(batch)
-            )
+            target = task.target(batch)
+            extra = None if self._pretraining else task.extra(model, len(batch), step)
+            terms = self._objective(model, batch, step, factor=self.controller.factor, target=target)
+            if extra is not None:
+                terms = replace(terms, loss=terms.loss + extra())
         terms.loss.backward()
         return terms
 
@@ -182,7 +162,7 @@ class Trainer:
         inner, current = InnerLoop(), batch
         update = self.step(batch, "encoder")
         held = self.hold_decoder(update)
-        while inner.goes_on(update.loss * len(current), current.predicted):
+        while inner.goes_on(update.means["loss"] * len(current), current.predicted):
             current = self.batch(order[int(torch.randint(len(order), ()))])
             update = self.step(current, "encoder", held)
         self.phase.count(inner.steps)
@@ -194,28 +174,28 @@ class Trainer:
 
     def _validate(self) -> None:
         """End the epoch: validate, keep the best, decay or stop, write the log."""
-        progress = self.progress
+        progress, objective = self.progress, self.job.objective
         valid, scores = self._measure("valid")
-        progress.epoch += 1
+        batches, epoch = progress.batch, progress.epoch + 1
         entry: dict[str, Any] = {
-            "epoch": progress.epoch,
+            "epoch": epoch,
             "step": progress.step,
             "weight": progress.weight,
-            "teacher_forcing": self.objective.forcing(self._schedule_step),
-            "lr": self.lr * self.lr_factor(self._schedule_step),
-            "seconds": progress.sums.seconds,
-            "train": progress.sums.means(),
+            "teacher_forcing": objective.forcing(self._schedule_step),
+            "lr": self.lr * self.job.lr_factor(self._schedule_step),
+            "seconds": progress.seconds,
+            "train": progress.means(),
             "valid": valid,
         }
-        if self.train.eval_test_every and progress.epoch % self.train.eval_test_every == 0:
+        if self.train.eval_test_every and epoch % self.train.eval_test_every == 0:
             entry["test"], _ = self._measure("test")
         if self.phase.inner:
-            entry["aggressive"] = self._check_phase(scores)
-        pretraining = progress.epoch <= self.train.pretrain_epochs
-        trained = progress.epoch - self.train.pretrain_epochs
+            entry["aggressive"] = self._check_phase(scores, batches)
+        progress.end_epoch()
         entry["selection"] = self._selection(valid, scores)
-        settled = self._schedule_step >= self.objective.settles
-        advice = "pretrain" if pretraining else self.plateau.advise(entry["selection"], trained, settled)
+        settled = self._schedule_step >= max(objective.settles, self.job.task.settles)
+        trained = epoch - self.train.pretrain_epochs
+        advice = "pretrain" if trained <= 0 else self.plateau.advise(entry["selection"], trained, settled)
         entry["advice"] = advice
         if advice == "improved":
             self.folder.save_weights(self.model.state_dict())
@@ -223,8 +203,7 @@ class Trainer:
             self.model.load_state_dict(self.folder.load_weights())
             self.optimizer = self._make_optimizer()
         progress.finished = advice == "stop"
-        progress.batch, progress.sums = 0, Sums()
-        self.folder.write_log([*self.folder.log(), entry])
+        self.folder.append_log(entry)
         self.listener.epoch_ends(entry)
 
     def _record(self) -> None:
@@ -236,15 +215,14 @@ class Trainer:
         training = self.model.training
         means = posterior_means(self.model.eval(), points)
         self.model.train(training)
-        before = self.folder.mean_space().until(step - 1)
-        self.folder.write_mean_space(before.beside(step, means.model, means.inference))
+        self.folder.append_mean_space(step, means.model, means.inference)
 
     def _selection(self, valid: dict[str, float], scores: Scores) -> float:
         """Return what the weights to keep are chosen by, the lower the better."""
         if self.train.select == "last":
             return -float(self.progress.epoch)
         if self.train.select == "loss":
-            return self.objective.settled(scores.distortion, scores.rate)
+            return self.job.objective.settled(scores.distortion, scores.rate)
         return -valid[self.train.select]
 
     def _end_pretraining(self) -> None:
@@ -256,7 +234,7 @@ class Trainer:
         self.parts["decoder"].load_state_dict(self.first_decoder)
         self.optimizer = self._make_optimizer()
 
-    def _check_phase(self, scores: Scores) -> dict[str, float | bool]:
+    def _check_phase(self, scores: Scores, batches: int) -> dict[str, float | bool]:
         """Decide by validation MI whether the aggressive phase goes on; return what the log says of it."""
         if self.train.aggressive == "paper":
             mi = [batch_mutual_information(scores.posterior, scores.z, self.train.batch_size)]
@@ -264,7 +242,7 @@ class Trainer:
             few = slice(0, VALIDATION_MI_SENTENCES)
             mi = sentence_mutual_information(scores.posterior[few], scores.z[few]).tolist()
         mean = sum(self.phase.before) / max(1, len(self.phase.before))
-        steps = self.phase.inner / max(1, self.progress.batch)
+        steps = self.phase.inner / max(1, batches)
         goes_on = self.phase.on and self.phase.check(mi)
         self.phase.inner = 0
         if not goes_on:
@@ -279,8 +257,8 @@ class Trainer:
         self.model.eval()
         scores = score(self.model, corpus)
         measured = summarise(corpus, scores, mi_sentences=VALIDATION_MI_SENTENCES)
-        converted = transfer_metrics(self.model, corpus, self.splits.longest, VALIDATION_ROWS)
-        return {key: measured[key] for key in LOGGED} | converted, scores
+        own = self.job.task.measure(self.model, corpus, VALIDATION_ROWS)
+        return {key: measured[key] for key in LOGGED} | own, scores
 
     # -- what it rests on ---------------------------------------------------------------------------------------
 
@@ -291,7 +269,8 @@ class Trainer:
     @property
     def _objective(self) -> Objective:
         """Return the objective, or that of a plain autoencoder while pretraining."""
-        return replace(self.objective, weight=constant(0.0), mmd=0.0) if self._pretraining else self.objective
+        objective = self.job.objective
+        return replace(objective, weight=constant(0.0), mmd=0.0) if self._pretraining else objective
 
     @property
     def _schedule_step(self) -> int:
@@ -302,22 +281,6 @@ class Trainer:
     def batch(self, index: np.ndarray) -> Batch:
         """Return the training sentences at `index`, where the model is."""
         return self.splits.train.training_batch(index).to(self.device)
-
-    def _written(self, batch: Batch) -> Batch:
-        """Return what is decoded from the codes of a batch: its sentences, or forms of the same rows."""
-        if not self.objective.translate:
-            return batch
-        return self.batch(self.splits.train.siblings(batch.index, torch.rand(len(batch)).double().numpy()))
-
-    def _dream(self, batch: Batch) -> Dream | None:
-        """Return as many dreams as the batch has sentences, where the objective wants them now."""
-        if self._pretraining or not self.objective.dream(self._schedule_step):
-            return None
-        return self._dreams.draw(self.model, len(batch))
-
-    @cached_property
-    def _dreams(self) -> Dreams:
-        return Dreams(self.splits.train, self.splits.longest)
 
     @property
     def lr(self) -> float:
@@ -342,7 +305,7 @@ class Trainer:
         raise TrainingError(
             f"the loss or its gradient is not finite at step {progress.step} (epoch {progress.epoch + 1}, batch "
             f"{progress.batch + 1}, sentences {', '.join(map(str, batch.index[:5]))}{' …' if len(batch) > 5 else ''}; "
-            f"distortion {update.distortion:.4g}, rate {update.rate:.4g}); the last good state is "
+            f"distortion {update.means['distortion']:.4g}, rate {update.means['rate']:.4g}); the last good state is "
             f"kept in {self.folder.path}; try a lower --optim.lr, a lower --optim.clip or --train.precision fp32"
         )
 
@@ -370,17 +333,18 @@ class Trainer:
             UserError: there is no state, or it is damaged or of an older version.
         """
         state = self.folder.load_state()
-        if "optimizer" not in state:
+        try:
+            self.model.load_state_dict(state["model"])
+            self.plateau = Plateau(**state["plateau"])
+            self.phase, self.controller = Phase(**state["phase"]), Controller(**state["controller"])
+            self.optimizer = self._make_optimizer()
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.progress = Progress(**state["progress"])
+            torch.set_rng_state(state["random"]["cpu"])
+            if self.device.type == "cuda" and "cuda" in state["random"]:
+                torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise UserError(
-                f"{self.folder.path}: its training was interrupted under an older version; start anew with --overwrite"
-            )
-        self.model.load_state_dict(state["model"])
-        self.plateau = Plateau(**state["plateau"])
-        self.phase, self.controller = Phase(**state["phase"]), Controller(**state["controller"])
-        self.optimizer = self._make_optimizer()
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**{**state["progress"], "sums": Sums(**state["progress"]["sums"])})
-        torch.set_rng_state(state["random"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in state["random"]:
-            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
-        self.folder.write_log([entry for entry in self.folder.log() if entry["epoch"] <= self.progress.epoch])
+                f"{self.folder.state_file}: not the state of this run ({type(error).__name__}); start anew with --overwrite"
+            ) from None
+        self.folder.forget_after(self.progress.epoch, self.progress.step)

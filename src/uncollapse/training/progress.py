@@ -1,44 +1,45 @@
 """Where training is, what it adds up to, and who is told."""
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from uncollapse.objectives import Terms
 
+QUANTITIES = ("loss", "distortion", "rate", "divergence")
 
-class Listener(Protocol):
-    """Is told how training goes."""
+
+class Listener:
+    """Follows a training; this one takes no notice."""
 
     def epoch_begins(self, epoch: int, done: int, batches: int) -> None:
-        """Say that an epoch (from 1) begins, `done` of its batches being trained already."""
+        """Note that an epoch (from 1) begins, of which some batches are trained already."""
 
-    def step(self, epoch: int, sums: "Sums") -> None:
-        """Say that a step is done."""
+    def step(self, epoch: int, means: dict[str, float]) -> None:
+        """Note that a step is done; `means` are those of the epoch so far."""
 
     def epoch_ends(self, entry: dict[str, Any]) -> None:
-        """Say what the log holds of the epoch."""
+        """Note what the log says of the epoch."""
 
     def remark(self, text: str) -> None:
-        """Say something worth a line."""
+        """Note something worth a line."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """The numbers of one step: means over the batch in nats, and norms of the gradient before it is clipped.
+    """The numbers of one step.
 
     Attributes:
-        norm: of the gradient of all weights.
+        means: of the `QUANTITIES` over the batch, nats.
+        norm: of the gradient of all weights before it is clipped.
         weight: of the penalty.
         decoder_norm: of the gradient of all weights but the encoder's, where it was computed, scalar.
     """
 
-    loss: float
-    distortion: float
-    rate: float
-    divergence: float
+    means: dict[str, float]
     norm: float
     weight: float
     decoder_norm: Tensor
@@ -47,50 +48,51 @@ class Update:
     @torch.no_grad()
     def read(terms: Terms, norm: Tensor, decoder_norm: Tensor) -> "Update":
         """Read the numbers from the device, all at once: this is the one wait of a step."""
-        numbers = torch.stack((terms.loss, terms.distortion.mean(), terms.rate.mean(), terms.divergence, norm))
-        loss, distortion, rate, divergence, length = numbers.tolist()
-        return Update(loss, distortion, rate, divergence, length, terms.weight, decoder_norm)
-
-
-@dataclass
-class Sums:
-    """What an epoch adds up to so far."""
-
-    sentences: int = 0
-    distortion: float = 0.0
-    rate: float = 0.0
-    divergence: float = 0.0
-    loss: float = 0.0
-    seconds: float = 0.0
-
-    def add(self, update: Update, sentences: int, seconds: float) -> None:
-        """Add one step."""
-        self.sentences += sentences
-        self.distortion += update.distortion * sentences
-        self.rate += update.rate * sentences
-        self.divergence += update.divergence * sentences
-        self.loss += update.loss * sentences
-        self.seconds += seconds
-
-    def means(self) -> dict[str, float]:
-        """Return means over sentences."""
-        n = max(1, self.sentences)
-        return {
-            "distortion": self.distortion / n,
-            "rate": self.rate / n,
-            "nll_elbo": (self.distortion + self.rate) / n,
-            "divergence": self.divergence / n,
-            "loss": self.loss / n,
-        }
+        means = (terms.loss, terms.distortion.mean(), terms.rate.mean(), terms.divergence)
+        *numbers, length = torch.stack((*means, norm)).tolist()
+        return Update(dict(zip(QUANTITIES, numbers, strict=True)), length, terms.weight, decoder_norm)
 
 
 @dataclass
 class Progress:
-    """Where training is: all of the loop's state but weights, optimizers and random numbers."""
+    """Where training is: all of the loop's state but weights, optimizers and random numbers.
+
+    Attributes:
+        epoch: finished epochs.
+        batch: finished batches of the present one.
+        step: finished steps in all.
+        weight: of the penalty at the last step.
+        finished: whether the plateau rule has ended training.
+        sentences: of the present epoch so far.
+        seconds: likewise.
+        totals: sums of the `QUANTITIES` over these sentences, nats.
+    """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
     weight: float = 0.0
     finished: bool = False
-    sums: Sums = field(default_factory=Sums)
+    sentences: int = 0
+    seconds: float = 0.0
+    totals: dict[str, float] = field(default_factory=dict)
+
+    def add(self, update: Update, sentences: int, seconds: float) -> None:
+        """Count one step."""
+        self.step += 1
+        self.batch += 1
+        self.weight = update.weight
+        self.sentences += sentences
+        self.seconds += seconds
+        sums = Counter(self.totals)
+        sums.update({name: value * sentences for name, value in update.means.items()})
+        self.totals = dict(sums)
+
+    def means(self) -> dict[str, float]:
+        """Return means over the sentences of the epoch so far."""
+        means = {name: self.totals.get(name, 0.0) / max(1, self.sentences) for name in QUANTITIES}
+        return {**means, "nll_elbo": means["distortion"] + means["rate"]}
+
+    def end_epoch(self) -> None:
+        """Begin the next epoch."""
+        self.epoch, self.batch, self.sentences, self.seconds, self.totals = self.epoch + 1, 0, 0, 0.0, {}

@@ -1,25 +1,17 @@
 """Conversion: encode a sentence under its own label, decode its code under another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.overlap import sentence_bleu
 from uncollapse.evaluation.posterior import posteriors
 from uncollapse.generation.decode import write
 from uncollapse.model import VAE
-
-
-def classes_of(corpus: Corpus, indices: np.ndarray, changed: Mapping[str, int]) -> dict[str, Tensor]:
-    """Return the classes of some sentences in every label field, some fields set to one class."""
-    labels = {field: torch.from_numpy(classes[indices]) for field, classes in corpus.labels.items()}
-    return labels | {field: torch.full((len(indices),), value) for field, value in changed.items()}
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ def conversions(model: VAE, corpus: Corpus, longest: int, rows: int | None = Non
     table, field = corpus.forms[:rows], corpus.form_field
     flat = table.reshape(-1)
     mu = posteriors(model, corpus.subset(flat)).mu
-    columns = [write(model, mu, longest, classes_of(corpus, flat, {field: b})) for b in range(table.shape[1])]
+    columns = [write(model, mu, longest, corpus.classes(flat, {field: b})) for b in range(table.shape[1])]
     written = [
         [[column[r * table.shape[1] + a] for column in columns] for a in range(table.shape[1])]
         for r in range(len(table))

@@ -14,17 +14,17 @@ import torch
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import LabelSpace
-from uncollapse.data.morphology import TENSES, conjugate, is_regular
-from uncollapse.data.pairs import Pair
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
 from uncollapse.evaluation.overlap import sentence_bleu
 from uncollapse.evaluation.posterior import posteriors
 from uncollapse.evaluation.probe import linear_probe
-from uncollapse.evaluation.transfer import Conversions, conversions, off_diagonal
 from uncollapse.generation.decode import write
-from uncollapse.latent import Prior
+from uncollapse.latent import Mixture, Prior, Source
 from uncollapse.model import VAE
+from uncollapse.tasks.forms.conversions import Conversions, conversions, off_diagonal
+from uncollapse.tasks.forms.morphology import TENSES, conjugate, is_regular
+from uncollapse.tasks.forms.pairs import Pair
 
 DRAWS, SETS = 100, 10
 TRAINING_ROWS = 200
@@ -33,7 +33,7 @@ Row = tuple[str, ...]
 
 
 def tense_protocol(
-    model: VAE, splits: Splits, pairs: Sequence[Pair] = (), fitted: Prior | None = None, seed: int = 0
+    model: VAE, splits: Splits, pairs: Sequence[Pair] = (), fitted: Mixture | None = None, seed: int = 0
 ) -> dict[str, Any]:
     """Return the scores of a model of parallel forms; the keys are explained in docs/protocol.md.
 
@@ -111,13 +111,13 @@ def _lab(model: VAE, corpus: Corpus, pairs: Sequence[Pair], longest: int) -> dic
 # -- words from the prior -----------------------------------------------------------------------------------------------
 
 
-def invent(model: VAE, corpus: Corpus, prior: Prior, longest: int, seed: int) -> list[Row]:
+def invent(model: VAE, corpus: Corpus, prior: Prior | Mixture, longest: int, seed: int) -> list[Row]:
     """Decode every draw from a prior under every label: 10 sets of 100 rows."""
     field = corpus.form_field
     columns = []
     for label in range(len(corpus.label_names[field])):
         classes = {field: torch.full((DRAWS * SETS,), label)}
-        rows = write(model, prior.sample(DRAWS * SETS, seed, classes), longest, classes)
+        rows = write(model, prior.sample(DRAWS * SETS, Source(seed), classes), longest, classes)
         columns.append([corpus.vocabulary.decode(row) for row in rows])
     return list(zip(*columns, strict=True))
 

@@ -8,6 +8,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from uncollapse.data.reading import Texts
+
 VOWELS = "aeiou"
 
 
@@ -114,3 +118,13 @@ def is_regular(forms: tuple[str, ...]) -> bool:
 def base_verbs() -> list[str]:
     """Return the base forms of the embedded corpus `verbs`."""
     return _read("verbs")
+
+
+def verbs(seed: int, sentences: int) -> dict[str, Texts]:
+    """Return rows of four forms; a twentieth of the verbs is held out for validation and as many for the test."""
+    order = np.random.default_rng([seed, 0]).permutation(base_verbs()).tolist()
+    held = len(order) // 20
+    train = order[2 * held :]
+    parts = (train[: max(1, sentences // len(TENSES))] if sentences else train, order[:held], order[held : 2 * held])
+    rows = (Texts.of_rows([list(conjugate(base)) for base in part], "tense", TENSES) for part in parts)
+    return dict(zip(("train", "valid", "test"), rows, strict=True))

@@ -1,0 +1,124 @@
+"""Files: written whole or not at all, read with a check of what they hold."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from uncollapse.errors import UserError
+
+MOST_YAML = 2**20
+"""Characters of a YAML file; those of this package hold a few thousand."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        UserError: it cannot be written, such as on a full disk.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); {max(1, len(content) >> 20):,} MiB are needed there"
+        ) from None
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """Append an object to a file of one JSON object a line.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(content) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); free some space there") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, indented."""
+    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Return the content of JSON text; raise UserError, naming `where`, for anything else."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: broken JSON (line {error.lineno}); restore the file or train again") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{where}: expected JSON that a run writes, got something else; restore the file") from None
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; raise UserError where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({getattr(error, 'strerror', 'not UTF-8')})") from None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file of one a line; none where there is no file. A last line that was cut is left out."""
+    text = read_text(path) if path.exists() else ""
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    return [expect(parse_json(line, f"{path}, line {n}"), dict, f"{path}, line {n}") for n, line in enumerate(lines, 1)]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping with names as its keys; raise UserError if the file is absent, broken or something else."""
+    text = read_text(path)
+    try:
+        if len(text) > MOST_YAML:
+            raise ValueError
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise UserError(f"{path}: expected YAML, got something else{line}") from None
+    return expect(content, {str: object}, str(path))
+
+
+def expect(value: Any, schema: Any, where: str) -> Any:
+    """Return a value that has a form; raise UserError, naming `where`, if it has another.
+
+    Args:
+        value: what was read.
+        schema: a type, or several; `[schema]` for a list; `{str: schema}` for any names; `{"name": schema}` for these at least.
+        where: the file, and the place in it.
+    """
+    if isinstance(schema, dict):
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise UserError(f"{where}: expected names and values, got {type(value).__name__}; restore the file")
+        for name, of in schema.items():
+            if name is not str and name not in value:
+                raise UserError(f"{where}: {name} is missing; restore the file or train again")
+            for key in value if name is str else (name,):
+                expect(value[key], of, f"{where}, {key}")
+    elif isinstance(schema, list):
+        for number, item in enumerate(expect(value, list, where)):
+            expect(item, schema[0], f"{where}, entry {number}")
+    elif not isinstance(value, schema) or (isinstance(value, bool) and schema in (int, float, (int, float))):
+        kinds = schema if isinstance(schema, tuple) else (schema,)
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise UserError(f"{where}: expected {names}, got {str(value)[:40]!r}; restore the file or train again")
+    return value

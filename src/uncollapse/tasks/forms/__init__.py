@@ -1,0 +1,1 @@
+"""Rows of parallel forms, such as the tenses of a verb: training, conversion, and the scores of the tense lab."""
