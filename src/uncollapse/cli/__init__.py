@@ -1,12 +1,16 @@
 """The command line: one thin verb a function, over the Python face."""
 
+import os
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from keyword import iskeyword
 from types import ModuleType
 
 import uncollapse
+from uncollapse.cli.output import say, show
 from uncollapse.errors import TrainingError, UserError, nearest
 
 VERBS = {
@@ -44,27 +48,41 @@ One verb:  uncollapse VERB --help"""
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status: 0, 1 (training failed), 2 (a mistake of the user), 130 (interrupted)."""
+    if not sys.warnoptions:  # what libraries warn of is no message of ours; filters that are set go first
+        warnings.simplefilter("ignore", append=True)
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+    except BrokenPipeError:
+        return _end_without_output(0)
+    except OSError as error:
+        return _end_without_output(_complain(f"a file or the output: {error.strerror or error}", 2))
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE.format(verbs="\n".join(f"  {verb:<12} {what}" for verb, what in VERBS.items())))
+        show(USAGE.format(verbs="\n".join(f"  {verb:<12} {what}" for verb, what in VERBS.items())))
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        print(f"uncollapse {uncollapse.__version__}")
+        show(f"uncollapse {uncollapse.__version__}")
         return 0
     try:
         if arguments[0] not in VERBS:
             raise UserError(f"unknown verb {arguments[0]!r}: {nearest(arguments[0], VERBS)}")
-        return module_of(arguments[0]).run(arguments[1:]) or 0
-    except UserError as error:
-        return _complain(str(error), 2)
-    except TrainingError as error:
-        return _complain(str(error), 1)
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
-        sys.stderr.close()
-        return 0
+        return module_of(arguments[0]).run(list(arguments[1:])) or 0
+    except (UserError, TrainingError) as error:
+        return _complain(str(error), 2 if isinstance(error, UserError) else 1)
     except OSError as error:
-        return _complain(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
+        if error.filename is None:  # the output
+            raise
+        return _complain(f"{error.filename}: {error.strerror or error}", 2)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
+    except uncollapse.Interrupted:
+        return _complain("stopped; the state is saved. The same command goes on.", 130)
 
 
 def module_of(verb: str) -> ModuleType:
@@ -73,5 +91,14 @@ def module_of(verb: str) -> ModuleType:
 
 
 def _complain(text: str, status: int) -> int:
-    print(f"uncollapse: {' '.join(text.split())}", file=sys.stderr)
+    say(f"uncollapse: {' '.join(text.split())}")
+    return status
+
+
+def _end_without_output(status: int) -> int:
+    """End a command that cannot write any more, as when the reader of a pipe has gone: what is still held goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            os.dup2(nowhere, stream.fileno())
     return status

@@ -2,58 +2,48 @@
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from uncollapse.build import EMBEDDED
+from uncollapse.cli.output import say
 from uncollapse.cli.parser import Parser
-from uncollapse.cli.progress import say
 from uncollapse.data.grammar import english
 from uncollapse.data.pictures import stroke_parts
 from uncollapse.data.reading import Texts
-from uncollapse.data.splits import EMBEDDED, embedded
-from uncollapse.errors import UserError
-from uncollapse.run import write_atomically, write_json
+from uncollapse.errors import UserError, nearest
+from uncollapse.files import write_atomically, write_json
 
 NAMES = (*EMBEDDED, "strokes")
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: list[str]) -> None:
     """Write the three parts of an embedded corpus, with the factors that made each sentence as its labels, or rows of forms."""
     parser = Parser("data", f"Write an embedded corpus ({', '.join(NAMES)}) to a folder that --data.path takes.")
-    parser.add("name", metavar="NAME", help=" or ".join(NAMES))
-    parser.add("--out", default=None, metavar="DIR", help="the folder (needed)")
-    parser.add(
-        "--sentences",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of the training part (default: the corpus's own)",
-    )
-    parser.add("--side", type=int, default=28, metavar="N", help="of strokes: pixels of a side (default 28)")
+    parser.add_argument("name", metavar="NAME", help=" or ".join(NAMES))
+    parser.flag("--out", "DIR", "the folder", needed=True)
+    parser.flag("--sentences", "N", "of the training part; 0: the corpus's own", default=0, least=0)
+    parser.flag("--side", "N", "of strokes: pixels of a side", default=28, least=8)
     parser.add_seed()
     asked, _ = parser.parse(arguments)
-    if not asked.out:
-        raise UserError("data: expected --out DIR")
-    if asked.sentences < 0:
-        raise UserError(f"--sentences: expected an integer of at least 1, got {asked.sentences}")
     if asked.name == "strokes":
         _write_strokes(Path(asked.out), asked.sentences, asked.seed, asked.side)
         return
-    folder, parts = Path(asked.out), embedded(asked.name, asked.seed, asked.sentences)
+    if asked.name not in EMBEDDED:
+        raise UserError(f"unknown corpus {asked.name!r}: {nearest(asked.name, NAMES)}")
+    folder, parts = Path(asked.out), EMBEDDED[asked.name](asked.seed, asked.sentences)
     for part, texts in parts.items():
         name, rows = (f"{part}.txt", _parallel(texts)) if texts.rows else (f"{part}.jsonl", _labelled(texts))
         write_atomically(folder / name, ("\n".join(rows) + "\n").encode())
     if asked.name == "grammar":
         grammar = english()
         floors = {part: grammar.nll(texts.texts) for part, texts in parts.items()}
-        write_json(
-            folder / "floor.json",
-            {"unit": "nats per sentence", "entropy": grammar.entropy(), "nll_floor": floors},
-        )
+        found = {"unit": "nats per sentence", "entropy": grammar.entropy(), "nll_floor": floors}
+        write_json(folder / "floor.json", found)
     if parts["train"].rows:
         field, names = next((field, dict.fromkeys(names)) for field, names in parts["train"].labels.items())
         flags = f"--data.level char --data.format parallel --data.columns '{field}: {', '.join(names)}'"
@@ -63,8 +53,6 @@ def run(arguments: Sequence[str]) -> None:
 
 def _write_strokes(folder: Path, count: int, seed: int, side: int) -> None:
     """Write the pictures of `strokes` as one file of three arrays, intensities from 0 to 1."""
-    if side < 8:
-        raise UserError(f"--side: expected an integer of at least 8, got {side}")
     content, parts = io.BytesIO(), stroke_parts(side, count, seed)
     arrays: dict[str, Any] = {part: found.ink for part, found in parts.items()}
     np.savez_compressed(content, **arrays)

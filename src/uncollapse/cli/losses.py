@@ -1,19 +1,19 @@
 """`uncollapse losses`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from uncollapse.cli.output import say
 from uncollapse.cli.parser import Parser
-from uncollapse.cli.progress import say
 from uncollapse.errors import UserError
-from uncollapse.run import RunFolder, write_atomically
+from uncollapse.files import write_atomically
+from uncollapse.run import RunFolder
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: list[str]) -> None:
     """Write the loss of each epoch as text, one number a line."""
     parser = Parser("losses", "Write train_loss.txt and, where it was followed, test_loss.txt: one number an epoch.")
-    parser.add("run", metavar="RUN", help="the run folder")
-    parser.add("--out", default="", metavar="DIR", help="where to write (default: the run folder)")
+    parser.add_run()
+    parser.flag("--out", "DIR", "where to write (default: the run folder)")
     asked, _ = parser.parse(arguments)
     folder = RunFolder(Path(asked.run))
     folder.origin()

@@ -1,13 +1,10 @@
 """`uncollapse mean`."""
 
-from collections.abc import Sequence
-
 import torch
 
-import uncollapse as uc
-from uncollapse.cli.decoding import add_decoding, decoding, print_written
+from uncollapse.cli.decoding import begin, print_written
+from uncollapse.cli.inputs import add_sentences, sentences_and_labels
 from uncollapse.cli.parser import Parser
-from uncollapse.cli.reconstruct import add_label, add_sentences, labels_given, read_sentences, say_unknown
 from uncollapse.data.labels import Asked
 from uncollapse.errors import UserError
 
@@ -26,17 +23,12 @@ def _common(labels: Asked | None) -> Asked | None:
     return {field: names if isinstance(names, str) else names[0] for field, names in labels.items()}
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: list[str]) -> None:
     """Print the sentence of the mean code of a group of sentences."""
     parser = Parser("mean", "Write the sentence of the mean code of a group of sentences; with --json, the code too.")
-    add_sentences(parser)
-    add_label(parser, "of the group")
-    add_decoding(parser, "greedy")
-    asked, _ = parser.parse(arguments)
-    how, done = decoding(asked), uc.load(asked.run)
-    found = read_sentences(asked.file, done, asked.label)
-    say_unknown(found.texts, done)
-    labels = labels_given(asked.label, found, done)
-    z = torch.from_numpy(done.mean_code(found.texts, labels))
-    beside = [{"sentences": len(found.texts), "code": z.tolist()}]
-    print_written(done, z[None], how, asked.seed, _common(labels), asked, beside, verb="mean")
+    add_sentences(parser, help="of the group")
+    done, asked = begin(parser, arguments)
+    texts, labels = sentences_and_labels(done, asked)
+    z = torch.from_numpy(done.mean_code(texts, labels))
+    beside = [{"sentences": len(texts), "code": z.tolist()}]
+    print_written(done, z[None], asked, labels=_common(labels), beside=beside)

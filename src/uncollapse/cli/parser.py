@@ -1,53 +1,71 @@
 """One parser for every verb: flags typed by the settings, never abbreviated, every error one line."""
 
+import math
 import re
-from argparse import ArgumentError, HelpFormatter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
-
-from uncollapse.config import SECTIONS, Settings, catalogue, describe, nest
+from uncollapse.config import SECTIONS, Settings, catalogue, check, describe, nest
 from uncollapse.errors import UserError, nearest
 
+TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+READ: dict[Any, Callable[[str], Any]] = {bool: lambda text: TRUTH[text.lower()], int: int, float: float}
+BELOW = 2**32
+"""What every whole number of a flag that is no setting must stay below."""
 
-class Parser:
-    """The parser of one verb.
 
-    Attributes:
-        flags: the jsonargparse parser, to add arguments to.
-    """
+class Parser(ArgumentParser):
+    """The parser of one verb."""
 
     def __init__(self, verb: str, purpose: str) -> None:
-        self.flags = ArgumentParser(
-            prog=f"uncollapse {verb}",
-            description=purpose,
-            allow_abbrev=False,
-            exit_on_error=False,
-            default_env=False,
-            formatter_class=HelpFormatter,  # every help text says its own default
-        )
+        super().__init__(prog=f"uncollapse {verb}", description=purpose, allow_abbrev=False)
+        self._negative_number_matcher = re.compile(r"-(\.?\d|inf$|nan$)")  # -1e-3 too is a value, and no flag
+        self.set_defaults(verb=verb)
+        self.needed: dict[str, str] = {}
 
-    def add(self, *names: str, **options: Any) -> None:
-        """Add one argument, as argparse does."""
-        self.flags.add_argument(*names, **options)
+    def flag(
+        self, name: str, metavar: str, help: str, *, default: Any = "", least: float = -math.inf, needed: bool = False
+    ) -> None:
+        """Add a flag that takes one value, text or a number as its default is.
 
-    def add_seed(self, default: int | None = 0) -> None:
+        Args:
+            name: of the flag.
+            metavar: stands for its value in the help.
+            help: says what it is.
+            default: is taken without it; a type where there is no default.
+            least: that a number may be.
+            needed: it may not be left out, or be empty.
+        """
+        kind, default = (default, None) if isinstance(default, type) else (type(default), default)
+        shown = " (needed)" * needed if default in ("", None) else f" (default {default})"
+        if needed:
+            self.needed[name.lstrip("-").replace("-", "_")] = f"{name} {metavar}"
+        read = str if kind is str else partial(number, kind, least)
+        self.add_argument(name, metavar=metavar, default=default, type=read, help=f"{help}{shown}".replace("%", "%%"))
+
+    def switch(self, name: str, help: str) -> None:
+        """Add a flag that takes no value."""
+        self.add_argument(name, action="store_true", help=help)
+
+    def add_run(self) -> None:
+        """Add the run folder."""
+        self.add_argument("run", metavar="RUN", help="the run folder")
+
+    def add_seed(self) -> None:
         """Add the flag of the seed."""
-        shown = "short for --train.seed" if default is None else f"of all draws (default {default})"
-        self.add("--seed", type=int, default=default, metavar="N", help=shown)
+        self.flag("--seed", "N", "of all draws", default=0, least=0)
 
     def add_settings(self, keys: Iterable[str]) -> None:
         """Add a flag for each setting, grouped by section."""
-        groups = {
-            name: self.flags.add_argument_group(f"{name}: {(cls.__doc__ or '').strip()}")
-            for name, cls in SECTIONS.items()
-        }
+        titles = {name: f"{name}: {(cls.__doc__ or '').strip().rstrip('.')}" for name, cls in SECTIONS.items()}
+        groups = {name: self.add_argument_group(title) for name, title in titles.items()}
         for key in keys:
-            kind, spec = catalogue()[key]
+            spec = catalogue()[key][1]
             shown = repr(spec.default) if spec.default == "" else spec.default
             help = f"{spec.metadata['help']} ({describe(key)}; default {shown})".replace("%", "%%")
-            groups[key.split(".")[0]].add_argument(f"--{key}", type=kind, default=None, metavar="", help=help)
+            groups[key.split(".")[0]].add_argument(f"--{key}", type=partial(_setting, key), metavar="", help=help)
 
     def parse(self, arguments: Sequence[str]) -> tuple[Namespace, Settings]:
         """Return the plain arguments with their defaults, and the settings that were given.
@@ -55,28 +73,47 @@ class Parser:
         Raises:
             UserError: anything that does not parse, with the nearest valid flag.
         """
-        try:
-            given = self.flags.parse_args(list(arguments), defaults=False).as_flat().__dict__
-        except ArgumentError as error:
-            raise UserError(self._one_line(str(error))) from None
-        defaults = self.flags.get_defaults().as_flat().__dict__
-        settings = {key: value for key, value in given.items() if key in catalogue()}
-        if not 0 <= (given.get("seed") or 0) < 2**32:
-            raise UserError(f"--seed: expected an integer of at least 0 and below 2^32, got {given['seed']}")
-        plain = {key: given.get(key, value) for key, value in {**defaults, **given}.items() if key not in catalogue()}
-        return Namespace(**plain), nest(settings)
-
-    def _one_line(self, message: str) -> str:
-        typed = re.search(r'Parser key "([^"]+)":.*?(?:Got value: (.*)|$)', message, re.DOTALL)
-        if typed and typed[1] in catalogue():
-            return f"--{typed[1]}: expected {describe(typed[1])}, got {(typed[2] or '').strip()!r}"
-        if typed:
-            expected = "an integer" if "int" in message else "another value"
-            return f"--{typed[1].replace('_', '-')}: expected {expected}, got {(typed[2] or '').strip()!r}"
-        unknown = re.search(r"[Uu]nrecognized arguments: (\S+)", message)
+        asked, unknown = self.parse_known_args(arguments)
         if unknown:
-            known = [name for action in self.flags._actions for name in action.option_strings if name.startswith("--")]
-            name = unknown[1].split("=")[0]
+            name = unknown[0].split("=")[0]
+            known = [name for name in self._option_string_actions if name.startswith("--")]
             hint = nearest(name, known) if name.startswith("-") else "put what is no flag before the flags; see --help"
-            return f"unknown argument {name!r}: {hint if len(hint) < 200 else 'see --help'}"
-        return message.removesuffix(".") + "; see --help"
+            raise UserError(f"unknown argument {name!r}: {hint if len(hint) < 200 else 'see --help'}")
+        for name, said in self.needed.items():
+            if not getattr(asked, name):
+                raise UserError(f"{asked.verb}: expected {said}")
+        given = {key: vars(asked).pop(key, None) for key in catalogue()}
+        return asked, nest({key: value for key, value in given.items() if value is not None})
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the one line of whatever argparse refuses."""
+        raise UserError(f"{message.removeprefix('argument ')}; see --help")
+
+
+def converted(kind: Any, text: str) -> Any:
+    """Return text as a value of a kind, or the text itself (cut, if it is long) where it is none."""
+    try:
+        value = READ.get(kind, str)(text)
+    except (KeyError, ValueError):
+        value = math.nan
+    if isinstance(value, float) and not math.isfinite(value):
+        return text if len(text) < 80 else f"{text[:76]} ..."
+    return value
+
+
+def _setting(key: str, text: str) -> Any:
+    """Return the checked value of a setting."""
+    try:
+        return check(key, converted(catalogue()[key][0], text))
+    except UserError as error:
+        raise ArgumentTypeError(str(error).removeprefix(f"{key}: ")) from None
+
+
+def number(kind: Any, least: float, text: str) -> Any:
+    """Return the checked value of a flag that takes a number."""
+    value = converted(kind, text)
+    if type(value) is not kind or not least <= value < BELOW:
+        bounds = [f" of at least {least:g}"] * (least > -math.inf) + [" below 2^32"] * (type(value) is kind)
+        words = "an integer" if kind is int else "a number"
+        raise ArgumentTypeError(f"expected {words}{' and'.join(bounds)}, got {value!r}")
+    return value

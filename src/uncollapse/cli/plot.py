@@ -1,10 +1,9 @@
 """`uncollapse plot`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from uncollapse.cli.parser import Parser
-from uncollapse.cli.progress import say
+from uncollapse.cli.output import say, show
+from uncollapse.cli.parser import Parser, converted
 from uncollapse.config import catalogue, flatten
 from uncollapse.errors import UserError, nearest
 from uncollapse.evaluation.mean_space import Means
@@ -15,23 +14,20 @@ from uncollapse.run import RunFolder
 FIGURES = ("curves", "posterior-mean-space")
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: list[str]) -> None:
     """Draw a figure of one run or of several."""
     parser = Parser(
         "plot",
         "Draw runs. curves: distortion, rate, MI, AU, weight and what else was recorded, over training. posterior-mean-space: of "
         "one run with a scalar latent and train.record_every, the encoder's mean of each sentence against the model's.",
     )
-    parser.add("runs", nargs="+", metavar="RUN... FIGURE", help=f"run folders, then the figure: {', '.join(FIGURES)}")
-    parser.add(
-        "--out",
-        default="",
-        metavar="FILE",
-        help="*.png, *.svg or *.pdf; *.gif: posterior-mean-space over all steps (default: FIGURE.png in the first run)",
-    )
-    parser.add("--at", default="", metavar="N,N…", help="posterior-mean-space: the steps to show (default: six)")
-    parser.add("--trajectories", action="store_true", help="posterior-mean-space: the way of every point, in one panel")
-    parser.add("--by", default="", metavar="SETTING", help="name the runs by a setting, such as objective.weight")
+    places = f"run folders, then the figure: {', '.join(FIGURES)}"
+    parser.add_argument("runs", nargs="+", metavar="RUN... FIGURE", help=places)
+    kinds = "*.png, *.svg or *.pdf; *.gif: posterior-mean-space over all steps (default: FIGURE.png in the first run)"
+    parser.flag("--out", "FILE", kinds)
+    parser.flag("--at", "N,N…", "posterior-mean-space: the steps to show (default: six)")
+    parser.switch("--trajectories", "posterior-mean-space: the way of every point, in one panel")
+    parser.flag("--by", "SETTING", "name the runs by a setting, such as objective.weight")
     asked, _ = parser.parse(arguments)
     *runs, figure = asked.runs
     if figure not in FIGURES or not runs:
@@ -62,16 +58,16 @@ def _mean_space(folders: list[RunFolder], path: Path, at: str, trajectories: boo
     """Draw the posterior-mean space of one run, and print how far its points lie from diagonal and axes."""
     if len(folders) > 1:
         raise UserError(f"plot: expected one run for posterior-mean-space, got {len(folders)}")
-    if not all(part.strip().isdigit() for part in at.split(",") if at):
+    steps = [converted(int, part) for part in at.split(",") if at]
+    if not all(isinstance(step, int) for step in steps):
         raise UserError(f"--at: expected steps such as 0,500,1000, got {at!r}")
     folders[0].origin()  # a folder that is no run is said to be none
     records = folders[0].mean_space()
     if not len(records.steps):
-        raise UserError(
-            f"{folders[0].path}: nothing was recorded; train with --model.latent 1 and --train.record_every STEPS"
-        )
-    draw_mean_space(records, path, [int(part) for part in at.split(",")] if at else (), trajectories)
-    print("step\tdiagonal\thorizontal\tvertical")
+        hint = "train with --model.latent 1 and --train.record_every STEPS"
+        raise UserError(f"{folders[0].path}: nothing was recorded; {hint}")
+    draw_mean_space(records, path, steps, trajectories)
+    show("step\tdiagonal\thorizontal\tvertical")
     for number, step in enumerate(records.steps.tolist()):
         far = Means(records.model[number], records.inference[number]).distances()
-        print("\t".join([str(step), *(f"{value:.3f}" for value in far.values())]))
+        show("\t".join([str(step), *(f"{value:.3f}" for value in far.values())]))

@@ -1,40 +1,58 @@
-"""What a user sees while the machine works, on stderr: a bar with the time left, and one line an epoch."""
+"""What is drawn while the machine works, a bar with the time left, and the tables that come of it."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.segment import Segment, Segments
+from rich.table import Table
 
-from uncollapse.training.progress import Sums
+from uncollapse.cli.output import say, shown
+from uncollapse.training.progress import Listener
 
-ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def say(text: str) -> None:
-    """Print a message to stderr."""
-    ERRORS.print(text, markup=False)
-
-
-def _bar() -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[live]}"),
-    )
-    return Progress(*columns, console=ERRORS, transient=True, disable=not sys.stderr.isatty())
+ADVICE = {
+    "improved": "",
+    "wait": "  (no better)",
+    "decay": "  (best reloaded, the learning rate falls)",
+    "stop": "  (stopped)",
+    "pretrain": "  (pretraining)",
+}
 
 
-class Bars(AbstractContextManager["Bars"]):
-    """Shows the progress of training (as its listener) and of evaluation (as its stage)."""
+class Plain(Console):
+    """A console that takes text as it is, and lets the command end when the reader of a pipe has gone."""
 
-    def __init__(self, epochs: int | None = None) -> None:
-        self.bar = _bar()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Let the error be: rich would exit with status 1."""
+        raise BrokenPipeError
+
+
+def show_table(table: Table) -> None:
+    """Print a table to stdout, never cut to the width of a terminal that is not there."""
+    console = Plain() if Plain().is_terminal else Plain(width=160)
+    console.print(Segments([Segment(shown(text), style) for text, style, _ in console.render(table)]))
+
+
+class Bars(Listener, AbstractContextManager["Bars"]):
+    """Shows the progress of training, as its listener, and of evaluation."""
+
+    def __init__(self) -> None:
+        columns = (
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            "{task.fields[live]}",
+        )
+        console = Plain(stderr=True, soft_wrap=True)
+        self.bar = Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
         self.task: Any = None
 
     def __enter__(self) -> "Bars":
@@ -42,9 +60,7 @@ class Bars(AbstractContextManager["Bars"]):
         self.bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Take the bar away."""
         self.bar.stop()
 
@@ -53,37 +69,36 @@ class Bars(AbstractContextManager["Bars"]):
             self.bar.remove_task(self.task)
         self.task = self.bar.add_task(name, total=total, completed=done, live="")
 
+    def announce(self, name: str) -> "Bars":
+        """Say which of several trainings begins; return its listener."""
+        say(f"-- {name}")
+        return self
+
     def epoch_begins(self, epoch: int, done: int, batches: int) -> None:
         """Begin the bar of an epoch."""
         self._begin(f"epoch {epoch}", batches, done)
 
-    def step(self, epoch: int, sums: Sums) -> None:
+    def step(self, epoch: int, means: dict[str, float]) -> None:
         """Move on by a step; show distortion and rate so far."""
-        means = sums.means()
         self.bar.update(self.task, advance=1, live=f"distortion {means['distortion']:.2f}  rate {means['rate']:.3f}")
 
     def epoch_ends(self, entry: dict[str, Any]) -> None:
         """Print the line of an epoch."""
         train, valid = entry["train"], entry["valid"]
-        advice = {
-            "improved": "",
-            "wait": "  (no better)",
-            "decay": "  (best reloaded, the learning rate falls)",
-            "stop": "  (stopped)",
-            "pretrain": "  (pretraining)",
-        }
         say(
             f"epoch {entry['epoch']:>3}  step {entry['step']:>6}  weight {entry['weight']:.3f}  "
             f"train distortion {train['distortion']:.2f} rate {train['rate']:.3f}  "
             f"valid nll_elbo {valid['nll_elbo']:.2f} rate {valid['rate']:.3f} mi {valid['mi']:.2f} au {valid['au']}  "
-            f"{entry['seconds']:.1f} s{advice[entry['advice']]}"
+            f"{entry['seconds']:.1f} s{ADVICE[entry['advice']]}"
         )
 
     def remark(self, text: str) -> None:
         """Print a remark."""
         say(text)
 
-    def stage(self, name: str, total: int) -> Callable[[int], None]:
-        """Begin the bar of a stage of evaluation."""
-        self._begin(name, total)
-        return lambda done: self.bar.update(self.task, advance=done)
+    def track(self, batches: Sequence[np.ndarray], name: str) -> Iterator[np.ndarray]:
+        """Pass on the batches of an evaluation, and show how far it is."""
+        self._begin(name, len(batches))
+        for batch in batches:
+            yield batch
+            self.bar.update(self.task, advance=1)

@@ -1,14 +1,8 @@
 """`uncollapse remedies`."""
 
-from collections.abc import Sequence
-
-from uncollapse.cli.parser import Parser
-from uncollapse.cli.recipes import list_named
+from uncollapse.cli.listing import list_named
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: list[str]) -> None:
     """List the remedies."""
-    Parser("remedies", "List the remedies: named settings against posterior collapse, with their papers.").parse(
-        arguments
-    )
-    list_named("remedies")
+    list_named("remedies", "named settings against posterior collapse, with their papers", arguments)

@@ -1,0 +1,165 @@
+"""What the verbs read: sentences, codes, labels and the data of a run, and the arguments that name them."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from uncollapse.api import Point, Run
+from uncollapse.cli.output import say
+from uncollapse.cli.parser import Parser
+from uncollapse.config import Settings
+from uncollapse.data.labels import Asked
+from uncollapse.data.pictures import pictures_in, texts_of
+from uncollapse.data.reading import Texts, decode_lines, read_texts
+from uncollapse.data.splits import Splits
+from uncollapse.errors import UserError
+
+SHOWN = 8
+"""Pictures reconstructed where none are named."""
+
+
+def add_sentences(parser: Parser, flag: str = "--label", help: str = "") -> None:
+    """Add the run folder, the file of sentences and the flag of their label."""
+    parser.add_run()
+    source = "a file of sentences, or - for stdin (default)"
+    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help=source)
+    add_label(parser, help or "without it FILE must hold labels, as the training file did", flag)
+
+
+def add_label(parser: Parser, help: str, flag: str = "--label") -> None:
+    """Add the flag of a label."""
+    help = f"of a conditional run: LABEL, or FIELD=LABEL,…; {help}"
+    parser.add_argument(flag, dest="label", default="", metavar="LABEL", help=help)
+
+
+def add_points(parser: Parser, names: str, purpose: str) -> None:
+    """Add the run, sentences, the file of codes that may stand for them, and their label."""
+    parser.add_run()
+    parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help=f"{names}: {purpose}")
+    parser.flag("--codes", "FILE", f"{names} as codes: a .npz of `encode`, or a .npy [N, Z]")
+    add_label(parser, "for all")
+
+
+def points(run: Run, asked: Namespace, *counts: int) -> list[Point]:
+    """Return the places that were named, as sentences or as codes.
+
+    Raises:
+        UserError: both, or not as many as there should be.
+    """
+    expected = f"{asked.verb}: expected"
+    if asked.sentences and asked.codes:
+        raise UserError(f"{expected} sentences or --codes, got both")
+    say_unknown(asked.sentences, run)
+    found: list[Point] = list(read_codes(Path(asked.codes))) if asked.codes else list(asked.sentences)
+    if len(found) not in counts:
+        wanted = " or ".join(map(str, counts))
+        raise UserError(f"{expected} {wanted} sentences (or codes), got {len(found)}; put quotes around each")
+    return found
+
+
+def read_codes(path: Path) -> np.ndarray:
+    """Read codes `[N, Z]` from a .npy, or the means from a .npz that `encode` wrote.
+
+    Raises:
+        UserError: a file that holds no codes.
+    """
+    try:
+        found = np.load(path, allow_pickle=False)
+        codes = found["mu"] if isinstance(found, np.lib.npyio.NpzFile) else found
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise UserError(f"{path}: expected codes, a .npy [N, Z] or a .npz of encode ({error})") from None
+    if codes.ndim != 2 or codes.dtype.kind not in "fi":
+        raise UserError(f"{path}: expected codes of shape [N, Z], got {list(codes.shape)} of {codes.dtype}")
+    return codes
+
+
+def sentences_and_labels(run: Run, asked: Namespace) -> tuple[Sequence[str], Asked | None]:
+    """Return the sentences of FILE, and their labels where the run is conditional; say what is unknown."""
+    found = read_sentences(asked.file, run, asked.label)
+    say_unknown(found.texts, run)
+    return found.texts, labels_given(asked.label, found, run)
+
+
+def labels_given(asked: str, found: Texts, run: Run, flag: str = "--label") -> Asked | None:
+    """Return the labels of sentences: those asked for, else those of the file; None for an unconditional run.
+
+    Raises:
+        UserError: a conditional run, and no labels anywhere.
+    """
+    if asked or not run.told.names:
+        return asked or None
+    if missing := [field for field in run.told.names if field not in found.labels]:
+        raise UserError(f"expected labels of {', '.join(missing)}: the sentences carry none; add {flag} LABEL")
+    return {field: found.labels[field] for field in run.told.names}
+
+
+def read_sentences(source: str, run: Run, label: str = "") -> Texts:
+    """Read sentences from a file, or from stdin for `-`.
+
+    A file is read as the run's own data were (rows of forms: as its suffix says). If it carries labels and one is asked for, the
+    sentences of that label are taken; a file without labels may stand where labels are given.
+    """
+    if run.vocabulary.level == "pixel":
+        return _of_label(_read_pictures(source, run), run, label, source)
+    if source == "-":
+        if sys.stdin.isatty():
+            say("reading sentences from the keyboard, one a line; end with Ctrl-D")
+        found = Texts([text for _, text in decode_lines(sys.stdin.buffer, "stdin")])
+    else:
+        found = _read_file(Path(source), run, label)
+    if not found.texts:
+        raise UserError(f"{'stdin' if source == '-' else source}: expected a sentence a line, got none")
+    return found
+
+
+def _read_pictures(source: str, run: Run) -> Texts:
+    """Read pictures from a file or folder; for `-`, the first of the run's test split."""
+    if source != "-":
+        found = pictures_in(Path(source), run.config.data.side)
+        return Texts(texts_of(found.ink), found.labels)
+    few = run.splits()[0].test
+    few = few.subset(np.arange(min(SHOWN, len(few))))
+    say(f"the first {len(few)} pictures of the test split")
+    names = run.told.names
+    return Texts(few.texts(), {field: [names[field][i] for i in few.labels[field]] for field in names})
+
+
+def _read_file(path: Path, run: Run, label: str) -> Texts:
+    format = "auto" if run.config.data.format == "parallel" else run.config.data.format
+    try:
+        found, remarks = read_texts(path, format)
+    except UserError:
+        if not label or format != "tsv":
+            raise
+        found, remarks = read_texts(path, "txt")  # no labels in it: the one asked for is that of all
+    say(*remarks)
+    return _of_label(found, run, label, path.name)
+
+
+def _of_label(found: Texts, run: Run, label: str, source: str) -> Texts:
+    """Return the sentences of the label that is asked for, where they carry labels."""
+    if not (label and found.labels and run.told.names):
+        return found
+    right = np.ones(len(found.texts), dtype=bool)
+    for field, name in run.told.read(label).items():
+        if field in found.labels:
+            right &= np.array([given == name for given in found.labels[field]], dtype=bool)
+    say(f"{right.sum():,} of {len(right):,} sentences of {source} have the label {label}")
+    return found.take(np.flatnonzero(right))
+
+
+def say_unknown(texts: Sequence[str], run: Run) -> None:
+    """Say how many words of sentences are unknown."""
+    if unknown := run.unknown_words(texts):
+        say(f"{unknown} tokens are not in the vocabulary of the run and were read as <unk>")
+
+
+def read_splits(run: Run, settings: Settings) -> Splits:
+    """Read the data of a run again, from where the settings say; say what there is to remark."""
+    splits, remarks = run.splits(settings.get("data"))
+    say(*remarks)
+    return splits

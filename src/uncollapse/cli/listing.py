@@ -1,0 +1,19 @@
+"""The verbs `recipes` and `remedies`, which are one."""
+
+from typing import Literal
+
+from uncollapse.cli.output import show
+from uncollapse.cli.parser import Parser
+from uncollapse.config import available, flatten, load_named
+
+
+def list_named(kind: Literal["recipes", "remedies"], what: str, arguments: list[str]) -> None:
+    """Print each recipe or remedy with its title, its purpose, its paper and its settings."""
+    Parser(kind, f"List the {kind}: {what}.").parse(arguments)
+    for name in available(kind):
+        found = load_named(kind, name)
+        show(f"{name}: {found.title}")
+        for said in ("purpose", "paper", "published"):
+            if getattr(found, said):
+                show(f"    {said:<9} {getattr(found, said)}")
+        show("    settings  " + ", ".join(f"{key} {value}" for key, value in flatten(found.settings)) + "\n")
