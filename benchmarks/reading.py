@@ -20,6 +20,7 @@ from measure import after_torch, resident
 from uncollapse.build import build_splits
 from uncollapse.config import compose
 from uncollapse.data.corpus import shuffled_batches
+from uncollapse.data.splits import EMBEDDED
 from uncollapse.run import RunFolder
 
 PIECE = 100_000

@@ -370,21 +370,23 @@ def build_device(name: str) -> torch.device:
 def load_model(folder: RunFolder, config: Config, vocabulary: Vocabulary, model: VAE | None = None) -> VAE:
     """Load the best weights of a run into its network, which is built unless it is there.
 
+    Nothing is allocated for a network that does not fit the weights.
+
     Raises:
-        UserError: weights missing, damaged, or of another shape than the settings say.
+        UserError: weights missing, damaged, or of another shape or type than the settings say.
     """
-    model = model or build_model(config, len(vocabulary), space=folder.label_space())
-    weights = folder.load_weights()
+    weights, built = folder.load_weights(), model is None
     try:
-        model.load_state_dict(weights)
+        if model is None:
+            with torch.device("meta"):
+                model = build_model(config, len(vocabulary), space=folder.label_space())
+        types = {name: value.dtype for name, value in model.state_dict().items()}
+        if wrong := [name for name, value in weights.items() if types.get(name, value.dtype) != value.dtype]:
+            raise RuntimeError(f"expected {wrong[0]} in {types[wrong[0]]}, got {weights[wrong[0]].dtype}")
+        model.load_state_dict(weights, assign=built)
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise UserError(
             f"{folder.model_file}: does not fit config.yaml and vocab.json ({detail}); restore the folder"
         ) from None
-    for name, value in model.state_dict().items():
-        if weights[name].dtype != value.dtype:
-            raise UserError(
-                f"{folder.model_file}: expected {name} in {value.dtype}, got {weights[name].dtype}; restore it"
-            )
     return model.eval()

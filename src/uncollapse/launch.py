@@ -33,6 +33,8 @@ def launch(
     config = with_absolute_paths(compose(recipe, remedies, settings))
     origin = Origin(load_named("recipes", recipe).name, tuple(load_named("remedies", r).name for r in remedies), config)
     folder = RunFolder(Path(out) if out else default_folder(origin))
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UserError(f"{folder.path}: expected a folder for the run, got a file; choose another --out")
     with cpu_threads(config.train.threads):
         if resume:
             return folder, _resume(folder, origin, listener)

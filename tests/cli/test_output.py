@@ -47,7 +47,7 @@ def without_reader(arguments, both=True):
 def test_a_reader_who_has_gone_ends_a_command_quietly(both, trained, tmp_path):
     train = ["train", *QUICK, "--train.epochs", "1", "--out", str(tmp_path / str(both))]
     evaluate = ["evaluate", str(trained.path), "--iw-samples", "0"]
-    for command in (["--help"], ["train", "--help"], ["recipes"], ["sample", str(trained.path)], evaluate, train):
+    for command in (["--help"], ["recipes"], evaluate, train):
         status, said = without_reader(command, both)
         assert status == 0, command
         assert not any(word in (said or b"") for word in (b"Traceback", b"Exception", b"BrokenPipe"))
@@ -67,7 +67,6 @@ def test_training_ends_when_its_reader_goes_in_the_midst_of_it(tmp_path):
     assert not log.exists() or len(log.read_text().splitlines()) < 40
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")  # noqa: PTH110
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 @pytest.mark.parametrize("argument", ["recipes", "--version"])  # of more than a buffer, and of less
 def test_a_full_disk_is_one_line(argument):

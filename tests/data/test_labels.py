@@ -71,7 +71,9 @@ def test_whole_rows_are_held_out_but_never_those_of_the_pairs(tmp_path):
     (tmp_path / "train.txt").write_text("".join(f"{w} {w}s\n" for w in words))
     (tmp_path / "test.txt").write_text("".join(f"{w} {w}s\n" for w in words[:40]))
     data = {"path": str(tmp_path), "format": "parallel", "columns": "form: a, b", "level": "char", "held_out": 0.1}
-    splits = build_splits(Config.from_settings({"data": data | {"pairs": "test.txt", "directions": ", ".join(["a>b"] * 40)}}).data)
+    splits = build_splits(
+        Config.from_settings({"data": data | {"pairs": "test.txt", "directions": ", ".join(["a>b"] * 40)}}).data
+    )
     for part in ("valid", "test"):
         corpus = splits[part]
         assert len(corpus) == 12 and corpus.forms.shape == (6, 2)

@@ -28,7 +28,7 @@ def draw_mean_space(records: MeanSpace, path: Path, at: Sequence[int] = (), traj
     """
     if path.suffix not in (*SUFFIXES, ".gif"):
         raise UserError(f"--out: expected a file named *{', *'.join(SUFFIXES)} or *.gif, got {path.name!r}")
-    if missing := [step for step in at if step not in records.steps]:
+    if missing := [step for step in at if step not in records.steps.tolist()]:
         known = ", ".join(map(str, records.steps[:12])) + (" …" if len(records.steps) > 12 else "")
         raise UserError(f"--at: step {missing[0]} was not recorded; recorded: {known}")
     import matplotlib

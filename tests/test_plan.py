@@ -1,0 +1,63 @@
+"""What is refused before anything is built: settings that mean nothing, sizes that do not fit, devices that cannot compute."""
+
+import pytest
+
+from tests.conftest import TINY
+from uncollapse import plan as plan_module
+from uncollapse.cli import main
+from uncollapse.config import merge
+
+BASE = "train --recipe grammar --data.sentences 60 --model.hidden 8 --model.emb 8 --train.epochs 1".split()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--train.threads 100000", "train.threads: expected an integer from 0 to 1024"),
+        ("--train.seed 18446744073709551616", "train.seed: expected an integer from 0 to"),
+        ("--data.sentences 12345678901234567890123456", "data.sentences: expected an integer from 0 to"),
+        ("--train.device meta", "train.device: expected a device of this machine"),
+        ("--model.hidden 10000000", "the model would take"),
+        ("--model.emb 1000000000", "the model would take"),
+        ("--model.latent 100000000", "the model would take"),
+        ("--model.decoder cnn --model.context 99999999", "the model would take"),
+        ("--data.side 100000", "data.side: expected an integer from 8 to 512"),
+        ("--objective.target 5 --objective.weight 0", "a floor or target needs a weight above 0"),
+        ("--objective.floor 5 --objective.weight 0.0", "a floor or target needs a weight above 0"),
+        ("--objective.floor 1e30", "objective.floor: expected a number from 0 to"),
+        ("--objective.divergence renyi --objective.alpha 0", "Renyi divergence of order 0"),
+        ("--model.bn 0.6 --train.batch_size 1", "a batch of one sentence has no variance"),
+        ("--objective.weight linear(1,-1,1steps)", "objective.weight: expected values of at least 0"),
+        ("--model.condition ,", "model.condition: expected label fields"),
+        ("--model.latent 0 --model.bn 0.6", "nothing for floor, target, mmd, bow or bn"),
+    ],
+)
+def test_one_line_and_nothing_left_behind(tmp_path, monkeypatch, capsys, flags, said):
+    monkeypatch.chdir(tmp_path)
+    assert main([*BASE, *flags.split()]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[-1] and not any("Traceback" in line for line in lines)
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+def test_memory_is_counted_before_it_is_taken(monkeypatch, tmp_path, capsys):
+    """A machine with a kibibyte: the network of this test needs more, and says how much."""
+    monkeypatch.setattr(plan_module.os, "sysconf", lambda name: 32)
+    assert main([*BASE, "--out", str(tmp_path / "run")]) == 2
+    assert "GiB of memory in training, and there are 0" in capsys.readouterr().err
+    assert merge(TINY, {})  # the settings of other tests are far below
+
+
+def test_data_are_read_once_and_the_model_is_built_once_for_a_training(tmp_path, monkeypatch):
+    import uncollapse as uc
+    from uncollapse import build
+
+    calls = []
+    for name in ("build_splits", "build_model"):
+        original = getattr(build, name)
+        counted = lambda *a, original=original, name=name, **k: calls.append(name) or original(*a, **k)  # noqa: E731
+        for module in ("uncollapse.plan", "uncollapse.build", "uncollapse.api"):
+            monkeypatch.setattr(f"{module}.{name}", counted, raising=False)
+    run = uc.train("grammar", out=tmp_path / "run", **merge(TINY, {"train": {"epochs": 1}}))
+    run.splits(), run.evaluate("valid", 2, 10)
+    assert calls == ["build_splits", "build_model", "build_model"]  # once without memory, to learn its size

@@ -1,0 +1,289 @@
+"""Run folders: they appear whole or not at all, survive kills and full disks, and are not believed unread."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+import uncollapse as uc
+from tests.conftest import TINY
+from uncollapse import files
+from uncollapse.cli import main
+from uncollapse.config import merge
+from uncollapse.errors import UserError
+from uncollapse.files import expect, read_lines, write_json
+from uncollapse.run import OWN, VERSION, RunFolder
+
+FIXTURE = Path(__file__).parent / "fixtures" / "run-v1"
+ONE_EPOCH = merge(TINY, {"train": {"epochs": 1}, "data": {"sentences": 60}})
+
+
+def leftovers(folder):
+    return [path.name for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    return RunFolder(Path(shutil.copytree(trained.path, tmp_path / "copy")))
+
+
+def test_a_run_of_version_1_is_migrated_and_evaluates_to_the_same_numbers(tmp_path):
+    path = Path(shutil.copytree(FIXTURE, tmp_path / "old"))
+    before, run = json.loads((path / "metrics.json").read_text())["test"], uc.load(path, "cpu")
+    after = run.evaluate("test", iw_samples=10, iw_sentences=50)
+    for name in ("distortion", "rate", "nll_elbo", "nll_iw", "mi", "au", "ppl_iw"):
+        assert after[name] == pytest.approx(before[name], rel=1e-5), name
+    assert run.config.train.plain is False and run.remedies == ("annealed", "bn")
+    assert len(run.sample(2, prior="fitted")) == 2
+
+
+# -- whole or not at all --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["vocab.json", "corpus.json", "last.pt"])
+def test_a_run_killed_while_it_begins_leaves_nothing_in_the_way(tmp_path, stage):
+    """Killed by force just before a file of the beginning is written; the same command then begins anew."""
+    script = (
+        "import os, signal, sys; from pathlib import Path; import uncollapse.files\n"
+        "replace = Path.replace\n"
+        f"Path.replace = lambda self, to: os.kill(os.getpid(), 9) if Path(to).name == {stage!r} else replace(self, to)\n"
+        "from tests.test_run import ONE_EPOCH; import uncollapse as uc\n"
+        f"uc.train('grammar', out={str(tmp_path / 'run')!r}, **ONE_EPOCH)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=False, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == -signal.SIGKILL and not (tmp_path / "run").exists() and leftovers(tmp_path)
+    assert uc.train("grammar", out=tmp_path / "run", **ONE_EPOCH).sample(1)
+    assert not leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("settings", [{"data": {"path": "/no/such/file"}}, {"model": {"condition": "none"}}])
+def test_a_refused_training_leaves_no_folder_behind(tmp_path, settings):
+    with pytest.raises(UserError):
+        uc.train("grammar", out=tmp_path / "run", **merge(ONE_EPOCH, settings))
+    assert not list(tmp_path.iterdir())
+
+
+def full_disk(monkeypatch, after):
+    """Have writing fail as on a full disk, after so many files."""
+    count = iter(range(10**6))
+    original = os.fsync
+
+    def fsync(descriptor):
+        if next(count) >= after:
+            raise OSError(28, "No space left on device")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_a_full_disk_is_one_line_and_an_overwritten_run_stays_until_the_new_one_has_begun(
+    copy, tmp_path, monkeypatch, capsys, after
+):
+    (copy.path / "notes.txt").write_text("mine")
+    weights = copy.fingerprint()
+    full_disk(monkeypatch, after)
+    command = (
+        "train --recipe grammar --data.sentences 60 --model.hidden 8 --model.emb 8 --train.epochs 1 --overwrite --out"
+    )
+    assert main([*command.split(), str(copy.path)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot be written (No space left on device)" in last and str(tmp_path) in last
+    begun = after >= 4  # config, vocabulary, corpus and state
+    assert begun or copy.fingerprint() == weights
+    assert (copy.path / "notes.txt").read_text() == "mine" and not leftovers(tmp_path)
+    monkeypatch.undo()
+    assert main([*command.split(), str(copy.path)]) == 0 and (copy.path / "notes.txt").exists()
+
+
+def test_what_killed_trainings_left_is_removed_by_the_next_and_a_replaced_run_comes_back(copy, tmp_path):
+    for name in (".config.yaml.123.part", "state/.last.456", "state/.last.pt.4.part"):
+        (copy.path / name).write_bytes(b"half")
+    (tmp_path / ".copy.99.begun").mkdir()
+    with copy.lock():
+        assert not leftovers(copy.path)
+    copy.path.rename(tmp_path / ".copy.77.old")  # killed between the two renames of `take_over`
+    with copy.beginning() as prepared:
+        assert copy.config_file.exists() and prepared.path.exists()
+    assert leftovers(tmp_path) == []
+
+
+def test_the_log_is_appended_to_and_a_line_cut_by_a_kill_is_left_out(copy):
+    before = copy.log()
+    with copy.log_file.open("a") as file:
+        file.write('{"epoch": 3, "st')
+    assert copy.log() == before
+    copy.append_log({**before[-1], "epoch": 4}) if False else None
+    copy.forget_after(1, 10)
+    assert [entry["epoch"] for entry in copy.log()] == [1]
+
+
+# -- read with a check ----------------------------------------------------------------------------------------------
+
+
+def spoil(folder, name, change):
+    path = folder.path / name
+    content = yaml.safe_load(path.read_text()) if name.endswith("yaml") else json.loads(path.read_text())
+    changed = change(content)
+    path.write_text(yaml.safe_dump(changed) if name.endswith("yaml") else json.dumps(changed))
+
+
+def without(key):
+    return lambda content: {name: value for name, value in content.items() if name != key}
+
+
+def having(**values):
+    return lambda content: {**content, **values}
+
+
+SPOILED = [
+    *[("config.yaml", having(version=v)) for v in (True, "2", 0, VERSION + 1, None, 1.0)],
+    *[("config.yaml", having(**{k: v})) for k in ("settings", "remedies", "recipe") for v in ([1], 3, None, {"a": 1})],
+    ("config.yaml", having(settings={"data": [1]})),
+    ("config.yaml", having(settings={"model": {"latent": 10**7}})),
+    ("config.yaml", lambda content: [content]),
+    *[("vocab.json", lambda content, v=v: v) for v in (None, [1, 2], 7, "text", {})],
+    *[("vocab.json", without(key)) for key in ("tokens", "level", "lowercase")],
+    ("vocab.json", having(tokens=[1, 2, 3, 4, 5])),
+    ("vocab.json", having(level="letters")),
+    ("vocab.json", having(level="pixel")),
+    ("vocab.json", having(level="bpe", subwords="{}")),
+    ("vocab.json", lambda content: {**content, "tokens": content["tokens"][4:]}),
+    ("vocab.json", lambda content: {**content, "tokens": [*content["tokens"][:-1], content["tokens"][5]]}),
+    ("vocab.json", having(labels=[1])),
+    ("vocab.json", having(labels={"a": "b"})),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), SPOILED)
+def test_a_spoiled_file_is_one_line_that_names_it(copy, name, change):
+    spoil(copy, name, change)
+    with pytest.raises(UserError) as error:
+        uc.load(copy.path)
+    assert name.split(".")[0] in str(error.value) or ("model." in str(error.value) and "\n" not in str(error.value))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: [content],
+        without("train"),
+        having(train=3),
+        *[
+            lambda content, n=n: {**content, "train": {**content["train"], "longest": n}}
+            for n in (-1, 0, 10**9, "9", True)
+        ],
+    ],
+)
+def test_a_corpus_that_cannot_be_is_not_believed(copy, change):
+    spoil(copy, "corpus.json", change)
+    with pytest.raises(UserError, match=r"corpus.json"):
+        uc.load(copy.path).sample(1)
+
+
+@pytest.mark.parametrize("content", [[1], {"test": 3}, {"test": {"nll_elbo": "low"}}, {"test": {}}, None])
+def test_metrics_that_are_none_are_not_compared(copy, content, capsys):
+    write_json(copy.path / "metrics.json", content)
+    assert main(["compare", str(copy.path)]) == 2
+    assert "metrics.json" in capsys.readouterr().err
+
+
+def resaved(folder, change):
+    weights = folder.load_weights()
+    changed = {name: change(name, value) for name, value in weights.items()}
+    folder.model_file.write_bytes(safetensors.torch.save({n: v for n, v in changed.items() if v is not None}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda name, value: torch.full_like(value, torch.nan), "finite weights"),
+        (lambda name, value: torch.full_like(value, torch.inf), "finite weights"),
+        (lambda name, value: value.round().long(), "in torch.float32"),
+        (lambda name, value: value.half(), "in torch.float32"),
+        (lambda name, value: value[:1].clone(), "does not fit"),
+        (lambda name, value: None if "cell" in name else value, "does not fit"),
+    ],
+)
+def test_weights_that_are_none_are_refused(copy, change, said):
+    resaved(copy, change)
+    with pytest.raises(UserError, match=f"model.safetensors: .*{said}"):
+        uc.load(copy.path)
+
+
+def test_a_prior_of_another_space_is_refused(copy):
+    for shape in ((2, 3), (2, 4, 4)):
+        copy.prior_file.write_bytes(
+            safetensors.torch.save(
+                {"weights": torch.ones(2), "means": torch.ones(shape), "factors": torch.ones(2, 4, 4)}
+            )
+        )
+        with pytest.raises(UserError, match=r"prior.safetensors: expected a mixture of codes of 4 dimensions"):
+            uc.load(copy.path).sample(1, prior="fitted")
+
+
+def test_a_state_that_is_no_state_is_one_line(copy):
+    for content in (b"", b"PK\x03\x04", b"x" * 1000):
+        copy.state_file.write_bytes(content)
+        with pytest.raises(UserError, match=r"last.pt: damaged"):
+            copy.load_state()
+    held = io.BytesIO()
+    torch.save([1], held)
+    copy.state_file.write_bytes(held.getvalue())
+    with pytest.raises(UserError, match=r"last.pt: damaged"):
+        copy.load_state()
+
+
+def test_records_of_the_posterior_mean_space_are_appended_and_read_back(copy):
+    assert not len(copy.mean_space().steps)
+    for step in (0, 100, 200):
+        copy.append_mean_space(step, np.full(3, step / 7, np.float32), np.zeros(3, np.float32))
+    records = copy.mean_space()
+    assert records.steps.tolist() == [0, 100, 200]
+    np.testing.assert_allclose(records.model[:, 0], [0, 100 / 7, 200 / 7], atol=1e-5)
+    copy.forget_after(99, 150)
+    assert copy.mean_space().steps.tolist() == [0, 100]
+    copy.mean_space_file.write_text('{"step": 1, "model": "none", "inference": []}\n')
+    with pytest.raises(UserError, match=r"posterior-mean-space.jsonl"):
+        copy.mean_space()
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "fits"),
+    [
+        (True, int, False), (1, int, True), (1, float, False), (1, (int, float), True), (True, (int, float), False),
+        ([1, 2], [int], True), ([1, "a"], [int], False), ({"a": 1}, {str: int}, True), ({"a": "b"}, {str: int}, False),
+        ({1: 1}, {str: int}, False), ({"a": {"b": [1]}}, {"a": {"b": [int]}}, True), ({}, {"a": int}, False),
+    ],
+)  # fmt: skip
+def test_forms_are_checked(value, schema, fits):
+    if fits:
+        assert expect(value, schema, "here") is value
+    else:
+        with pytest.raises(UserError, match=r"^here"):
+            expect(value, schema, "here")
+
+
+def test_lines_of_json_are_objects(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for text in ("[1]\n", "{\n", "[" * 100_000 + "\n", '{"a": 1' + "0" * 5000 + "}\n"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"log.jsonl, line 1"):
+            read_lines(path)
+
+
+def test_every_file_of_a_run_is_known_to_be_its_own(copy):
+    assert {path.name for path in copy.path.iterdir()} <= set(OWN)
+    assert 2 * len(copy.config_file.read_text()) < files.MOST_YAML
