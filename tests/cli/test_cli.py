@@ -217,7 +217,7 @@ BAD = [
     (["import", "lagging", "model.pt", "--out", "x"], "import: expected --vocab-from FILE"),
     (["evaluate", "RUN", "--precision", "fp16"], "'fp16'"),
     (["evaluate", "RUN", "--iw-sentences", "9" * 5000], "a positive integer or all"),
-    (["plot", "RUN", "posterior-mean-space", "--at", "9" * 5000], "posterior-mean-space"),
+    (["plot", "RUN", "posterior-mean-space", "--at", "9" * 5000], "--at: expected steps"),
     (["sample", "RUN", "--seed", "9" * 5000], "--seed: expected an integer"),
     (["sample", "RUN", "--seed", "18446744073709551616"], "below 2^32, got 18446744073709551616"),
     (["sample", "RUN", "-n", "9" * 26], "-n: expected an integer below 2^32"),

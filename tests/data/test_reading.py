@@ -1,11 +1,16 @@
 import gzip
 import json
+import os
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import needs_shared
 from uncollapse.config import DataConfig
+from uncollapse.data import reading
+from uncollapse.data.lines import Lines
 from uncollapse.data.parts import read_parts
+from uncollapse.data.pictures import pictures_in, read_pictures
 from uncollapse.data.reading import read_texts
 from uncollapse.errors import UserError
 
@@ -62,6 +67,10 @@ def test_a_txt_whose_every_line_holds_one_tab_draws_a_hint(tmp_path):
         ("a.txt.gz", b"this is no gzip", "cannot be read"),
         ("a.txt.gz", gzip.compress(b"a b c d e f g\n" * 50, mtime=0)[:20] + b"\x00" * 20, "cannot be read"),
         ("a.jsonl", b'{"text": "a \\ud83d c"}\n', "line 1: expected text, got half of a surrogate pair"),
+        ("a.jsonl", b'{"text": "a", "label": "\\ud800"}\n', "line 1: expected text, got half of a surrogate pair"),
+        ("a.jsonl", b'{"text": "a", "label": {"\\ud800": 1}}\n', "line 1: expected text, got half of a surrogate pair"),
+        ("a.jsonl", b'{"text": "a"}\n' + b"[" * 100_000, "line 2: expected JSON, got '[[["),
+        ("a.jsonl", b'{"text": "a", "label": ' + b"9" * 10_000 + b"}\n", "line 1: expected JSON, got '{\"text"),
     ],
 )
 def test_bad_files_get_one_line(tmp_path, name, content, said):
@@ -70,6 +79,58 @@ def test_bad_files_get_one_line(tmp_path, name, content, said):
     with pytest.raises(UserError, match=".") as error:
         read_texts(path)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_line_is_read_no_further_than_its_limit(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(reading, "LONGEST_LINE", 20)
+    assert read_texts(write(tmp_path / f"a.txt{suffix}", "x" * 19 + "\n" + "y" * 20))[0].texts == ["x" * 19, "y" * 20]
+    with pytest.raises(UserError, match="line 2: expected a line of at most 20 bytes, got more"):
+        read_texts(write(tmp_path / f"b.txt{suffix}", "x\n" + "y" * 21))
+
+
+def test_a_compressed_text_is_held_or_not_by_its_size_when_decompressed(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "HELD_BYTES", 1000)
+    path = write(tmp_path / "a.txt.gz", "ab\n" * 334)
+    found = read_texts(path)[0].texts
+    assert path.stat().st_size < 100 and isinstance(found, Lines) and list(found) == ["ab"] * 334
+    assert read_texts(write(path, "ab\n" * 333))[0].texts == ["ab"] * 333
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_labels_of_too_large_a_file_are_not_held(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(reading, "LABELLED_BYTES", 1000)
+    for format, columns in (("tsv", ""), ("parallel", "f: one, two")):
+        assert read_texts(write(tmp_path / f"a.txt{suffix}", "a\tb\n" * 7), format, columns)[0].texts[-1] == "b"
+        with pytest.raises(UserError, match="line 8: expected .* of at most 1,000 bytes in memory, got more"):
+            read_texts(write(tmp_path / f"a.txt{suffix}", "a\tb\n" * 8), format, columns)
+
+
+@pytest.mark.parametrize(
+    "read", [read_parts, read_texts, lambda path: read_pictures(path, 8, 0.1, 0), lambda path: pictures_in(path, 8)]
+)
+def test_what_may_never_end_or_is_not_there_is_not_read(tmp_path, read):
+    for name in ("pipe", "pipe.npy", "pipe.png", "pipe.txt.gz"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(UserError, match="expected a file or folder, got a pipe or device"):
+            read(tmp_path / name)
+    for path, said in (
+        ("/dev/zero", "got a pipe or device"),
+        ("no\0ne", "null"),
+        ("x" * 300, "too long"),
+        ("none", "no such"),
+    ):
+        with pytest.raises(UserError, match=said):
+            read(Path(path))
+
+
+def test_pipes_and_folders_among_the_files_of_a_folder_are_passed_over(tmp_path):
+    os.mkfifo(tmp_path / "train.txt")
+    (tmp_path / "valid.txt").mkdir()
+    with pytest.raises(UserError, match="expected a file named"):
+        read_parts(tmp_path)
+    with pytest.raises(UserError, match="valid.txt: cannot be read .Is a directory"):
+        read_texts(tmp_path / "valid.txt")
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from uncollapse.config import DataConfig
-from uncollapse.data.reading import SUFFIXES, Texts, read_texts, suffix_of
+from uncollapse.data.reading import SUFFIXES, Texts, existing, read_texts, suffix_of
 from uncollapse.errors import UserError
 
 PARTS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
@@ -20,11 +20,9 @@ def find_parts(path: Path, leave: str = "") -> dict[str, Path]:
         leave: name of a file in the folder that is no split.
 
     Raises:
-        UserError: nothing at `path`, no training file in the folder, or two files that both look like one split.
+        UserError: nothing at `path`, or a pipe; no training file in the folder, or two files that both look like one split.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
-    if path.is_file():
+    if existing(path).is_file():
         return {"train": path}
     files = sorted(
         p

@@ -1,12 +1,15 @@
 """Readers: from a file to texts and labels."""
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -16,7 +19,13 @@ from uncollapse.errors import UserError
 SUFFIXES = {".txt": "txt", ".tsv": "tsv", ".jsonl": "jsonl"}
 
 HELD_BYTES = 2**27
-"""A larger file of sentences is read line by line whenever it is needed, and never held."""
+"""A larger file of sentences, decompressed, is read line by line whenever it is needed, and never held."""
+LABELLED_BYTES = 2**31
+"""The memory that sentences with labels, or rows of forms, may take by estimate: they are always held."""
+LINE_BYTES = 128
+"""What such a line takes beside its letters."""
+LONGEST_LINE = 2**20
+"""The most bytes of a line."""
 
 
 @dataclass
@@ -93,7 +102,7 @@ def read_texts(path: Path, format: str = "auto", columns: str = "") -> tuple[Tex
         the sentences without blank lines, and remarks for the user.
 
     Raises:
-        UserError: an absent, empty or blank file, undecodable bytes, a line that is not of the format.
+        UserError: an absent, empty or blank file, one too large for labels, undecodable bytes, a line not of the format.
     """
     kind = format if format != "auto" else SUFFIXES.get(suffix_of(path), "txt")
     if kind == "parallel":
@@ -121,13 +130,34 @@ def suffix_of(path: Path) -> str:
     return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
 
 
-def decode_lines(lines: Iterable[bytes], source: str) -> Iterator[tuple[int, str]]:
+def existing(path: Path) -> Path:
+    """Return a path at which there is a regular file or a folder.
+
+    Raises:
+        UserError: nothing is there, or what cannot be read, or a pipe or device, which may never end.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file or folder") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
+    if not path.is_file() and not path.is_dir():
+        raise UserError(f"{path}: expected a file or folder, got a pipe or device; write what it gives to a file first")
+    return path
+
+
+def decode_lines(file: BinaryIO | io.BufferedIOBase, source: str) -> Iterator[tuple[int, str]]:
     """Yield the number (from 1) and the text of every line that is not blank.
 
     Raises:
-        UserError: bytes that are not UTF-8, with the line number.
+        UserError: a line above `LONGEST_LINE`, or bytes that are not UTF-8, with the line number.
     """
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE + 1), b""), 1):
+        if len(line) > LONGEST_LINE:
+            raise UserError(
+                f"{source}, line {number}: expected a line of at most {LONGEST_LINE:,} bytes, got more; put a sentence on a line"
+            )
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
@@ -146,24 +176,41 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         UserError: an absent, damaged or undecodable file.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(existing(path)) if path.suffix == ".gz" else existing(path).open("rb") as file:
             yield from decode_lines(file, str(path))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _read_txt(path: Path) -> Texts:
-    if path.exists() and path.stat().st_size > HELD_BYTES:
-        return Texts(Lines(path, lines_of))
-    return Texts([text for _, text in lines_of(path)])
+    if path.suffix == ".gz":  # its size says nothing of that of the text
+        large = any(size > HELD_BYTES for size in accumulate(len(text) + 1 for _, text in lines_of(path)))
+    else:
+        large = existing(path).stat().st_size > HELD_BYTES
+    return Texts(Lines(path, lines_of) if large else [text for _, text in lines_of(path)])
+
+
+def _held_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file as `lines_of` does, but no more than may be held.
+
+    Raises:
+        UserError: there are more.
+    """
+    size = 0
+    for number, line in lines_of(path):
+        size += len(line) + LINE_BYTES
+        if size > LABELLED_BYTES:
+            raise UserError(
+                f"{path}, line {number}: expected sentences with labels, or rows of forms, of at most {LABELLED_BYTES:,} bytes "
+                "in memory, got more; take fewer, or a .txt without labels"
+            )
+        yield number, line
 
 
 def _read_tsv(path: Path) -> Texts:
     texts: list[str] = []
     found = Texts(texts, {"label": []})
-    for number, line in lines_of(path):
+    for number, line in _held_lines(path):
         label, tab, text = line.partition("\t")
         if not tab or not text.strip():
             raise UserError(f"{path}, line {number}: expected label<TAB>text, got {line[:60]!r}")
@@ -176,19 +223,19 @@ def _read_jsonl(path: Path) -> Texts:
     texts: list[str] = []
     found = Texts(texts)
     fields: list[str] | None = None
-    for number, line in lines_of(path):
+    for number, line in _held_lines(path):
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{where}: expected JSON, got {line[:60]!r} ({error.msg})") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where}: expected JSON, got {line[:60]!r} ({getattr(error, 'msg', error)})") from None
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             raise UserError(f'{where}: expected {{"text": …}}, got {line[:60]!r}')
+        labels = _label_fields(row.get("label"), where)
         try:
-            row["text"].encode()
+            "".join((row["text"], *labels, *labels.values())).encode()
         except UnicodeEncodeError:
             raise UserError(f"{where}: expected text, got half of a surrogate pair in {line[:60]!r}") from None
-        labels = _label_fields(row.get("label"), where)
         if fields is None:
             fields = sorted(labels)
             found.labels = {name: [] for name in fields}
@@ -212,7 +259,7 @@ def split_row(line: str) -> list[str]:
 def _read_parallel(path: Path, columns: Columns) -> tuple[Texts, list[str]]:
     rows: dict[tuple[str, ...], None] = {}
     read = 0
-    for number, line in lines_of(path):
+    for number, line in _held_lines(path):
         forms = tuple(split_row(line))
         if len(forms) != len(columns.names) or "" in forms:
             raise UserError(
