@@ -1,15 +1,20 @@
 """Readers of pictures, and the corpus made of them."""
 
 import io
+import os
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
+from scipy.sparse import csc_array
 
 from tests.conftest import needs_shared
 from uncollapse.config import DataConfig
+from uncollapse.data import pictures
 from uncollapse.data.labels import UNLABELLED_DATA
 from uncollapse.data.pictures import (
     Intensities,
@@ -72,10 +77,6 @@ def test_named_parts_are_taken_as_they_are(tmp_path):
 
 
 def test_the_published_omniglot_is_known_by_its_sizes(tmp_path, monkeypatch):
-    from scipy.io import savemat
-
-    from uncollapse.data import pictures
-
     monkeypatch.setattr(pictures, "CHARDATA", {"data": 30, "testdata": 6})
     monkeypatch.setattr(pictures, "CHARDATA_VALID", 4)
 
@@ -186,7 +187,23 @@ def spoil_zip(path):
         ("a.npz", lambda p: p.write_bytes(b"no array"), "cannot be read as .npz"),
         ("a.pt", lambda p: p.write_bytes(b""), "cannot be read as .pt"),
         ("a.npz", lambda p: np.savez(p, one=figures(9), two=figures(9)), "expected one array, or train, valid and test, got one, two"),
+        ("a.npy", lambda p: np.save(p, figures(1)), "1 pictures are too few"),
         ("a.npy", lambda p: np.save(p, figures(2)), "2 pictures are too few"),
+        ("a.npy", lambda p: np.save(p, np.float32(1)), "expected pictures of shape .*got no array of numbers"),
+        ("a.npz", lambda p: np.savez(p, train=figures(9), valid=np.float32(1)), "valid: .*got no array of numbers"),
+        ("a.npy", lambda p: np.save(p, figures(9).astype(complex)), "got no array of numbers"),
+        ("a.npy", lambda p: np.save(p, figures(9).astype(str)), "got no array of numbers"),
+        ("a.npy", lambda p: np.save(p, np.array([None]), allow_pickle=True), "cannot be read as .npy"),
+        ("a.mat", lambda p: savemat(p, {"train": {"a": 1}}), "got no array of numbers"),
+        ("a.mat", lambda p: savemat(p, {"train": csc_array(figures(1)[0])}), "got no array of numbers"),
+        ("a.mat", lambda p: savemat(p, {"train": "words"}), "got no array of numbers"),
+        ("a.mat", lambda p: savemat(p, {}), "expected arrays of pictures, got none"),
+        ("a.pt", lambda p: torch.save({"a": 1}, p), "expected arrays of pictures, got none"),
+        ("a.pt", lambda p: torch.save(torch.tensor(1.0), p), "got no array of numbers"),
+        ("a.pt", lambda p: torch.save(torch.zeros(1, 1, 1).expand(10**9, 8, 8), p), "at most 4,194,304 pictures of data.side 8"),
+        ("a.npy", lambda p: p.mkdir(), "cannot be read as .npy"),
+        ("a.png", lambda p: p.mkdir(), "found none"),
+        ("a.zip", lambda p: p.mkdir(), "found none"),
         ("a.npz", lambda p: np.savez(p, train=figures(9)[:0]), "expected pictures, got none"),
         ("a.txt", lambda p: p.write_text("words"), "expected pictures .*got a.txt"),
         ("folder", lambda p: p.mkdir(), r"expected pictures \(\*.png\), found none"),
@@ -197,6 +214,81 @@ def test_what_holds_no_pictures_is_one_clear_line(tmp_path, name, spoil, message
     spoil(tmp_path / name)
     with pytest.raises(UserError, match=message):
         read(tmp_path / name)
+
+
+def zeros(path, name, size, start=b""):
+    """Write a zip with an entry of very many zeros."""
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(name, "w", force_zip64=True) as entry,
+    ):
+        entry.write(start)
+        for _ in range(size >> 20):
+            entry.write(bytes(2**20))
+
+
+def test_pictures_are_weighed_before_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 2**20)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**18, 8, 8)})
+    zeros(tmp_path / "a.npz", "train.npy", 2**24, header.getvalue())
+    zeros(tmp_path / "a.pt", "a/data.pkl", 2**24)
+    savemat(tmp_path / "a.mat", {"train": np.zeros((2**16, 8, 8), np.uint8)}, do_compression=True)
+    with (tmp_path / "a.npy").open("wb") as file:
+        file.truncate(2**40)  # of which nothing is written
+    monkeypatch.setattr(pictures, "_loaded", lambda path: pytest.fail(f"{path} was read"))
+    for name in ("a.npz", "a.pt", "a.mat", "a.npy"):
+        for reader in (read, lambda path: pictures_in(path, 8)):
+            with pytest.raises(
+                UserError, match="expected at most 8,388,608 bytes of arrays, which are held in memory, got"
+            ):
+                reader(tmp_path / name)
+
+
+def test_a_picture_that_expands_is_read_no_further_than_its_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "PNG_BYTES", 2**20)
+    zeros(tmp_path / "a.zip", "a.png", 2**26)
+    honest = (tmp_path / "a.zip").read_bytes()
+    size = (2**26).to_bytes(4, "little")
+    (tmp_path / "liar.zip").write_bytes(honest.replace(size, (1000).to_bytes(4, "little")))
+    (tmp_path / "a.png").write_bytes(bytes(2**21))
+    tracemalloc.start()
+    for name, said in (
+        ("a.zip", "a.png: expected a picture of at most 1,048,576 bytes"),
+        ("a.png", "at most"),
+        ("liar.zip", "cannot be read"),
+    ):
+        with pytest.raises(UserError, match=said):
+            read(tmp_path / name)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="a.png: cannot be read as a picture .DecompressionBombWarning"):
+        read(tmp_path / "a.png")
+
+
+def test_too_many_or_too_large_pictures_are_refused(tmp_path, monkeypatch):
+    for sentences, side, said in ((10**26, 28, "data.sentences: expected at most 342,392 pictures of data.side 28"), (0, 10**5, "data.side: expected at most 512 pixels, got 100000")):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            load_pictures("strokes", "", side, False, 0.1, sentences, 0)
+    for i in range(9):
+        (tmp_path / f"{i}.png").write_bytes(png(figures(1, seed=i)[0]))
+    with pytest.raises(UserError, match="data.side: expected at most 512 pixels, got 100000"):
+        read(tmp_path, side=10**5)
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 5 * 64)
+    with pytest.raises(UserError, match="expected at most 5 pictures of data.side 8"):
+        read(tmp_path)
+
+
+def test_pipes_and_folders_among_pictures_are_passed_over(tmp_path):
+    for name in ("a.npy", "b.png", "c.zip", "chardata.mat"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "d.png").mkdir()
+    (tmp_path / "d.png" / "e.png").write_bytes(png(figures(1)[0]))
+    assert len(pictures_in(tmp_path, 8).ink) == 1
+    with pytest.raises(UserError, match="1 pictures are too few"):
+        read(tmp_path)
 
 
 def test_a_broken_picture_is_named(tmp_path):
