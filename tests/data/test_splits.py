@@ -71,3 +71,17 @@ def test_the_floor_is_that_of_the_sentences_the_model_sees():
 
     assert short.floor["test"] == pytest.approx(english().nll(short.test.texts())) and short.floor["test"] < 15.5
     assert splits_of(name="grammar", sentences=300, max_vocab=30).floor == {}
+
+
+@pytest.mark.parametrize("name", ["grammar", "synthetic", "verbs"])
+def test_sentences_beyond_memory_are_refused_and_any_seed_is_taken(name):
+    with pytest.raises(UserError, match=r"data\.sentences: expected at most 10"):
+        embedded(name, 0, 10**26)
+    assert len(embedded(name, 10**26, 8)["train"].texts) == 8
+
+
+@pytest.mark.parametrize("source", [{"name": "grammar"}, {"path": "no.txt", "format": "parallel"}])
+@pytest.mark.parametrize("columns", ["a", "a:", "a: b", "a: b, b", ": b, c"])
+def test_columns_without_a_field_and_two_names_are_refused(source, columns):
+    with pytest.raises(UserError, match="data.columns: expected a label field and the names"):
+        splits_of(columns=columns, **source)

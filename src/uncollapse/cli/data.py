@@ -15,7 +15,7 @@ from uncollapse.cli.parser import Parser
 from uncollapse.data.grammar import english
 from uncollapse.data.pictures import stroke_parts
 from uncollapse.data.reading import Texts
-from uncollapse.errors import UserError, nearest
+from uncollapse.data.splits import embedded
 from uncollapse.files import write_atomically, write_json
 
 NAMES = (*EMBEDDED, "strokes")
@@ -33,9 +33,7 @@ def run(arguments: list[str]) -> None:
     if asked.name == "strokes":
         _write_strokes(Path(asked.out), asked.sentences, asked.seed, asked.side)
         return
-    if asked.name not in EMBEDDED:
-        raise UserError(f"unknown corpus {asked.name!r}: {nearest(asked.name, NAMES)}")
-    folder, parts = Path(asked.out), EMBEDDED[asked.name](asked.seed, asked.sentences)
+    folder, parts = Path(asked.out), embedded(asked.name, asked.seed, asked.sentences, EMBEDDED)
     for part, texts in parts.items():
         name, rows = (f"{part}.txt", _parallel(texts)) if texts.rows else (f"{part}.jsonl", _labelled(texts))
         write_atomically(folder / name, ("\n".join(rows) + "\n").encode())

@@ -13,12 +13,14 @@ from uncollapse.data.encoding import encode
 from uncollapse.data.grammar import english
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.parts import read_parts
-from uncollapse.data.reading import Texts
+from uncollapse.data.reading import Columns, Texts
 from uncollapse.data.synthetic import Generator
 from uncollapse.data.vocabulary import Vocabulary, build_vocabulary
-from uncollapse.errors import UserError
+from uncollapse.errors import UserError, nearest
 
 PARTS = ("train", "valid", "test")
+MOST_SENTENCES = {"grammar": 10**7, "synthetic": 10**5, "verbs": 10**7}
+"""Of the training part of an embedded corpus, which is held in memory; one of `synthetic` takes 50 kB while it is drawn."""
 Draw = Callable[[int, list[int]], tuple[list[str], dict[str, list[str]]]]
 
 
@@ -74,9 +76,32 @@ EMBEDDED: dict[str, Callable[[int, int], dict[str, Texts]]] = {
 }
 
 
+Corpora = Mapping[str, Callable[[int, int], dict[str, Texts]]]
+"""Embedded corpora by name, each from a seed and a number of training sentences to its parts."""
+
+
+def embedded(name: str, seed: int = 0, sentences: int = 0, corpora: Corpora = EMBEDDED) -> dict[str, Texts]:
+    """Make the three parts of an embedded corpus.
+
+    Args:
+        name: of the corpus.
+        seed: the same seed makes the same sentences.
+        sentences: of the training part; 0 for the corpus's own default.
+        corpora: those there are.
+
+    Raises:
+        UserError: no such corpus, or more sentences than are held.
+    """
+    if name not in corpora:
+        raise UserError(f"unknown corpus {name!r}: {nearest(name, corpora)}")
+    if sentences > MOST_SENTENCES[name]:
+        raise UserError(f"data.sentences: expected at most {MOST_SENTENCES[name]:,} of {name}, got {sentences}")
+    return corpora[name](seed, sentences)
+
+
 def load_splits(
     settings: DataConfig,
-    embedded: Mapping[str, Callable[[int, int], dict[str, Texts]]] = EMBEDDED,
+    corpora: Corpora = EMBEDDED,
     kept: Collection[str] = (),
     *,
     vocabulary: Vocabulary | None = None,
@@ -90,7 +115,7 @@ def load_splits(
 
     Args:
         settings: of the data.
-        embedded: corpora by name, each from a seed and a number of training sentences to its parts.
+        corpora: embedded ones.
         kept: forms whose rows are not held out.
         vocabulary: of a finished run.
         space: the labels of a finished run.
@@ -102,12 +127,15 @@ def load_splits(
     name, path, level = settings.name, settings.path, settings.level
     if name and (settings.valid or settings.test):
         raise UserError(f"data.valid and data.test go with --data.path, but the data are the embedded corpus {name}")
+    if settings.columns:
+        Columns.parse(settings.columns)
     if settings.columns and settings.format != "parallel" and not name:
         raise UserError(f"data.columns: expected data.format parallel beside it, got {settings.format}")
     if bool(name) == bool(path):
         got = "both" if path else "neither"
-        raise UserError(f"expected --data.path FILE or --data.name ({', '.join(embedded)}), got {got}")
-    parts, remarks = (embedded[name](settings.seed, settings.sentences), []) if name else read_parts(settings, kept)
+        raise UserError(f"expected --data.path FILE or --data.name ({', '.join(corpora)}), got {got}")
+    made = embedded(name, settings.seed, settings.sentences, corpora) if name else None
+    parts, remarks = (made, []) if made else read_parts(settings, kept)
     if vocabulary is None:
         vocabulary = build_vocabulary(
             parts["train"].texts, level, settings.lowercase, settings.max_vocab, settings.min_count
@@ -115,19 +143,19 @@ def load_splits(
     known = space.names if space else {}
     space = LabelSpace({**_label_space(parts).names, **known})
     longest = settings.max_length
-    corpora = {part: _encode(texts, vocabulary, longest, space, part, cache) for part, texts in parts.items()}
+    encoded = {part: _encode(texts, vocabulary, longest, space, part, cache) for part, texts in parts.items()}
     remarks += [
         f"{part}: {corpus.left_out:,} of {len(parts[part].texts):,} sentences are longer than data.max_length "
         f"({longest} tokens) and were left out"
-        for part, corpus in corpora.items()
+        for part, corpus in encoded.items()
         if corpus.left_out
     ]
     # the floor is that of the sentences as the model sees them: none left out, no word unknown
     exact = [
-        part for part in ("valid", "test") if name == "grammar" and not (settings.lowercase or corpora[part].unknown)
+        part for part in ("valid", "test") if name == "grammar" and not (settings.lowercase or encoded[part].unknown)
     ]
-    floor = {part: english().nll(corpora[part].texts()) for part in exact if level == "word"}
-    return Splits(corpora["train"], corpora["valid"], corpora["test"], floor, tuple(remarks))
+    floor = {part: english().nll(encoded[part].texts()) for part in exact if level == "word"}
+    return Splits(encoded["train"], encoded["valid"], encoded["test"], floor, tuple(remarks))
 
 
 def _label_space(parts: Mapping[str, Texts]) -> LabelSpace:

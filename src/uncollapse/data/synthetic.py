@@ -15,7 +15,7 @@ class Generator:
     """The random LSTM; the same seed makes the same language."""
 
     def __init__(self, seed: int) -> None:
-        random = torch.Generator().manual_seed(seed)
+        random = torch.Generator().manual_seed(seed % 2**64)
 
         def uniform(bound: float, *shape: int) -> torch.Tensor:
             return (2 * torch.rand(*shape, generator=random) - 1) * bound
