@@ -1,6 +1,7 @@
 """A text that is not held in memory is the same corpus as one that is."""
 
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -108,3 +109,16 @@ def test_positions_are_those_of_the_texts_that_fit_across_pieces(monkeypatch):
     texts = ["a b c" if i % 3 == 0 else "a" for i in range(11)]
     _, offsets, kept = encoding.encode(texts, embedded_vocabulary(), 1)
     assert kept.tolist() == [i for i in range(11) if i % 3] and np.diff(offsets).tolist() == [1] * 7
+
+
+def test_few_letters_are_encoded_together_and_their_ids_are_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "TOGETHER", 2000)
+    monkeypatch.setattr(reading, "HELD_BYTES", 100)
+    path, vocabulary = tmp_path / "a.txt", embedded_vocabulary()
+    path.write_text(("a b " * 100 + "\n") * 2000)  # 1.6 MB of ids
+    texts = reading.read_texts(path)[0].texts
+    tracemalloc.start()
+    flat, offsets, _ = encoding.encode(texts, vocabulary, 256, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(flat) == offsets[-1] == 400_000 and peak < 1_000_000

@@ -1,5 +1,6 @@
 import pytest
 
+from uncollapse.data import vocabulary
 from uncollapse.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary, build_vocabulary
 from uncollapse.errors import UserError
 
@@ -94,3 +95,9 @@ def test_too_few_subwords_are_refused():
 
 def test_a_written_unknown_that_a_vocabulary_holds_is_a_word_of_its_own():
     assert Vocabulary((*SPECIALS, "a", "_UNK")).encode("a _UNK <unk> b") == [4, 5, UNK, UNK]
+
+
+def test_subwords_are_learned_from_the_beginning_of_a_long_text(monkeypatch):
+    monkeypatch.setattr(vocabulary, "LEARNED", 6)
+    tokens = build_vocabulary(["abcabc" + "zyzyzy"] * 5, "bpe", max_size=300).tokens
+    assert "abc" in "".join(tokens) and "zy" not in tokens and "yz" not in tokens

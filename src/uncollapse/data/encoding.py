@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 from uncollapse.data.lines import Lines
 from uncollapse.data.vocabulary import Vocabulary
 
-TOGETHER = 2**14
-"""Sentences that are encoded at a time."""
+TOGETHER = 2**20
+"""Letters, ends of lines among them, that are encoded at a time."""
 
 
 def encode(
@@ -40,8 +40,15 @@ def _pieces(
     texts: Iterable[str], vocabulary: Vocabulary, max_length: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield ids, lengths and positions of some sentences after others."""
-    stream, first = iter(texts), 0
-    while together := list(islice(stream, TOGETHER)):
+    letters = first = 0
+
+    def piece(text: str) -> int:
+        nonlocal letters
+        letters += len(text) + 1
+        return letters // TOGETHER
+
+    for _, group in groupby(texts, piece):
+        together = list(group)
         ids = vocabulary.encode_all(together)
         short = np.fromiter((len(each) <= max_length for each in ids), bool, len(ids))
         kept = ids if short.all() else [each for each, fits in zip(ids, short, strict=True) if fits]
@@ -70,7 +77,7 @@ def _cached(
         with unfinished.open("wb") as file:
             for flat, lengths, positions in _pieces(texts, vocabulary, max_length):
                 flat.tofile(file)
-                held.append((flat[:0], lengths, positions))
+                held.append((flat[:0].copy(), lengths, positions))
         unfinished.replace(ids)
         offsets, kept = _places(held)
         with unfinished.open("wb") as file:

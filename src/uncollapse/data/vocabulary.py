@@ -20,6 +20,9 @@ SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 WRITTEN_UNKNOWNS = ("<unk>", "_UNK")
 """How corpora write an unknown word; both are read as the unknown token."""
 
+LEARNED = 2**12
+"""The letters of a text that subwords are learned from: the time grows with the square of a word's length."""
+
 Level = Literal["word", "char", "bpe", "pixel"]
 
 
@@ -168,6 +171,7 @@ def _learn_subwords(texts: Iterable[str], lowercase: bool, max_size: int, min_co
         special_tokens=[],
         show_progress=False,
     )
-    cutter.train_from_iterator((text.strip().lower() if lowercase else text.strip() for text in texts), trainer)
+    begun = (text.strip()[:LEARNED] for text in texts)
+    cutter.train_from_iterator((text.lower() if lowercase else text for text in begun), trainer)
     tokens = sorted(cutter.get_vocab().items(), key=lambda item: item[1])
     return Vocabulary((*SPECIALS, *(token for token, _ in tokens)), "bpe", lowercase, cutter.to_str())
