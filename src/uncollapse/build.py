@@ -375,18 +375,19 @@ def load_model(folder: RunFolder, config: Config, vocabulary: Vocabulary, model:
     Raises:
         UserError: weights missing, damaged, or of another shape or type than the settings say.
     """
-    weights, built = folder.load_weights(), model is None
+    weights, space = folder.load_weights(), folder.label_space()
     try:
-        if model is None:
-            with torch.device("meta"):
-                model = build_model(config, len(vocabulary), space=folder.label_space())
-        types = {name: value.dtype for name, value in model.state_dict().items()}
+        with torch.device("meta"):
+            expected = build_model(config, len(vocabulary), space=space)
+        types = {name: value.dtype for name, value in expected.state_dict().items()}
         if wrong := [name for name, value in weights.items() if types.get(name, value.dtype) != value.dtype]:
             raise RuntimeError(f"expected {wrong[0]} in {types[wrong[0]]}, got {weights[wrong[0]].dtype}")
-        model.load_state_dict(weights, assign=built)
+        expected.load_state_dict(weights, assign=True)
+        model = model or build_model(config, len(vocabulary), space=space)
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise UserError(
             f"{folder.model_file}: does not fit config.yaml and vocab.json ({detail}); restore the folder"
         ) from None
+    model.load_state_dict(weights)
     return model.eval()

@@ -271,7 +271,7 @@ def test_a_picture_that_expands_is_read_no_further_than_its_limit(tmp_path, monk
 def test_too_many_or_too_large_pictures_are_refused(tmp_path, monkeypatch):
     for sentences, side, said in ((10**26, 28, "data.sentences: expected at most 342,392 pictures of data.side 28"), (0, 10**5, "data.side: expected at most 512 pixels, got 100000")):  # fmt: skip
         with pytest.raises(UserError, match=said):
-            load_pictures("strokes", "", side, False, 0.1, sentences, 0)
+            load_pictures(DataConfig(name="strokes", side=side, sentences=sentences))
     for i in range(9):
         (tmp_path / f"{i}.png").write_bytes(png(figures(1, seed=i)[0]))
     with pytest.raises(UserError, match="data.side: expected at most 512 pixels, got 100000"):

@@ -107,7 +107,13 @@ def test_labels_of_too_large_a_file_are_not_held(tmp_path, monkeypatch, suffix):
 
 
 @pytest.mark.parametrize(
-    "read", [read_parts, read_texts, lambda path: read_pictures(path, 8, 0.1, 0), lambda path: pictures_in(path, 8)]
+    "read",
+    [
+        lambda path: read_parts(data(path)),
+        read_texts,
+        lambda path: read_pictures(path, 8, 0.1, 0),
+        lambda path: pictures_in(path, 8),
+    ],
 )
 def test_what_may_never_end_or_is_not_there_is_not_read(tmp_path, read):
     for name in ("pipe", "pipe.npy", "pipe.png", "pipe.txt.gz"):
@@ -128,7 +134,7 @@ def test_pipes_and_folders_among_the_files_of_a_folder_are_passed_over(tmp_path)
     os.mkfifo(tmp_path / "train.txt")
     (tmp_path / "valid.txt").mkdir()
     with pytest.raises(UserError, match="expected a file named"):
-        read_parts(tmp_path)
+        read_parts(data(tmp_path))
     with pytest.raises(UserError, match="valid.txt: cannot be read .Is a directory"):
         read_texts(tmp_path / "valid.txt")
 

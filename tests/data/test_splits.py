@@ -1,8 +1,9 @@
 import pytest
 
+from uncollapse.build import EMBEDDED as CORPORA
 from uncollapse.build import build_splits
 from uncollapse.config import Config
-from uncollapse.data.splits import EMBEDDED
+from uncollapse.data.splits import EMBEDDED, embedded
 from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError
 
@@ -76,8 +77,8 @@ def test_the_floor_is_that_of_the_sentences_the_model_sees():
 @pytest.mark.parametrize("name", ["grammar", "synthetic", "verbs"])
 def test_sentences_beyond_memory_are_refused_and_any_seed_is_taken(name):
     with pytest.raises(UserError, match=r"data\.sentences: expected at most 10"):
-        embedded(name, 0, 10**26)
-    assert len(embedded(name, 10**26, 8)["train"].texts) == 8
+        embedded(name, 0, 10**26, CORPORA)
+    assert len(embedded(name, 10**26, 8, CORPORA)["train"].texts) == 8
 
 
 @pytest.mark.parametrize("source", [{"name": "grammar"}, {"path": "no.txt", "format": "parallel"}])
