@@ -12,8 +12,7 @@ from uncollapse.reporting.table import bench_table
 
 def run(arguments: list[str]) -> None:
     """Train, evaluate and compare remedies on one corpus."""
-    purpose = "Train several remedies on one corpus under one budget, and say which works. Repeat to resume."
-    parser = Parser("bench", purpose)
+    parser = Parser("bench", "Train remedies on one corpus under one budget, and say which works. Repeat to resume.")
     parser.flag("--recipe", "NAME", "the model and its training", default="default")
     parser.flag("--remedies", "A,B", "names; join by + to stack", default=",".join(DEFAULT_REMEDIES))
     parser.flag("--seeds", "N", "seeds 1 to N", default=1)

@@ -17,8 +17,7 @@ def run(arguments: list[str]) -> None:
     """Write mu and logvar of every sentence to a file, or mu as TSV to stdout."""
     parser = Parser("encode", "Write the codes of sentences: their posterior means.")
     add_sentences(parser)
-    kinds = ".npz (arrays mu, logvar [N, Z] and texts) or .tsv (mu, then the text); default: TSV to stdout"
-    parser.flag("--out", "FILE", kinds)
+    parser.flag("--out", "FILE", ".npz (mu, logvar [N, Z], texts) or .tsv (mu, then the text); default: TSV to stdout")
     asked, _ = parser.parse(arguments)
     out = Path(asked.out)
     if asked.out and out.suffix not in (".npz", ".tsv"):

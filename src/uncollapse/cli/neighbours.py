@@ -10,8 +10,7 @@ from uncollapse.cli.parser import Parser
 
 def run(arguments: list[str]) -> None:
     """Print the sentences whose codes lie nearest to that of one sentence, with their distances."""
-    purpose = "Find the sentences whose codes lie nearest: distance, then the sentence, one a line."
-    parser = Parser("neighbours", purpose)
+    parser = Parser("neighbours", "Find the sentences whose codes lie nearest: distance, then sentence, one a line.")
     parser.add_run()
     parser.add_argument("sentence", metavar="SENTENCE", help="the one whose neighbours are looked for")
     among = "the sentences to look among (default: those trained on)"

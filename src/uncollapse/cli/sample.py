@@ -11,12 +11,7 @@ def run(arguments: list[str]) -> None:
     parser.add_run()
     parser.flag("-n", "N", "how many", default=10)
     add_label(parser, "without it, drawn as often as they occur in training")
-    parser.flag(
-        "--prior",
-        "NAME",
-        "model, or fitted: the mixture fitted to the training codes by train.fit_prior",
-        default="model",
-    )
+    parser.flag("--prior", "NAME", "model, or fitted: the mixture that train.fit_prior fitted", default="model")
     done, asked = begin(parser, arguments, "sample")
     z, labels = done.draw(asked.n, asked.seed, asked.label or None, asked.prior)
     drawn = [{"labels": {field: names[i] for field, names in labels.items()}} for i in range(len(z))] if labels else []

@@ -15,8 +15,7 @@ from uncollapse.samples import judge_samples
 
 def run(arguments: list[str]) -> None:
     """Draw a corpus from the prior, write it and judge it by two language models."""
-    purpose = "Draw a corpus from the prior, and judge it by language models trained here. Repeat to resume."
-    parser = Parser("samples", purpose)
+    parser = Parser("samples", "Draw a corpus, and judge it by language models trained here. Repeat to resume.")
     parser.add_run()
     parser.flag("-n", "N", "sentences, at most as many as trained on", default=10_000)
     parser.flag("--epochs", "N", "of each language model", default=5)
