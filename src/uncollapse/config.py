@@ -98,7 +98,7 @@ class ModelConfig:
             UserError: what is no list of odd numbers.
         """
         parts = [part.strip() for part in self.kernels.split(",")]
-        if not all(part.isdigit() and int(part) % 2 for part in parts):
+        if not all(part.isdecimal() and len(part) < 4 and int(part) % 2 for part in parts):
             raise UserError(f"model.kernels: expected odd sizes such as '7, 5, 3', got {self.kernels!r}")
         return tuple(map(int, parts))
 

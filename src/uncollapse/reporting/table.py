@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from uncollapse.bench import Result
@@ -18,12 +17,6 @@ COLUMNS = {
     "au": ("au", "", 0),
     "ppl_iw": ("ppl_iw", "", 2),
 }
-
-
-def print_table(table: Table) -> None:
-    """Print a table to stdout, never cut to the width of a terminal that is not there."""
-    console = Console(highlight=False)
-    console.print(table) if console.is_terminal else Console(highlight=False, width=160).print(table)
 
 
 def evaluation_table(metrics: Mapping[str, Any], title: str) -> Table:
