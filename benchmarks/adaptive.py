@@ -19,7 +19,6 @@ from against_lagging import Reference
 from measure import alternate, machine
 
 import uncollapse as uc
-from uncollapse import memory
 from uncollapse.evaluation.adaptive import adaptive_draws
 from uncollapse.evaluation.bounds import chosen, fixed_draws
 
@@ -56,8 +55,7 @@ def main():
 
     def ours(name, draw):
         def work(number):
-            with memory.kept():  # as `uncollapse evaluate` does
-                found[name].append(draw(run.model, corpus, of_round(number), SAMPLES, precision=asked.precision))
+            found[name].append(draw(run.model, corpus, of_round(number), SAMPLES, precision=asked.precision))
             return int(corpus.lengths[of_round(number)].sum())
 
         return work

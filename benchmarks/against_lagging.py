@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from measure import BATCHES, RECIPES, Work, after_torch, alternate, config_of, gemm_rate, machine, resident, trainer_of
 
-from uncollapse import memory
 from uncollapse.build import build_splits
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.evaluation.bounds import iw_bound, log_weights
@@ -146,9 +145,8 @@ def training(reference, trainers, asked):
     def ours(trainer):
         def work(number):
             _, batches = pairs.round(number)
-            with memory.kept():  # as `uncollapse train` does
-                for index in batches:
-                    trainer.step(trainer.batch(index))
+            for index in batches:
+                trainer.step(trainer.batch(index))
             return int(sum(trainer.splits.train.lengths[index].sum() for index in batches))
 
         return work
@@ -176,8 +174,7 @@ def bound(reference, trainer, asked):
 
     def ours(precision):
         def work(number):
-            with memory.kept():  # as `uncollapse evaluate` does
-                log_weights(trainer.model, corpus, of_round(number), SAMPLES, precision=precision)
+            log_weights(trainer.model, corpus, of_round(number), SAMPLES, precision=precision)
             return tokens(number)
 
         return work
@@ -252,9 +249,8 @@ def train_in_this_process(who, asked):
             trainer = trainer_of(asked.size, asked.text, folder, precision)
             corpus = trainer.splits.train
             batches = shuffled_batches(corpus.lengths, trainer.train.batch_size, 0, 0)
-            with memory.kept():
-                for index in of_all_lengths(batches, [corpus.lengths[index].max() for index in batches]):
-                    trainer.step(trainer.batch(index))
+            for index in of_all_lengths(batches, [corpus.lengths[index].max() for index in batches]):
+                trainer.step(trainer.batch(index))
     print(resident() - after_torch)
 
 

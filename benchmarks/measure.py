@@ -90,11 +90,6 @@ class Work:
         return 3 * (self.encoder + self.decoder + self.output)
 
     @property
-    def inner(self):
-        """Of a step of the encoder alone: no gradients of the decoder's weights or embeddings."""
-        return 3 * self.encoder + self.decoder + self.recurrent + 2 * self.output
-
-    @property
     def sample(self):
         """Of one sample of the importance-weighted bound."""
         return self.recurrent + self.output

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from measure import RECIPES, Work, alternate, gemm_rate, machine, resident, trainer_of
 
-from uncollapse import memory
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.evaluation.bounds import log_weights
 from uncollapse.generation.choose import Decoding
@@ -36,18 +35,13 @@ def steps(trainer, rounds):
     corpus = trainer.splits.train
     order = shuffled_batches(corpus.lengths, trainer.train.batch_size, 0, 0)
 
-    def work(number):
+    def work(number, moves="all"):
         batches = [order[i % len(order)] for i in range(number * LEAST_INNER_STEPS, (number + 1) * LEAST_INNER_STEPS)]
         for index in batches:
-            trainer.step(trainer.batch(index))
+            trainer.step(trainer.batch(index), moves)
         return int(sum(corpus.lengths[index].sum() for index in batches))
 
-    def inner(number):
-        with trainer.only("encoder"):  # so many at a time, at the least, as in training
-            return work(number)
-
-    with memory.kept():
-        return alternate({"full": work, "inner": inner}, rounds)
+    return alternate({"full": work, "inner": lambda number: work(number, "encoder")}, rounds)
 
 
 def bound(trainer, precision, rounds):
@@ -99,7 +93,7 @@ def report(asked):
             speeds = steps(trainer, asked.rounds)
             full, inner = (statistics.median(speeds[name]) for name in ("full", "inner"))
             found["train_tokens_per_second"], found["train_over_floor"] = full, rate / work.step / full
-            found["inner_over_full"], found["inner_over_floor"] = full / inner, rate / work.inner / inner
+            found["inner_over_full"] = full / inner
             trainer.model.eval()
             if not trainer.model.condition:
                 speed = statistics.median(bound(trainer, precision, asked.rounds))

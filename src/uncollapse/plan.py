@@ -163,9 +163,8 @@ def _with_time(config: Config, job: Job, batches: int, remark: Remark) -> Config
     """Measure the speed, choose the epochs where that was left open, and say how long training will take."""
     settings, began = config.train, time.perf_counter()
     epoch = seconds_per_epoch(job, with_epochs(config).train.epochs)
-    # an inner step costs about three quarters of a full one
     most = settings.aggressive_steps or batches * MOST_EPOCHS
-    inner = 0.0 if settings.aggressive == "off" else 0.75 * LEAST_INNER_STEPS * epoch / batches
+    inner = 0.0 if settings.aggressive == "off" else LEAST_INNER_STEPS * epoch / batches
     if not settings.epochs and most >= batches:
         epoch, inner = epoch + inner * batches, 0.0
     epochs = settings.epochs or max(1, min(MOST_EPOCHS, int(60 * settings.minutes / epoch)))

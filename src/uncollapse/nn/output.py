@@ -82,13 +82,13 @@ def token_nll(
         weight: `[V, H]`.
         bias: `[V]` or None.
         targets: `[N]`, ids below V.
-        packs: layouts of a weight that does not change.
+        packs: layouts of the weight, for passes without a gradient.
 
     Returns:
         `[N]`, in the type of the weight.
     """
     if torch.is_grad_enabled():
-        return _TokenNLL.apply(hidden, weight, bias, targets, packs)
+        return _TokenNLL.apply(hidden, weight, bias, targets)
     nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
     products = _Products.packed(weight, bias, _narrow(hidden), len(hidden), packs or Packs())
     for chunk in _chunks(hidden, products, targets, CHUNK_ELEMENTS):
@@ -198,18 +198,13 @@ class _WeightGradients:
 
 class _TokenNLL(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, packs: Packs | None
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         ctx.narrow = narrow = _narrow(hidden)
         wanted_hidden, *wanted = ctx.needs_input_grad[:3]
         nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
         unit_hidden = torch.empty_like(hidden, dtype=narrow) if wanted_hidden else None
         units = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        if packs is None or any(wanted):
-            products = _Products.learning(weight, bias, narrow)
-        else:
-            products = _Products.packed(weight, bias, narrow, len(hidden), packs)
+        products = _Products.learning(weight, bias, narrow)
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             rows = chunk.rows
             nll[rows] = chunk.nll
@@ -228,19 +223,19 @@ class _TokenNLL(torch.autograd.Function):
         grad_hidden = None if unit_hidden is None else (unit_hidden * slope[:, None]).to(hidden.dtype)
         wanted = ctx.needs_input_grad[1:3]
         if not any(wanted):
-            return grad_hidden, None, None, None, None
+            return grad_hidden, None, None, None
         if not len(slope):
             zeros = (torch.zeros_like(weight) if wanted[0] else None, torch.zeros_like(bias) if wanted[1] else None)
-            return grad_hidden, *zeros, None, None
+            return grad_hidden, *zeros, None
         units, ctx.units = ctx.units, None  # given away: a second backward pass forms them anew
         low, high = (float(end) for end in slope.aminmax())
         if units is not None and low == high:
-            return grad_hidden, *units.scaled(low), None, None
+            return grad_hidden, *units.scaled(low), None
         grads = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
         products = _Products.learning(weight, bias, ctx.narrow)
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
-        return grad_hidden, grads.weight, grads.bias, None, None
+        return grad_hidden, grads.weight, grads.bias, None
 
 
 def _narrow(hidden: Tensor) -> torch.dtype:

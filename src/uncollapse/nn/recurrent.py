@@ -26,11 +26,8 @@ Cell = Literal["lstm", "gru", "rnn"]
 Memory = tuple[Tensor, ...]
 """(h, c) of an LSTM, (h,) of the others, `[N, H]` each."""
 
-PAYS_HELD = {torch.float32: 500_000, torch.bfloat16: 750_000}
-"""Weights of a cell from which on our backward pass is faster than torch's, by type, where they are held: torch computes their
-gradients all the same. A smaller cell takes longer to hand its operations out than to do them."""
-PAYS_LEARNING = {torch.bfloat16: 4_000_000}
-"""The same where they learn; in fp32 torch's is always as fast."""
+PAYS = {torch.bfloat16: 4_000_000}
+"""Weights of a cell from which on our backward pass is faster than torch's, by type; in fp32 torch's is always as fast."""
 TOGETHER = 2**18
 """Gates of the steps that share what can be computed for all of them at once: few operations, and the caches hold them."""
 TWO, ONE = (torch.tensor(number, device="cpu") for number in (2.0, 1.0))
@@ -114,9 +111,8 @@ class LSTM(Recurrent, nn.LSTM):
     def _pays(self, inputs: Tensor, beside: Tensor, learns: bool, narrow: torch.dtype) -> bool:
         """Return whether what follows is faster than torch's own LSTM."""
         if learns:
-            least = PAYS_LEARNING if self.weight_hh_l0.requires_grad else PAYS_HELD
             size = self.weight_ih_l0.numel() + self.weight_hh_l0.numel()
-            return beside.shape[1] == 1 and size >= least.get(narrow, math.inf)
+            return beside.shape[1] == 1 and size >= PAYS.get(narrow, math.inf)
         return beside.shape[1] > 1 or inputs.shape[1] == 1
 
     def _torch(self, inputs: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:

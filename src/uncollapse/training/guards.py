@@ -1,30 +1,16 @@
-"""Contexts of training: frozen weights, threads, and requests to stop that wait for the end of a step."""
+"""Contexts of training: threads, and requests to stop that wait for the end of a step."""
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 
 
 class Interrupted(Exception):
     """Training was asked to stop; its state is saved."""
-
-
-@contextmanager
-def frozen(weights: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Hold some weights: their gradients are not even computed."""
-    held = [parameter for parameter in weights if parameter.requires_grad]
-    for parameter in held:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in held:
-            parameter.requires_grad_(True)
 
 
 @contextmanager

@@ -5,13 +5,13 @@ import math
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from uncollapse.data.corpus import Batch, shuffled_batches
 from uncollapse.errors import TrainingError, UserError
@@ -19,15 +19,13 @@ from uncollapse.evaluation.bounds import Scores, score
 from uncollapse.evaluation.evaluate import summarise
 from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
-from uncollapse.model import VAE
 from uncollapse.nn.casts import precision
-from uncollapse.nn.products import pack
 from uncollapse.objectives import Objective, Terms
 from uncollapse.run import RunFolder
 from uncollapse.schedules import constant
 from uncollapse.training.aggressive import InnerLoop, Phase
 from uncollapse.training.controller import Controller
-from uncollapse.training.guards import Interrupted, frozen, stop_requests
+from uncollapse.training.guards import Interrupted, stop_requests
 from uncollapse.training.job import Job
 from uncollapse.training.optimizers import descend, gradient_norm, make_optimizer
 from uncollapse.training.plateau import Plateau
@@ -36,19 +34,6 @@ from uncollapse.training.progress import Listener, Progress, Update
 VALIDATION_MI_SENTENCES = 2000
 VALIDATION_ROWS = 200
 LOGGED = ("distortion", "rate", "nll_elbo", "ppl_elbo", "mi", "mi_se", "au")
-
-
-@dataclass(frozen=True)
-class HeldDecoder:
-    """The decoder, and all else but the encoder, while the encoder learns alone.
-
-    Attributes:
-        model: a view of the model whose decoder is packed.
-        norm: of the held weights' gradient when it was last computed, scalar.
-    """
-
-    model: VAE
-    norm: Tensor
 
 
 class Trainer:
@@ -112,25 +97,18 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
 
-    def step(
-        self, batch: Batch, moves: Literal["all", "encoder", "decoder"] = "all", held: HeldDecoder | None = None
-    ) -> Update:
+    def step(self, batch: Batch, moves: Literal["all", "encoder", "decoder"] = "all") -> Update:
         """Descend once along the gradient of the objective, clipped by its norm over all weights.
 
         Args:
             batch: the sentences.
             moves: which weights move; `decoder` is all but the encoder.
-            held: the decoder, where its gradient is not computed; its last norm counts into that of the gradient.
         """
         self._set_lr(self.lr * self.job.lr_factor(self._schedule_step))
         self._zero_grad(self.weights)
-        with frozen(self.weights["decoder"] if held else ()):
-            terms = self._differentiate(held.model if held else self.model, batch)
-        norms = {part: gradient_norm(weights) for part, weights in self.weights.items()}
-        if held:
-            norms["decoder"] = held.norm
-        norm = torch.linalg.vector_norm(torch.stack([*norms.values()]))
-        update = Update.read(terms, norm, norms["decoder"])
+        terms = self._differentiate(batch)
+        norm = gradient_norm(chain.from_iterable(self.weights.values()))
+        update = Update.read(terms, norm)
         if not math.isfinite(update.means["loss"] + update.norm):
             self._refuse(batch, update)
         if moves != "all":
@@ -138,13 +116,13 @@ class Trainer:
         descend(self.optimizer, norm, self.optim.clip)
         return update
 
-    def _differentiate(self, model: VAE, batch: Batch) -> Terms:
+    def _differentiate(self, batch: Batch) -> Terms:
         """Leave the gradients of a batch in the weights; return the terms of the objective."""
         step, task = self._schedule_step, self.job.task
         with precision(self.train.precision, self.device):
             target = task.target(batch)
-            extra = None if self._pretraining else task.extra(model, len(batch), step)
-            terms = self._objective(model, batch, step, factor=self.controller.factor, target=target)
+            extra = None if self._pretraining else task.extra(self.model, len(batch), step)
+            terms = self._objective(self.model, batch, step, factor=self.controller.factor, target=target)
             if extra is not None:
                 terms = replace(terms, loss=terms.loss + extra())
         terms.loss.backward()
@@ -153,24 +131,19 @@ class Trainer:
     def _aggressive_step(self, batch: Batch, order: list[np.ndarray]) -> Update:
         """Train the encoder alone until it has caught up (on this batch, then on random ones), then the decoder once.
 
-        The reference clips by the norm over all weights in both kinds of steps, which shortens the steps of the encoder: with
-        longer ones it comes to say the same of every sentence. The decoder's share of that norm is measured in the first inner
-        step and held for the others, in which the decoder's gradient is not computed.
+        Both kinds of steps are clipped by the norm over all weights, as in the reference. Now and then a batch has a gradient
+        thirty times as long as others; clipped by its own norm alone, the encoder would leap, and end with the same code for
+        every sentence.
 
         Source: He et al. 2019, algorithm 1 and its implementation.
         """
         inner, current = InnerLoop(), batch
         update = self.step(batch, "encoder")
-        held = self.hold_decoder(update)
         while inner.goes_on(update.means["loss"] * len(current), current.predicted):
             current = self.batch(order[int(torch.randint(len(order), ()))])
-            update = self.step(current, "encoder", held)
+            update = self.step(current, "encoder")
         self.phase.count(inner.steps)
         return self.step(batch, "decoder")
-
-    def hold_decoder(self, update: Update) -> HeldDecoder:
-        """Return the decoder as it is held in steps of the encoder alone, after a step that computed its gradient."""
-        return HeldDecoder(pack(self.model, "decoder"), update.decoder_norm)
 
     def _validate(self) -> None:
         """End the epoch: validate, keep the best, decay or stop, write the log."""

@@ -36,21 +36,19 @@ class Update:
         means: of the `QUANTITIES` over the batch, nats.
         norm: of the gradient of all weights before it is clipped.
         weight: of the penalty.
-        decoder_norm: of the gradient of all weights but the encoder's, where it was computed, scalar.
     """
 
     means: dict[str, float]
     norm: float
     weight: float
-    decoder_norm: Tensor
 
     @staticmethod
     @torch.no_grad()
-    def read(terms: Terms, norm: Tensor, decoder_norm: Tensor) -> "Update":
+    def read(terms: Terms, norm: Tensor) -> "Update":
         """Read the numbers from the device, all at once: this is the one wait of a step."""
         means = (terms.loss, terms.distortion.mean(), terms.rate.mean(), terms.divergence)
         *numbers, length = torch.stack((*means, norm)).tolist()
-        return Update(dict(zip(QUANTITIES, numbers, strict=True)), length, terms.weight, decoder_norm)
+        return Update(dict(zip(QUANTITIES, numbers, strict=True)), length, terms.weight)
 
 
 @dataclass
