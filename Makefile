@@ -36,7 +36,7 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(MAKE) test
 
-# What takes longer: the notebook, He et al.'s toy (plain and aggressive), and every remedy compiled beside the same steps uncompiled.
+# What takes longer: the notebook, and He et al.'s toy (plain and aggressive).
 slow: $(VENV)/.notebook
 	$(BIN)/python -m pytest -m slow
 

@@ -51,6 +51,8 @@ def plan(config: Config, cache: Path, remark: Remark, run: RunFolder | None = No
     Raises:
         UserError: settings that exclude each other, that the data cannot serve, or that do not fit into memory.
     """
+    refuse_impossible(with_epochs(config))
+    build_device(config.train.device)
     splits = build_splits(config.data, run.vocabulary() if run else None, run.label_space() if run else None, cache)
     if run and (changed := run.changed(splits)):
         raise UserError(f"{run.path}: the data have changed since the run began ({', '.join(changed)}); restore them")

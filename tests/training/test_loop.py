@@ -14,9 +14,11 @@ from tests.conftest import TINY
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import Config, available, compose, merge
 from uncollapse.errors import UserError
+from uncollapse.plan import plan
 from uncollapse.run import RunFolder
 from uncollapse.training import loop
 from uncollapse.training.job import Job
+from uncollapse.training.loop import Trainer
 from uncollapse.training.optimizers import descend
 from uncollapse.training.progress import Listener
 from uncollapse.training.timing import seconds_per_epoch
@@ -127,7 +129,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
 @pytest.mark.parametrize("remedy", available("remedies"))
 def test_every_remedy_learns_saves_and_loads(tmp_path, remedy):
     listener = Remember()
-    changes = settings(train={"epochs": 4, "pretrain_epochs": 1 if remedy == "fbp" else 0}, optim={"lr": 0.02})
+    limit = {"aggressive_steps": 3, "pretrain_epochs": 1 if remedy == "fbp" else 0}
+    changes = settings(train={"epochs": 4, **limit}, optim={"lr": 0.02})
     run = uc.train("grammar", remedy, out=tmp_path / "run", listener=listener, **changes)
     distortions = [entry["train"]["distortion"] for entry in listener.entries]
     assert distortions[-1] < 0.85 * distortions[0]
@@ -311,7 +314,8 @@ def test_a_state_that_is_not_of_the_run_is_refused_in_one_line(tmp_path):
     others = [{name: part for name, part in good.items() if name != missing} for missing in good]
     others += [{**good, name: wrong} for name in good for wrong in (None, [1], "text", {"a": 1})]
     others += [{**good, "model": {name: value[:1] for name, value in good["model"].items()}}]
+    _, job = plan(folder.origin().config, folder.cache, lambda text: None, folder)
     for state in others:
         folder.save_state(state)
         with pytest.raises(UserError, match=r"last.pt: .*start anew with --overwrite"):
-            uc.train("grammar", out=tmp_path / "run", resume=True, **settings(train={"epochs": 1}))
+            Trainer(job, folder, Listener()).resume()
