@@ -60,11 +60,7 @@ def main():
 
         return work
 
-    works = {
-        "reference": theirs,
-        "fixed": ours("fixed", fixed_draws),
-        "adaptive": ours("adaptive", adaptive_draws),
-    }
+    works = {"reference": theirs, "fixed": ours("fixed", fixed_draws), "adaptive": ours("adaptive", adaptive_draws)}
     rates = {name: statistics.median(values) for name, values in alternate(works, asked.rounds).items()}
     result = {"machine": machine(), "precision": asked.precision, "tokens_per_second": rates}
     for name, rounds in found.items():

@@ -17,9 +17,10 @@ LIBRARY = {
     "files": set(),
     "torch_private": set(),
     "schedules": set(),
-    "config": {"files"},
+    "sections": set(),
+    "config": {"files", "sections"},
     "latent": {"torch_private"},
-    "data": {"config", "files"},
+    "data": {"sections", "files"},
     "divergences": {"latent"},
     "nn": {"torch_private", "latent", "data"},
     "model": {"latent", "divergences", "data", "nn"},
@@ -27,16 +28,17 @@ LIBRARY = {
     "generation": {"latent", "data", "model", "nn"},
     "evaluation": {"latent", "data", "divergences", "nn", "model", "generation"},
 }
-EVERYTHING = {*LIBRARY, "run", "training", "tasks", "build", "plan", "launch", "protocols", "reporting", "api", "bench",
+EVERYTHING = {*LIBRARY, "run", "training", "tasks", "checks", "build", "plan", "launch", "protocols", "reporting", "api", "bench",
               "samples", "importers", "cli"}  # fmt: skip
-BELOW_API = {*LIBRARY, "run", "training", "tasks", "build", "plan", "launch", "protocols"}
+BELOW_API = {*LIBRARY, "run", "training", "tasks", "checks", "build", "plan", "launch", "protocols"}
 MAY_IMPORT = {
     **LIBRARY,
     "run": {"config", "files", "data", "latent"},
-    "training": {"config", "data", "schedules", "nn", "model", "objectives", "evaluation", "run"},
+    "training": {"sections", "data", "schedules", "nn", "model", "objectives", "evaluation", "run"},
     "tasks": {"data", "schedules", "latent", "model", "generation", "evaluation", "training"},
-    "build": {*LIBRARY, "run", "training", "tasks"},
-    "plan": {"config", "data", "model", "nn", "run", "training", "build"},
+    "checks": {"config", "data", "tasks"},
+    "build": {*LIBRARY, "run", "training", "tasks", "checks"},
+    "plan": {"checks", "config", "data", "model", "nn", "run", "training", "build"},
     "launch": {"config", "evaluation", "run", "training", "plan"},
     "protocols": {"data", "latent", "model", "evaluation", "tasks"},
     "api": BELOW_API - {"api"},

@@ -159,7 +159,7 @@ def test_a_model_told_labels_transfers_pictures(tmp_path, capsys):
 
 def test_strokes_written_to_a_file_are_read_as_the_embedded_ones(tmp_path, capsys):
     from uncollapse.build import build_splits
-    from uncollapse.config import DataConfig
+    from uncollapse.sections import DataConfig
 
     assert main(["data", "strokes", "--out", str(tmp_path), "--sentences", "30", "--side", "8"]) == 0
     assert "--recipe strokes --data.name= --data.path" in capsys.readouterr().err

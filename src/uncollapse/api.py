@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.build import build_device, build_splits, load_model, read_lab_pairs, told
-from uncollapse.config import Config, DataConfig, merge, source_override
+from uncollapse.build import build_device, build_splits, load_model, read_lab_pairs
+from uncollapse.config import Config, merge, source_override
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import Asked
 from uncollapse.data.splits import Splits, fingerprint
@@ -29,6 +29,7 @@ from uncollapse.launch import launch
 from uncollapse.model import VAE
 from uncollapse.protocols import PROTOCOLS, Subject
 from uncollapse.run import RunFolder
+from uncollapse.sections import DataConfig
 from uncollapse.training.job import Job
 from uncollapse.training.progress import Listener
 
@@ -72,7 +73,7 @@ class Run:
         origin = self.folder.origin()
         self.config, self.recipe, self.remedies = origin.config, origin.recipe, origin.remedies
         self.vocabulary = self.folder.vocabulary()
-        self.told = told(self.config.model, self.folder.label_space())
+        self.told = self.folder.label_space().only(self.config.model.told)
         self.device = build_device(device)
         built: VAE | None = job.model if job else None
         self.model: VAE = load_model(self.folder, self.config, self.vocabulary, built).to(self.device)
@@ -325,12 +326,7 @@ class Run:
         return moves.PATHS[path](begin, end, steps)
 
     def along(
-        self,
-        dimension: int,
-        start: Point | None = None,
-        steps: int = 7,
-        span: float = 3.0,
-        labels: Asked | None = None,
+        self, dimension: int, start: Point | None = None, steps: int = 7, span: float = 3.0, labels: Asked | None = None
     ) -> Tensor:
         """Return copies of a code whose one dimension goes from -span to span, `[steps, Z]`.
 
@@ -437,12 +433,7 @@ class Run:
         return {**self.told.read(source), **self.told.read(target)}
 
     def sample(
-        self,
-        n: int = 5,
-        decode: How = "sample",
-        seed: int = 0,
-        labels: Asked | None = None,
-        prior: str = "model",
+        self, n: int = 5, decode: How = "sample", seed: int = 0, labels: Asked | None = None, prior: str = "model"
     ) -> list[str]:
         """Draw sentences: z from the prior (arguments as in `draw`), then the sentence from z."""
         z, drawn = self.draw(n, seed, labels, prior)

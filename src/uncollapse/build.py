@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from uncollapse import divergences
-from uncollapse.config import Config, DataConfig, ModelConfig, ObjectiveConfig
+from uncollapse.checks import refuse_impossible
+from uncollapse.config import Config
 from uncollapse.data.labels import UNLABELLED_DATA, LabelSpace
 from uncollapse.data.pictures import load_pictures
 from uncollapse.data.splits import EMBEDDED as EMBEDDED_TEXTS
@@ -36,14 +37,13 @@ from uncollapse.nn.recurrent import LSTM
 from uncollapse.objectives import Divergence, Objective
 from uncollapse.run import RunFolder
 from uncollapse.schedules import Clock, Schedule, constant, linear, parse
+from uncollapse.sections import DataConfig, ModelConfig, ObjectiveConfig
 from uncollapse.tasks.forms.consistency import FormsTask
 from uncollapse.tasks.forms.morphology import verbs
 from uncollapse.tasks.forms.pairs import Pair, pairs_file, read_pairs
 from uncollapse.training.task import Task
 
 SHARES = {"last": 0.0, "25%": 0.25, "50%": 0.5, "75%": 0.75, "all": 1.0}
-ADDITIVE = ("kl", "renyi")
-"""The divergences that are sums over dimensions."""
 
 
 EMBEDDED = {**EMBEDDED_TEXTS, "verbs": verbs}
@@ -96,15 +96,6 @@ def build_task(config: Config, splits: Splits, batches: int) -> Task:
     return FormsTask(splits.train, splits.longest, config.objective.translate, consistency)
 
 
-def told(settings: ModelConfig, space: LabelSpace) -> LabelSpace:
-    """Return the labels that a model is told.
-
-    Raises:
-        UserError: a label field that the data do not have.
-    """
-    return space.only(settings.told)
-
-
 def build_model(
     config: Config, vocabulary_size: int, lengths: np.ndarray | None = None, space: LabelSpace = UNLABELLED_DATA
 ) -> VAE:
@@ -122,7 +113,7 @@ def build_model(
     """
     refuse_impossible(config)
     settings, objective = config.model, config.objective
-    classes = told(settings, space).sizes
+    classes = space.only(settings.told).sizes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         encoder = build_encoder(config, vocabulary_size, classes)
@@ -206,96 +197,6 @@ def build_prior(config: Config, classes: dict[str, int], lengths: np.ndarray | N
     every = np.arange(1.0, len(counts) + 1)
     scales = 1 / every if decode == "mean" else every
     return LengthMixture(latent, scales.tolist(), np.maximum(counts / total, 1e-30).tolist())
-
-
-def refuse_for_pictures(config: Config) -> None:
-    """Refuse networks of pictures for text, and settings that make no sense for pictures.
-
-    Raises:
-        UserError: always with what to change.
-    """
-    model, objective = config.model, config.objective
-    drawn = model.decoder in ("pixelcnn", "deconvolution")
-    if config.data.level != "pixel":
-        if drawn or model.encoder == "resnet":
-            raise UserError(
-                f"model.encoder {model.encoder}, model.decoder {model.decoder}: resnet, pixelcnn and deconvolution are for "
-                "pictures; add --data.level pixel"
-            )
-        return
-    if not drawn or model.encoder != "resnet":
-        raise UserError(
-            "data.level pixel: expected model.encoder resnet and model.decoder pixelcnn or deconvolution, got "
-            f"{model.encoder} and {model.decoder}; see --recipe strokes"
-        )
-    if not model.latent and not model.told and model.decoder == "deconvolution":
-        raise UserError("model.decoder deconvolution: draws from the code alone, and model.latent is 0; use pixelcnn")
-    if model.decoder == "pixelcnn":
-        _ = model.kernel_sizes  # refuses what is no list of odd numbers
-    senseless = {
-        "model.word_dropout": model.word_dropout,
-        "model.skip": model.skip,
-        "model.decode": model.decode != "last",
-        "objective.where": objective.where != "last",
-        "objective.teacher_forcing": objective.teacher_forcing.strip() not in ("1", "1.0"),
-        "objective.bow": objective.bow,
-    }
-    if wrong := [name for name, found in senseless.items() if found]:
-        raise UserError(
-            f"{wrong[0]}: makes no sense for pictures, which have neither words nor timesteps; leave it out"
-        )
-
-
-def refuse_impossible(config: Config) -> None:
-    """Refuse settings that exclude each other, in one line.
-
-    Raises:
-        UserError: always with what to change.
-    """
-    model, objective = config.model, config.objective
-    refuse_for_pictures(config)
-    if objective.divergence == "gamma" and objective.df <= 2:
-        raise UserError(
-            f"objective.df: expected more than 2, got {objective.df:g}: below, t has no second moment and the "
-            "gamma-divergence is infinite; the default is 5"
-        )
-    if objective.divergence == "gamma" and model.decode != "last":
-        raise UserError(f"model.decode {model.decode}: a mean or sum of t codes is no t; with gamma use last")
-    if model.prior == "label" and (objective.divergence == "gamma" or model.decode != "last" or not model.condition):
-        raise UserError(
-            "model.prior label: expected Gaussian posteriors, model.decode last and a model.condition, "
-            f"got divergence {objective.divergence}, decode {model.decode}, condition {model.condition!r}"
-        )
-    if objective.floor_kind == "dimension" and objective.floor and objective.divergence not in ADDITIVE:
-        raise UserError(
-            f"objective.floor_kind dimension: {objective.divergence} is no sum over dimensions; use sentence or batch"
-        )
-    if config.train.epochs and config.train.pretrain_epochs >= config.train.epochs:
-        raise UserError(
-            f"train.pretrain_epochs: expected fewer than train.epochs {config.train.epochs}, got {config.train.pretrain_epochs}"
-        )
-    if config.train.record_every and model.latent != 1:
-        raise UserError(
-            f"train.record_every: the posterior-mean space needs a scalar latent; expected model.latent 1, got {model.latent}"
-        )
-    if config.train.aggressive != "off" and not model.latent:
-        raise UserError("train.aggressive: a language model (model.latent 0) has no encoder to train aggressively")
-    if not model.latent and (objective.mmd or objective.bow or objective.floor or objective.target or model.bn):
-        raise UserError(
-            "a language model (model.latent 0) has nothing for floor, target, mmd, bow or bn to act on; leave them out"
-        )
-    if objective.target_kind == "controller" and objective.target <= 0:
-        raise UserError("objective.target: a controller needs a target above 0, got 0")
-    if (objective.target or objective.floor) and objective.weight.strip() in ("0", "0.0"):
-        raise UserError("objective.weight: a floor or target needs a weight above 0, got 0")
-    if objective.divergence == "renyi" and objective.alpha == 0:
-        raise UserError(
-            "objective.alpha: the Renyi divergence of order 0 is 0 for every posterior; expected another order"
-        )
-    if model.bn and config.train.batch_size == 1:
-        raise UserError("model.bn: a batch of one sentence has no variance; expected train.batch_size of at least 2")
-    if model.condition and not model.told:
-        raise UserError(f"model.condition: expected label fields separated by commas, got {model.condition!r}")
 
 
 def build_objective(config: Config, batches: int) -> Objective:

@@ -29,12 +29,7 @@ UNLABELLED: Labels = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Diagonal(ABC):
-    """A distribution with independent scales, for every sentence of a batch.
-
-    Attributes:
-        mu: location, `[B, Z]` (timestep-wise `[B, T, Z]`).
-        logvar: logarithm of the squared scale, of the same shape.
-    """
+    """A distribution with independent scales: mu, and log sigma^2, for every sentence, `[B, Z]` (timestep-wise `[B, T, Z]`)."""
 
     mu: Tensor
     logvar: Tensor

@@ -17,13 +17,11 @@ from uncollapse.build import (
     build_splits,
     build_task,
     read_lab_pairs,
-    refuse_impossible,
-    told,
 )
+from uncollapse.checks import refuse_for_data, refuse_impossible
 from uncollapse.config import Config
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.splits import Splits
-from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError
 from uncollapse.model import VAE
 from uncollapse.nn.casts import multiplies_in_bf16
@@ -56,7 +54,7 @@ def plan(config: Config, cache: Path, remark: Remark, run: RunFolder | None = No
     splits = build_splits(config.data, run.vocabulary() if run else None, run.label_space() if run else None, cache)
     if run and (changed := run.changed(splits)):
         raise UserError(f"{run.path}: the data have changed since the run began ({', '.join(changed)}); restore them")
-    refuse_for_data(config, splits)
+    refuse_for_data(config, splits, read_lab_pairs(config.data))
     model = fitting_model(config, splits)
     batches = math.ceil(len(splits.train) / config.train.batch_size)
     job = _job(with_epochs(config), splits, model, batches)  # a wrong schedule is said before anything else
@@ -104,42 +102,6 @@ def fitting_model(config: Config, splits: Splits) -> VAE:
             "lower model.hidden, model.emb, model.latent, model.context or data.max_vocab"
         )
     return build_model(config, len(splits.vocabulary), lengths, space).to(device)
-
-
-def refuse_for_data(config: Config, splits: Splits) -> None:
-    """Refuse settings that the data cannot serve, in one line.
-
-    Raises:
-        UserError: always with what to change.
-    """
-    train, rows = splits.train, splits.train.form_field
-    space = told(config.model, LabelSpace(train.label_names))
-    objective, select = config.objective, config.train.select
-    for name, wanted in {"translate": objective.translate, "dream": objective.dream.strip() != "0"}.items():
-        if wanted and not rows:
-            raise UserError(f"objective.{name}: expected rows of parallel forms (--data.format parallel), got none")
-        if wanted and rows not in space.names:
-            raise UserError(
-                f"objective.{name}: the decoder must be told which form to write; add --model.condition {rows}"
-            )
-    if select.startswith("transfer") and rows not in space.names:
-        raise UserError(
-            f"train.select {select}: expected rows of parallel forms and a model.condition that tells them apart"
-        )
-    if select.startswith("transfer") and not len(splits.valid.forms):
-        raise UserError(
-            f"train.select {select}: expected complete rows in the validation split, got none; raise data.max_length"
-        )
-    if config.train.fit_prior and not config.model.latent:
-        raise UserError("train.fit_prior: a language model (model.latent 0) has no codes to fit a prior to")
-    if config.data.pairs and not rows:
-        raise UserError(
-            "data.pairs: expected rows of parallel forms (--data.format parallel), got none; add --data.pairs="
-        )
-    for pair in read_lab_pairs(config.data):
-        LabelSpace(train.label_names).ids(rows, [pair.source, pair.target])
-        if UNK in train.vocabulary.encode(pair.word):
-            raise UserError(f"data.pairs: {pair.word!r} has letters that no training word has")
 
 
 def with_epochs(config: Config) -> Config:

@@ -130,13 +130,7 @@ def _write(folder: Path, parts: Mapping[str, Sequence[str]], overwrite: bool) ->
 
 
 def _language_model(
-    run: Run,
-    out: Path,
-    kind: str,
-    epochs: int,
-    seed: int,
-    listener: Callable[[str], Listener | None],
-    overwrite: bool,
+    run: Run, out: Path, kind: str, epochs: int, seed: int, listener: Callable[[str], Listener | None], overwrite: bool
 ) -> Run:
     """Train a language model of the run's size and vocabulary on the sentences of one kind."""
     path, data, model = out / f"lm-{kind}", run.config.data, run.config.model

@@ -280,7 +280,7 @@ def test_interrupted_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 def test_verbs_written_as_rows_are_read_as_the_embedded_corpus(tmp_path, capsys):
 
     from uncollapse.build import build_splits
-    from uncollapse.config import DataConfig
+    from uncollapse.sections import DataConfig
 
     assert main(["data", "verbs", "--out", str(tmp_path)]) == 0
     assert "--data.level char --data.format parallel --data.columns 'tense: sp, tp, pg, p'" in capsys.readouterr().err

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import needs_shared
-from uncollapse.config import DataConfig
 from uncollapse.data import reading
 from uncollapse.data.lines import Lines
 from uncollapse.data.parts import read_parts
-from uncollapse.data.pictures import pictures_in, read_pictures
+from uncollapse.data.picture_files import pictures_in, read_pictures
 from uncollapse.data.reading import read_texts
 from uncollapse.errors import UserError
+from uncollapse.sections import DataConfig
 
 
 def data(path, **settings):

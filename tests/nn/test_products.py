@@ -10,7 +10,7 @@ from uncollapse import torch_private
 from uncollapse.data.grammar import english
 from uncollapse.evaluation import bounds
 from uncollapse.evaluation.bounds import log_weights, score
-from uncollapse.nn import output, products, recurrent
+from uncollapse.nn import output, products, recurrent, unrolled
 from uncollapse.nn.output import OutputLayer, token_nll
 from uncollapse.nn.products import Packs, add_product, layout, pack, product, times
 from uncollapse.nn.recurrent import LSTM
@@ -69,7 +69,7 @@ def test_the_backward_pass_of_the_lstm_is_torchs(length, beside, held, monkeypat
     for tensor in (inputs, *cell.parameters()):
         tensor.requires_grad_(not held)
     monkeypatch.setattr(LSTM, "_pays", lambda *_: True)
-    monkeypatch.setattr(recurrent, "TOGETHER", 8 * 4 * 28)  # steps of four rows, eight at a time
+    monkeypatch.setattr(unrolled, "TOGETHER", 8 * 4 * 28)  # steps of four rows, eight at a time
     states, c, found = gradients(pack(cell) if held else cell, *arguments[1:])
     expected = gradients(plain(cell), *arguments[1:])
     torch.testing.assert_close(states, expected[0], atol=1e-6, rtol=1e-5)
@@ -249,7 +249,7 @@ def test_a_plain_run_is_trained_evaluated_and_used_by_torchs_own_operations(tmp_
     def refuse(*_):
         raise AssertionError
 
-    for name in ("uncollapse.nn.output.token_nll", "uncollapse.nn.recurrent._unrolled", "uncollapse.nn.output.layout"):
+    for name in ("uncollapse.nn.output.token_nll", "uncollapse.nn.recurrent.unrolled", "uncollapse.nn.output.layout"):
         monkeypatch.setattr(name, refuse)
     run = uc.train("grammar", out=tmp_path / "run", train={"epochs": 1, "plain": True}, **small)
     run.evaluate("test", 3, 5)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from uncollapse.config import OptimConfig
+from uncollapse.sections import OptimConfig
 from uncollapse.training.optimizers import KINDS, descend, gradient_norm, make_optimizer
 
 

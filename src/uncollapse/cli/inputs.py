@@ -13,7 +13,8 @@ from uncollapse.cli.output import say
 from uncollapse.cli.parser import Parser
 from uncollapse.config import Settings
 from uncollapse.data.labels import Asked
-from uncollapse.data.pictures import pictures_in, texts_of
+from uncollapse.data.picture_files import pictures_in
+from uncollapse.data.pictures import texts_of
 from uncollapse.data.reading import Texts, decode_lines, read_texts
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError

@@ -227,12 +227,7 @@ AUXILIARY = {
 
 def _layout(factors: dict[str, str]) -> list[Slot]:
     """Lay out a sentence: [aux] determiner [quality] subject [aux not] verb the object [at the place] [time] mark."""
-    topic, number, tense, mood = (
-        TOPICS[factors["topic"]],
-        factors["number"],
-        factors["tense"],
-        factors["mood"],
-    )
+    topic, number, tense, mood = (TOPICS[factors["topic"]], factors["number"], factors["tense"], factors["mood"])
     auxiliary = only(AUXILIARY[tense, number])
     subject = topic.form(topic.subjects, number == "plural")
     slots = [auxiliary] if mood == "question" else []

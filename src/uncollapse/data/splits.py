@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from uncollapse.config import DataConfig
 from uncollapse.data.corpus import MAPPED, Corpus
 from uncollapse.data.encoding import encode
 from uncollapse.data.grammar import english
@@ -17,6 +16,7 @@ from uncollapse.data.reading import Columns, Texts
 from uncollapse.data.synthetic import Generator
 from uncollapse.data.vocabulary import Vocabulary, build_vocabulary
 from uncollapse.errors import UserError, nearest
+from uncollapse.sections import DataConfig
 
 PARTS = ("train", "valid", "test")
 MOST_SENTENCES = {"grammar": 10**7, "synthetic": 10**5, "verbs": 10**7}
@@ -70,10 +70,7 @@ def _synthetic(seed: int, sentences: int) -> dict[str, Texts]:
     return _drawn(Generator(seed).sample, seed, (sentences or 16000, 2000, 2000))
 
 
-EMBEDDED: dict[str, Callable[[int, int], dict[str, Texts]]] = {
-    "grammar": _grammar,
-    "synthetic": _synthetic,
-}
+EMBEDDED: dict[str, Callable[[int, int], dict[str, Texts]]] = {"grammar": _grammar, "synthetic": _synthetic}
 
 
 Corpora = Mapping[str, Callable[[int, int], dict[str, Texts]]]

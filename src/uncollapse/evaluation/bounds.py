@@ -71,11 +71,7 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, *, track: Track = untracked
     """
     model, device = pack(model), model.device
     noise = model.prior.noise(len(corpus), 1, seeded(seed))
-    z, distortion, rate = (
-        torch.empty(len(corpus), model.latent),
-        torch.empty(len(corpus)),
-        torch.empty(len(corpus)),
-    )
+    z, distortion, rate = (torch.empty(len(corpus), model.latent), torch.empty(len(corpus)), torch.empty(len(corpus)))
     order, posteriors = [], []
     for index in track(ordered_batches(corpus.lengths, _rows(corpus)), "distortion and rate"):
         batch = corpus.batch(index).to(device)

@@ -34,12 +34,7 @@ def diversity_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, se
     real = [splits[split].ids(int(i)).tolist() for i in few]
     drawn = draw(model, splits, len(real), seed)
     training = sentences_of(splits.train)
-    return {
-        "samples": [
-            {"of": "model", **diversity(drawn, training)},
-            {"of": "real", **diversity(real, training)},
-        ]
-    }
+    return {"samples": [{"of": "model", **diversity(drawn, training)}, {"of": "real", **diversity(real, training)}]}
 
 
 def draw(model: VAE, splits: Splits, count: int, seed: int = 0, how: Decoding = SAMPLE) -> list[list[int]]:

@@ -16,8 +16,7 @@ from uncollapse.nn.condition import Condition
 from uncollapse.nn.encoders import FixedScaleNorm
 from uncollapse.nn.interfaces import Decoder, Encoder, Inference, State
 
-NEVER = -torch.inf
-"""Logit of what a picture does not hold."""
+NEVER = -torch.inf  # logit of what a picture does not hold
 
 
 def canvas(tokens: Tensor, side: int) -> Tensor:

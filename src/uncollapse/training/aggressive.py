@@ -3,13 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+
+from uncollapse.evaluation.bounds import Scores
+from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 
 CHECK_EVERY = 15
 LEAST_INNER_STEPS = 2 * CHECK_EVERY
 MOST_INNER_STEPS = 100
+MI_SENTENCES = 2000
+"""Validation sentences over which mutual information is pooled."""
 SIGNIFICANT = 2.0
 """Standard errors by which the mutual information must fall before the phase ends."""
 
@@ -67,6 +72,24 @@ class Phase:
         self.outer += 1
         self.inner += inner
         self.on = not self.limit or self.outer < self.limit
+
+    def end_epoch(self, scores: Scores, batches: int, batch_size: int) -> dict[str, Any]:
+        """Decide by validation MI whether the phase goes on; return what the log says of it.
+
+        Args:
+            scores: of the validation split.
+            batches: outer steps of the epoch, aggressive or not.
+            batch_size: of the paper's estimate.
+        """
+        few = slice(0, MI_SENTENCES)
+        mi = (
+            [batch_mutual_information(scores.posterior, scores.z, batch_size)]
+            if self.rule == "paper"
+            else sentence_mutual_information(scores.posterior[few], scores.z[few]).tolist()
+        )
+        before, steps = sum(self.before) / max(1, len(self.before)), self.inner / max(1, batches)
+        goes_on, self.inner = self.on and self.check(mi), 0
+        return {"inner_steps": steps, "mi_before": before, "mi_after": sum(mi) / len(mi), "goes_on": goes_on}
 
     def check(self, mi: Sequence[float]) -> bool:
         """Compare MI with that of the last check, end the phase if it fell, and return whether it goes on."""

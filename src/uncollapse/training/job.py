@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from uncollapse.config import OptimConfig, TrainConfig
 from uncollapse.data.splits import Splits
 from uncollapse.model import VAE
 from uncollapse.objectives import Objective
 from uncollapse.schedules import Schedule, constant
+from uncollapse.sections import OptimConfig, TrainConfig
 from uncollapse.training.task import Task
 
 

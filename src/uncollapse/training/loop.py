@@ -18,12 +18,11 @@ from uncollapse.errors import TrainingError, UserError
 from uncollapse.evaluation.bounds import Scores, score
 from uncollapse.evaluation.evaluate import summarise
 from uncollapse.evaluation.mean_space import posterior_means
-from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.nn.casts import precision
 from uncollapse.objectives import Objective, Terms
 from uncollapse.run import RunFolder
 from uncollapse.schedules import constant
-from uncollapse.training.aggressive import InnerLoop, Phase
+from uncollapse.training.aggressive import MI_SENTENCES, InnerLoop, Phase
 from uncollapse.training.controller import Controller
 from uncollapse.training.guards import Interrupted, stop_requests
 from uncollapse.training.job import Job
@@ -31,9 +30,12 @@ from uncollapse.training.optimizers import descend, gradient_norm, make_optimize
 from uncollapse.training.plateau import Plateau
 from uncollapse.training.progress import Listener, Progress, Update
 
-VALIDATION_MI_SENTENCES = 2000
 VALIDATION_ROWS = 200
 LOGGED = ("distortion", "rate", "nll_elbo", "ppl_elbo", "mi", "mi_se", "au")
+
+
+RULES: dict[str, Any] = {"progress": Progress, "plateau": Plateau, "phase": Phase, "controller": Controller}
+"""What a training remembers besides weights, moments and random numbers."""
 
 
 class Trainer:
@@ -54,8 +56,6 @@ class Trainer:
         pretrains = self.train.pretrain_epochs
         self.first_decoder = copy.deepcopy(self.parts["decoder"].state_dict()) if pretrains else None
         self.optimizer = self._make_optimizer()
-
-    # -- the path -----------------------------------------------------------------------------------------------
 
     def fit(self) -> None:
         """Train until the last epoch or until the plateau rule ends it; the best weights are in the folder.
@@ -104,7 +104,8 @@ class Trainer:
             batch: the sentences.
             moves: which weights move; `decoder` is all but the encoder.
         """
-        self._set_lr(self.lr * self.job.lr_factor(self._schedule_step))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
         self._zero_grad(self.weights)
         terms = self._differentiate(batch)
         norm = gradient_norm(chain.from_iterable(self.weights.values()))
@@ -155,7 +156,7 @@ class Trainer:
             "step": progress.step,
             "weight": progress.weight,
             "teacher_forcing": objective.forcing(self._schedule_step),
-            "lr": self.lr * self.job.lr_factor(self._schedule_step),
+            "lr": self.lr,
             "seconds": progress.seconds,
             "train": progress.means(),
             "valid": valid,
@@ -163,7 +164,10 @@ class Trainer:
         if self.train.eval_test_every and epoch % self.train.eval_test_every == 0:
             entry["test"], _ = self._measure("test")
         if self.phase.inner:
-            entry["aggressive"] = self._check_phase(scores, batches)
+            entry["aggressive"] = found = self.phase.end_epoch(scores, batches, self.train.batch_size)
+            if not found["goes_on"]:
+                changed = f"MI {found['mi_before']:.3f} -> {found['mi_after']:.3f}"
+                self.listener.remark(f"the aggressive phase ends after {self.phase.outer} outer steps ({changed})")
         progress.end_epoch()
         entry["selection"] = self._selection(valid, scores)
         settled = self._schedule_step >= max(objective.settles, self.job.task.settles)
@@ -207,33 +211,14 @@ class Trainer:
         self.parts["decoder"].load_state_dict(self.first_decoder)
         self.optimizer = self._make_optimizer()
 
-    def _check_phase(self, scores: Scores, batches: int) -> dict[str, float | bool]:
-        """Decide by validation MI whether the aggressive phase goes on; return what the log says of it."""
-        if self.train.aggressive == "paper":
-            mi = [batch_mutual_information(scores.posterior, scores.z, self.train.batch_size)]
-        else:
-            few = slice(0, VALIDATION_MI_SENTENCES)
-            mi = sentence_mutual_information(scores.posterior[few], scores.z[few]).tolist()
-        mean = sum(self.phase.before) / max(1, len(self.phase.before))
-        steps = self.phase.inner / max(1, batches)
-        goes_on = self.phase.on and self.phase.check(mi)
-        self.phase.inner = 0
-        if not goes_on:
-            self.listener.remark(
-                f"the aggressive phase ends after {self.phase.outer} outer steps (MI {mean:.3f} -> {sum(mi) / len(mi):.3f})"
-            )
-        return {"inner_steps": steps, "mi_before": mean, "mi_after": sum(mi) / len(mi), "goes_on": goes_on}
-
     def _measure(self, part: str) -> tuple[dict[str, float], Scores]:
         """Return what the log holds of a split, and the scores of its sentences."""
         corpus = self.splits[part]
         self.model.eval()
         scores = score(self.model, corpus)
-        measured = summarise(corpus, scores, mi_sentences=VALIDATION_MI_SENTENCES)
+        measured = summarise(corpus, scores, mi_sentences=MI_SENTENCES)
         own = self.job.task.measure(self.model, corpus, VALIDATION_ROWS)
         return {key: measured[key] for key in LOGGED} | own, scores
-
-    # -- what it rests on ---------------------------------------------------------------------------------------
 
     @property
     def _pretraining(self) -> bool:
@@ -257,16 +242,12 @@ class Trainer:
 
     @property
     def lr(self) -> float:
-        """Return the learning rate after the decays so far."""
-        return self.optim.lr * self.optim.decay**self.plateau.decays
+        """Return the learning rate now: after the decays so far, and by its schedule."""
+        return self.optim.lr * self.optim.decay**self.plateau.decays * self.job.lr_factor(self._schedule_step)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         """Return a fresh optimizer, with the encoder and all else as its groups."""
         return make_optimizer(self.weights.values(), self.optim)
-
-    def _set_lr(self, lr: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
 
     def _zero_grad(self, parts: Iterable[str]) -> None:
         for weight in chain.from_iterable(self.weights[part] for part in parts):
@@ -291,10 +272,7 @@ class Trainer:
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "progress": asdict(self.progress),
-                "plateau": asdict(self.plateau),
-                "phase": asdict(self.phase),
-                "controller": asdict(self.controller),
+                **{name: asdict(getattr(self, name)) for name in RULES},
                 "random": random,
             }
         )
@@ -303,16 +281,15 @@ class Trainer:
         """Take up the last saved state; what the log says of later epochs is dropped, for it will be written again.
 
         Raises:
-            UserError: there is no state, or it is damaged or of an older version.
+            UserError: there is no state, or it is damaged or of another run.
         """
         state = self.folder.load_state()
         try:
             self.model.load_state_dict(state["model"])
-            self.plateau = Plateau(**state["plateau"])
-            self.phase, self.controller = Phase(**state["phase"]), Controller(**state["controller"])
+            for name, kind in RULES.items():
+                setattr(self, name, kind(**state[name]))
             self.optimizer = self._make_optimizer()
             self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = Progress(**state["progress"])
             torch.set_rng_state(state["random"]["cpu"])
             if self.device.type == "cuda" and "cuda" in state["random"]:
                 torch.cuda.set_rng_state(state["random"]["cuda"], self.device)

@@ -21,8 +21,7 @@ def seconds_per_epoch(job: Job, epochs: int) -> float:
     """
     model, corpus, train, device = job.model, job.splits.train, job.train, job.model.device
     order = sorted(
-        shuffled_batches(corpus.lengths, train.batch_size, train.seed, 0),
-        key=lambda b: corpus.lengths[b].sum(),
+        shuffled_batches(corpus.lengths, train.batch_size, train.seed, 0), key=lambda b: corpus.lengths[b].sum()
     )
     picked = [order[len(order) * share // 100] for share in (50, 10, 50, 90)]
     random, tokens, seconds = torch.get_rng_state(), 0, 0.0

@@ -1,0 +1,294 @@
+"""Pictures: from files to intensities."""
+
+import hashlib
+import io
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import isqrt, prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from uncollapse.data.reading import existing
+from uncollapse.data.splits import PARTS
+from uncollapse.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ARRAYS = (".npz", ".npy", ".mat", ".pt")
+CHARDATA = {"data": 24345, "testdata": 8070}
+"""The published Omniglot file (Burda et al. 2016): arrays of 28 x 28 pixels by pictures, and how many pictures each holds."""
+CHARDATA_VALID = 1345
+MOST_SIDE = 512
+MOST_PIXELS = 2**28
+"""Of all pictures of a part together: they are held in memory, as up to 8 bytes a pixel each while they are read."""
+PNG_BYTES = 2**24
+"""The most bytes of a .png."""
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """Pictures before they are binarised.
+
+    Attributes:
+        ink: how much ink each pixel has, 0 to 1, `[N, side, side]`.
+        labels: for each label field, the label of every picture.
+        drawers: who drew each picture, or empty.
+    """
+
+    ink: np.ndarray
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    drawers: tuple[str, ...] = ()
+
+    def take(self, indices: np.ndarray) -> "Intensities":
+        """Return the pictures at `indices`."""
+        labels = {name: [values[i] for i in indices] for name, values in self.labels.items()}
+        return Intensities(self.ink[indices], labels, tuple(self.drawers[i] for i in indices) if self.drawers else ())
+
+
+def refuse_many(count: int, side: int, source: str) -> None:
+    """Raise UserError where pictures are too large, or too many, to be held."""
+    if side > MOST_SIDE:
+        raise UserError(f"data.side: expected at most {MOST_SIDE} pixels, got {side}")
+    if count * side**2 > MOST_PIXELS:
+        raise UserError(
+            f"{source}: expected at most {MOST_PIXELS // side**2:,} pictures of data.side {side}, which are held in memory, "
+            f"got {count:,}; take fewer"
+        )
+
+
+def read_pictures(path: Path, side: int, held_out: float, seed: int) -> tuple[dict[str, Intensities], list[str]]:
+    """Read the three splits of a set of pictures.
+
+    Args:
+        path: arrays (.npz, .npy, .mat, .pt), a .zip of PNGs, or a folder of PNGs or zips (or one that holds chardata.mat).
+        side: to which pictures from PNGs are resized; arrays must have it.
+        held_out: share split off for each missing part.
+        seed: of the pictures split off.
+
+    Returns:
+        the splits by name, and remarks for the user.
+
+    Raises:
+        UserError: nothing there, a damaged file, pictures of another shape, values that are no intensities.
+    """
+    if existing(path).is_dir() and (path / "chardata.mat").is_file():
+        path /= "chardata.mat"
+    files = sorted(path.iterdir()) if path.is_dir() else []
+    inside = [file for file in files if file.suffix in ARRAYS and file.is_file()]
+    path = inside[0] if len(inside) == 1 else path
+    if path.suffix in ARRAYS:
+        return _parts_of_arrays(_arrays(path, side), path, held_out, seed)
+    if path.suffix not in (".zip", ".png") and not path.is_dir():
+        raise UserError(f"{path}: expected pictures ({', '.join(ARRAYS)}, .zip or a folder of .png), got {path.name}")
+    found, remarks = _read_png(path, side)
+    return _split(found, held_out, seed, remarks)
+
+
+def pictures_in(path: Path, side: int) -> Intensities:
+    """Read the pictures of one file or folder, all its parts together; errors as in `read_pictures`."""
+    if existing(path).suffix in ARRAYS and path.is_file():
+        return Intensities(np.concatenate(list(_arrays(path, side).values())))
+    return _read_png(path, side)[0]
+
+
+def _arrays(path: Path, side: int) -> dict[str, np.ndarray]:
+    """Read the arrays of a file by their names, as intensities; see `_intensities`."""
+    try:
+        size, most = _claimed(path), 8 * MOST_PIXELS
+        found = _loaded(path) if size <= most else {}
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        raise UserError(f"{path}: cannot be read as {path.suffix} ({type(error).__name__})") from None
+    if size > most:
+        raise UserError(
+            f"{path}: expected at most {most:,} bytes of arrays, which are held in memory, got {size:,}; take fewer pictures"
+        )
+    if not found:
+        raise UserError(f"{path}: expected arrays of pictures, got none")
+    return {key: _intensities(value, side, f"{path}, {key}") for key, value in found.items()}
+
+
+def _claimed(path: Path) -> int:
+    """Return how many bytes the arrays of a file take, as its directory says; of an .npy, which is mapped, its size."""
+    if path.suffix == ".mat":
+        from scipy.io import whosmat
+
+        return sum(8 * prod(shape) for _, shape, _ in whosmat(path))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as opened:
+            return sum(entry.file_size for entry in opened.infolist())
+    return path.stat().st_size
+
+
+def _loaded(path: Path) -> dict[str, np.ndarray]:
+    if path.suffix == ".pt":
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(tensors, list | tuple):
+            tensors = dict(zip(PARTS if len(tensors) == len(PARTS) else range(len(tensors)), tensors, strict=True))
+        items = tensors if isinstance(tensors, Mapping) else {"": tensors}
+        return {str(key): value.numpy() for key, value in items.items() if isinstance(value, torch.Tensor)}
+    if path.suffix == ".mat":
+        from scipy.io import loadmat
+
+        found = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+        return {key: upright(found[key]) for key in CHARDATA} if set(CHARDATA) <= set(found) else found
+    loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+    return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
+
+
+def upright(columns: np.ndarray) -> np.ndarray:
+    """Return the pictures `[N, side, side]` of MATLAB's columns, `[side * side, N]`, each of which runs down a picture first."""
+    side = isqrt(len(columns))
+    return columns.T.reshape(-1, side, side).transpose(0, 2, 1)
+
+
+def _intensities(values: np.ndarray, side: int, source: str) -> np.ndarray:
+    """Return intensities `[N, side, side]` of an array of pictures.
+
+    Raises:
+        UserError: no numbers, another shape, too many pictures, or values that are neither in [0, 1] nor bytes.
+    """
+    if not isinstance(values, np.ndarray) or not values.ndim or values.dtype.kind not in "buif":
+        raise UserError(f"{source}: expected pictures of shape [N, {side}, {side}], got no array of numbers")
+    if not len(values):
+        raise UserError(f"{source}: expected pictures, got none")
+    if values.ndim == 4 and 1 in (values.shape[1], values.shape[3]):
+        values = values.reshape(len(values), *[n for n in values.shape[1:] if n != 1])
+    if values.ndim == 2 and isqrt(values.shape[1]) ** 2 == values.shape[1]:
+        values = values.reshape(len(values), isqrt(values.shape[1]), -1)
+    if values.shape[1:] != (side, side):
+        raise UserError(
+            f"{source}: expected pictures of shape [N, {side}, {side}] (data.side), got {list(values.shape)}"
+        )
+    refuse_many(len(values), side, source)
+    scaled = values / 255 if values.dtype == np.uint8 and values.max(initial=0) > 1 else values.astype(np.float64)
+    if not np.isfinite(scaled).all() or scaled.min(initial=0) < 0 or scaled.max(initial=0) > 1:
+        raise UserError(
+            f"{source}: expected intensities from 0 to 1, or bytes, got {values.min():g} to {values.max():g}"
+        )
+    return scaled.astype(np.float32)
+
+
+def _parts_of_arrays(
+    arrays: dict[str, np.ndarray], path: Path, held_out: float, seed: int
+) -> tuple[dict[str, Intensities], list[str]]:
+    if set(CHARDATA) <= set(arrays):
+        return _chardata(path, arrays)
+    if "train" in arrays:
+        parts = {part: Intensities(arrays[part]) for part in PARTS if part in arrays}
+        remarks: list[str] = []
+        for part in ("test", "valid"):
+            if part not in parts:
+                parts["train"], parts[part] = _split_off(parts["train"], held_out, seed, part, remarks)
+        return parts, remarks
+    if len(arrays) != 1:
+        raise UserError(f"{path}: expected one array, or train, valid and test, got {', '.join(arrays)}")
+    return _split(Intensities(next(iter(arrays.values()))), held_out, seed, [])
+
+
+def _chardata(path: Path, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Intensities], list[str]]:
+    """Return the published split of Omniglot: its last 1,345 training pictures are for validation."""
+    sizes = {key: len(arrays[key]) for key in CHARDATA if key in arrays}
+    if sizes != CHARDATA:
+        raise UserError(f"{path}: expected Omniglot's arrays {CHARDATA}, got {sizes or ', '.join(arrays)}")
+    train, last = arrays["data"], len(arrays["data"]) - CHARDATA_VALID
+    parts = {"train": train[:last], "valid": train[last:], "test": arrays["testdata"]}
+    return {part: Intensities(ink) for part, ink in parts.items()}, ["the published split of Omniglot"]
+
+
+def _read_png(path: Path, side: int) -> tuple[Intensities, list[str]]:
+    """Read PNGs of a folder or of zips; pictures that occur twice are taken once; more light than ink is turned round."""
+    from PIL import Image
+
+    seen: dict[bytes, tuple[np.ndarray, str, str]] = {}
+    read = 0
+    for name, content in _png_files(path):
+        if len(content) > PNG_BYTES:
+            raise UserError(f"{name}: expected a picture of at most {PNG_BYTES:,} bytes, got more; make it smaller")
+        refuse_many(len(seen), side, str(path))
+        try:
+            with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
+                picture = _grey(Image.open(io.BytesIO(content)))
+        except Exception as error:  # whatever a damaged file makes its reader raise
+            raise UserError(f"{name}: cannot be read as a picture ({type(error).__name__})") from None
+        light = np.asarray(picture.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255
+        read += 1
+        drawer, above = re.search(r"\d{4}_(\d{2})\.png$", name), Path(name).parts[:-1]
+        seen.setdefault(
+            hashlib.sha256(content).digest(), (light, (above[-2:] or ("",))[0], drawer[1] if drawer else "")
+        )
+    if not seen:
+        raise UserError(f"{path}: expected pictures (*.png), found none")
+    ink = np.stack([light for light, _, _ in seen.values()])
+    groups, drawers = [group for _, group, _ in seen.values()], [drawer for _, _, drawer in seen.values()]
+    ink = 1 - ink if ink.mean() > 0.5 else ink
+    labels = {"group": groups} if len(set(groups)) > 1 else {}
+    remarks = [f"{read - len(seen):,} of {read:,} pictures occur twice and were taken once"] if read > len(seen) else []
+    return Intensities(ink, labels, tuple(drawers) if all(drawers) else ()), remarks
+
+
+def _grey(picture: "Image") -> "Image":
+    """Return a picture in grey, what is transparent as paper (white)."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):  # 16 bits
+        return Image.fromarray((np.asarray(picture, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
+    if "A" in picture.mode or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("L")
+
+
+def _png_files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the content (at most a byte above `PNG_BYTES`) of every PNG in a zip, or in a folder and its zips."""
+    files, base = ([path], path.parent) if path.is_file() else (sorted(filter(Path.is_file, path.rglob("*"))), path)
+    for archive in files:
+        if archive.suffix == ".zip":
+            try:
+                with zipfile.ZipFile(archive) as opened:
+                    for name in sorted(opened.namelist()):
+                        if name.endswith(".png"):
+                            with opened.open(name) as file:
+                                yield name, file.read(PNG_BYTES + 1)
+            except Exception as error:
+                raise UserError(f"{archive}: cannot be read as a zip ({type(error).__name__})") from None
+    for picture in files:
+        if picture.suffix == ".png":
+            with picture.open("rb") as file:
+                yield str(picture.relative_to(base)), file.read(PNG_BYTES + 1)
+
+
+def _split(
+    found: Intensities, held_out: float, seed: int, remarks: list[str]
+) -> tuple[dict[str, Intensities], list[str]]:
+    """Split pictures by drawer where their names tell who drew them, else at random."""
+    drawers = sorted(set(found.drawers))
+    if 5 <= len(drawers) <= len(found.ink) // 2:
+        held = max(1, len(drawers) // 10)
+        of = {"test": drawers[-held:], "valid": drawers[-2 * held : -held], "train": drawers[: -2 * held]}
+        parts = {part: found.take(np.flatnonzero(np.isin(found.drawers, list(of[part])))) for part in PARTS}
+        said = f"split by drawer: {len(of['train'])} for training, {held} for validation, {held} for the test"
+        return parts, [*remarks, f"{said}; a reduced split, not a published one"]
+    rest, test = _split_off(found, held_out, seed, "test", remarks)
+    train, valid = _split_off(rest, held_out, seed, "valid", remarks)
+    return {"train": train, "valid": valid, "test": test}, remarks
+
+
+def _split_off(
+    found: Intensities, held_out: float, seed: int, part: str, remarks: list[str]
+) -> tuple[Intensities, Intensities]:
+    held = round(len(found.ink) * held_out)
+    if not 0 < held < len(found.ink):
+        raise UserError(
+            f"{len(found.ink)} pictures are too few to split off a {part} part; give more of them, a larger data.held_out, or "
+            "train, valid and test"
+        )
+    order = np.random.default_rng([seed, len(part)]).permutation(len(found.ink))
+    remarks.append(f"no {part} part: {held:,} pictures ({held_out:.0%}) were split off the training part (seed {seed})")
+    return found.take(np.sort(order[held:])), found.take(np.sort(order[:held]))
