@@ -50,20 +50,21 @@ def test_a_run_of_version_1_is_migrated_and_evaluates_to_the_same_numbers(tmp_pa
 # -- whole or not at all --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["corpus.json", "last.pt"])
-def test_a_run_killed_while_it_begins_leaves_nothing_in_the_way(tmp_path, stage):
-    """Killed by force just before a file of the beginning is written; the same command then begins anew."""
+@pytest.mark.parametrize(("method", "file"), [("replace", "corpus.json"), ("rename", "config.yaml")])
+def test_a_run_killed_while_it_begins_leaves_nothing_in_the_way(tmp_path, method, file):
+    """Killed by force while a file is prepared, or before the last takes its place; the same command then begins anew."""
     script = (
-        "import os, signal, sys; from pathlib import Path; import uncollapse.files\n"
-        "replace = Path.replace\n"
-        f"Path.replace = lambda self, to: os.kill(os.getpid(), 9) if Path(to).name == {stage!r} else replace(self, to)\n"
+        f"import os; from pathlib import Path; move = Path.{method}\n"
+        f"Path.{method} = lambda self, to: os.kill(os.getpid(), 9) if Path(to).name == {file!r} else move(self, to)\n"
         "from tests.test_run import ONE_EPOCH; import uncollapse as uc\n"
         f"uc.train('grammar', out={str(tmp_path / 'run')!r}, **ONE_EPOCH)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, check=False, cwd=Path(__file__).parents[1]
     )
-    assert done.returncode == -signal.SIGKILL and not (tmp_path / "run").exists() and leftovers(tmp_path)
+    assert (
+        done.returncode == -signal.SIGKILL and not (tmp_path / "run" / "config.yaml").exists() and leftovers(tmp_path)
+    )
     assert uc.train("grammar", out=tmp_path / "run", **ONE_EPOCH).sample(1)
     assert not leftovers(tmp_path)
 
@@ -101,23 +102,54 @@ def test_a_full_disk_is_one_line_and_an_overwritten_run_stays_until_the_new_one_
     assert main([*command.split(), str(copy.path)]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert "cannot be written (No space left on device)" in last and str(tmp_path) in last
-    begun = after >= 4  # config, vocabulary, corpus and state
+    begun = after >= 4  # settings, vocabulary, corpus and state
     assert begun or copy.fingerprint() == weights
     assert (copy.path / "notes.txt").read_text() == "mine" and not leftovers(tmp_path)
     monkeypatch.undo()
     assert main([*command.split(), str(copy.path)]) == 0 and (copy.path / "notes.txt").exists()
 
 
-def test_what_killed_trainings_left_is_removed_by_the_next_and_a_replaced_run_comes_back(copy, tmp_path):
-    for name in (".config.yaml.123.part", "state/.last.456", "state/.last.pt.4.part"):
+def test_what_killed_trainings_left_is_removed_and_nothing_of_the_user(copy):
+    ours = (".config.yaml.123.part", "state/.last.456", "state/.last.pt.4.part", ".beginning/vocab.json")
+    theirs = ("notes.txt", ".mine.5.part", "state/.ipynb_checkpoints/a", "cache/precious.bin")
+    for name in (*ours, *theirs):
+        (copy.path / name).parent.mkdir(exist_ok=True)
         (copy.path / name).write_bytes(b"half")
-    (tmp_path / ".copy.99.begun").mkdir()
     with copy.lock():
-        assert not leftovers(copy.path)
-    copy.path.rename(tmp_path / ".copy.77.old")  # killed between the two renames of `take_over`
-    with copy.beginning() as prepared:
-        assert copy.config_file.exists() and prepared.path.exists()
-    assert leftovers(tmp_path) == []
+        assert not any((copy.path / name).exists() for name in ours)
+    uc.train("grammar", out=copy.path, overwrite=True, **ONE_EPOCH)
+    kept = [name for name in theirs if (copy.path / name).exists()]
+    assert kept == ["notes.txt", ".mine.5.part", "cache/precious.bin"]  # `state` is of the run
+
+
+def test_a_folder_in_use_is_refused_from_the_first_moment_and_given_back(tmp_path):
+    one, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    with one.lock():
+        with pytest.raises(UserError, match="another process is training"), other.lock():
+            pass
+        assert (tmp_path / "run" / ".lock").exists()
+    assert not (tmp_path / "run").exists()
+    with other.lock():
+        pass
+
+
+@pytest.mark.parametrize("how", ["link", "."])
+def test_a_run_goes_wherever_a_folder_is(tmp_path, monkeypatch, how):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path / "real")
+    uc.train("grammar", out=how if how == "." else tmp_path / how, **ONE_EPOCH)
+    assert (tmp_path / "real" / "config.yaml").exists() and (tmp_path / "link").is_symlink()
+
+
+def test_a_run_of_version_1_goes_on(tmp_path):
+    path = Path(shutil.copytree(FIXTURE, tmp_path / "old"))
+    settings = {"model": {"latent": 4, "emb": 8, "hidden": 12, "init": "torch"}, "data": {"sentences": 200}}
+    settings |= {"optim": {"optimizer": "adam", "lr": 0.01}}
+    settings["train"] = {"epochs": 2, "batch_size": 16, "device": "cpu", "threads": 1, "fit_prior": 1}
+    before = RunFolder(path).fingerprint()
+    run = uc.train("grammar", ["annealed", "bn"], 1, path, resume=True, **settings)
+    assert run.folder.fingerprint() == before and [entry["epoch"] for entry in run.log] == [1, 2]
 
 
 def test_the_log_is_appended_to_and_a_line_cut_by_a_kill_is_left_out(copy):
@@ -125,7 +157,6 @@ def test_the_log_is_appended_to_and_a_line_cut_by_a_kill_is_left_out(copy):
     with copy.log_file.open("a") as file:
         file.write('{"epoch": 3, "st')
     assert copy.log() == before
-    copy.append_log({**before[-1], "epoch": 4}) if False else None
     copy.forget_after(1, 10)
     assert [entry["epoch"] for entry in copy.log()] == [1]
 
@@ -285,5 +316,5 @@ def test_lines_of_json_are_objects(tmp_path):
 
 
 def test_every_file_of_a_run_is_known_to_be_its_own(copy):
-    assert {path.name for path in copy.path.iterdir()} <= set(OWN)
+    assert {path.name for path in copy.path.iterdir()} <= {*OWN, "state"}
     assert 2 * len(copy.config_file.read_text()) < files.MOST_YAML

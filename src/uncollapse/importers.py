@@ -78,9 +78,9 @@ def import_run(
         detail = " ".join(str(error).split())
         raise UserError(f"{state}: does not fit an LSTM text model of one layer ({detail})") from None
     folder = RunFolder(out)
-    if folder.config_file.exists() and not overwrite:
-        raise UserError(f"{out}: a run is already there; add --overwrite to replace it, or choose another --out")
     with folder.lock(), folder.beginning() as prepared:
+        if folder.config_file.exists() and not overwrite:
+            raise UserError(f"{out}: a run is already there; add --overwrite to replace it, or choose another --out")
         prepared.begin(Origin(f"imported from {kind}", (), config), build_splits(config.data, vocabulary))
         prepared.save_weights(model.state_dict())
         folder.take_over(prepared)

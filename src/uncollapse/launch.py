@@ -38,16 +38,16 @@ def launch(
     with cpu_threads(config.train.threads):
         if resume:
             return folder, _resume(folder, origin, listener)
+        return folder, _begin(folder, origin, overwrite, listener)
+
+
+def _begin(folder: RunFolder, origin: Origin, overwrite: bool, listener: Listener) -> Job:
+    """Prepare a run, put it in its place, and train it."""
+    with folder.lock(), folder.beginning() as prepared:
         if folder.config_file.exists() and not overwrite:
             raise UserError(
                 f"{folder.path}: a run is already there; add --resume to go on, --overwrite to begin anew, or --out DIR"
             )
-        return folder, _begin(folder, origin, listener)
-
-
-def _begin(folder: RunFolder, origin: Origin, listener: Listener) -> Job:
-    """Prepare a run beside its folder, put it in its place, and train it."""
-    with folder.lock(), folder.beginning() as prepared:
         config, job = plan(origin.config, prepared.cache, listener.remark)
         trainer = Trainer(job, prepared, listener)
         torch.manual_seed(config.train.seed)

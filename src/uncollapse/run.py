@@ -7,7 +7,8 @@
     posterior-mean-space.jsonl   records of a scalar latent, where asked for
     state/last.pt       the last state, for an exact resume
 
-A folder appears with all that is known before training, or not at all. Every file is written whole or not at all, or appended to
+A run is there with all that is known before training, or not at all: config.yaml comes last.
+Every file is written whole or not at all, or appended to
 by whole lines; every reader checks what it reads. Nothing in a folder is executed.
 """
 
@@ -15,9 +16,11 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -53,8 +56,8 @@ except ImportError:  # not on this system
 
 VERSION = 2
 OWN = ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "model.safetensors",
-       "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl", "state", "cache", ".lock")  # fmt: skip
-"""What a run writes; anything else in its folder is the user's."""
+       "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl")  # fmt: skip
+"""The files of a run; besides them it has the folders `state` and `cache`, and anything else in its folder is the user's."""
 LONGEST = 1_000_000
 """Tokens of a sentence above which a corpus.json is not believed."""
 
@@ -130,61 +133,59 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Hold the folder for one training; a second one is refused (where the system has file locks).
 
-        Whatever killed trainings left half-written is removed.
+        The folder is made where there is none, and removed if nothing has come into it. What killed trainings left half-written
+        is removed.
         """
-        if not self.path.is_dir():
-            yield
-            return
-        with _held(self.path) as free:
-            if not free:
-                raise UserError(
-                    f"{self.path}: another process is training in this folder; wait for it, or use another --out"
-                )
-            for unfinished in [*self.path.glob(".*.part"), *self.path.glob("state/.*")]:
-                unfinished.unlink()
-            yield
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / ".lock"
+        try:
+            with file.open("w") as held:
+                if not _locks(held.fileno(), file):
+                    raise UserError(
+                        f"{self.path}: another process is training in this folder; wait for it, or use another --out"
+                    )
+                try:
+                    self._remove_unfinished()
+                    yield
+                finally:
+                    file.unlink(missing_ok=True)
+        finally:
+            with suppress(OSError):  # it is not empty
+                self.path.rmdir()
+
+    def _remove_unfinished(self) -> None:
+        shutil.rmtree(self.path / ".beginning", ignore_errors=True)
+        for folder in (self.path, self.state_file.parent):
+            for file in folder.glob(".*"):
+                if re.fullmatch(
+                    r"\.(config|vocab|corpus|metrics|model|prior|posterior|last)\S*\.\d+(\.part)?", file.name
+                ):
+                    file.unlink()
 
     @contextmanager
     def beginning(self) -> Iterator["RunFolder"]:
-        """Prepare a run in a folder beside this one, which `take_over` puts in its place; it is removed if that never comes.
-
-        Whatever killed trainings left of such folders is removed, and a run that was about to be replaced comes back.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        for left in self.path.parent.glob(f".{self.path.name}.*.old"):
-            left.rename(self.path) if not self.path.exists() else shutil.rmtree(left)
-        for left in self.path.parent.glob(f".{self.path.name}.*.begun"):
-            with _held(left) as free:
-                shutil.rmtree(left) if free else None
-        prepared = RunFolder(self._beside("begun"))
-        prepared.path.mkdir()
+        """Prepare a run inside of this folder; `take_over` puts it in its place, and it is removed if that never comes."""
+        prepared = RunFolder(self.path / ".beginning")
         try:
-            with prepared.lock():
-                yield prepared
+            yield prepared
         finally:
             shutil.rmtree(prepared.path, ignore_errors=True)
 
     def take_over(self, prepared: "RunFolder") -> None:
-        """Put a prepared run in the place of this folder; what is not of a run stays, the run before goes.
+        """Put a prepared run in the place of the one that was here; what is not of a run stays.
 
-        Raises:
-            UserError: another process has begun a run here meanwhile.
+        Only names change, so that no disk is too full for it. config.yaml goes first and comes last: without it there is no run,
+        and one may be begun.
         """
-        old = self._beside("old")
-        if self.path.exists():
-            self.path.rename(old)
-        try:
-            prepared.path.rename(self.path)
-        except OSError:
-            raise UserError(f"{self.path}: another process has begun a run here; use another --out") from None
-        if old.exists():
-            for file in old.iterdir():
-                if file.name not in OWN:
-                    file.rename(self.path / file.name)
-            shutil.rmtree(old)
-
-    def _beside(self, kind: str) -> Path:
-        return self.path.with_name(f".{self.path.name}.{os.getpid()}.{kind}")
+        for name in OWN:
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.state_file.parent, ignore_errors=True)
+        for name in ("state", "vocab.json", "corpus.json", "model.safetensors", "config.yaml"):
+            if (prepared.path / name).exists():
+                (prepared.path / name).rename(self.path / name)
+        for file in prepared.cache.glob("*"):
+            self.cache.mkdir(exist_ok=True)
+            file.rename(self.cache / file.name)
 
     def begin(self, origin: Origin, splits: Splits) -> None:
         """Write what is known before training: settings, vocabulary and what the splits hold."""
@@ -357,8 +358,11 @@ class RunFolder:
             UserError: a damaged file.
         """
         if (old := self.path / "posterior-mean-space.npz").exists():  # version 1
-            with np.load(old) as found:
-                return MeanSpace(found["steps"], found["model"], found["inference"])
+            try:
+                with np.load(old) as found:
+                    return MeanSpace(found["steps"], found["model"], found["inference"])
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+                raise UserError(f"{old}: truncated or damaged; train again to record") from None
         form = {"step": int, "model": [(int, float)], "inference": [(int, float)]}
         records = [expect(entry, form, str(self.mean_space_file)) for entry in read_lines(self.mean_space_file)]
         if not records:
@@ -383,7 +387,8 @@ class RunFolder:
         if not self.state_file.exists():
             raise UserError(f"{self.path}: nothing to resume, state/last.pt is missing; start anew with --overwrite")
         try:
-            return expect(torch.load(self.state_file, map_location="cpu", weights_only=True), dict, "state")
+            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+            return migrated_state(expect(state, dict, "state"))
         except Exception as error:
             raise UserError(
                 f"{self.state_file}: damaged ({type(error).__name__}); start anew with --overwrite"
@@ -398,21 +403,26 @@ def migrated(settings: Settings, version: int) -> Settings:
     return settings
 
 
-@contextmanager
-def _held(path: Path) -> Iterator[bool]:
-    """Lock a folder; yield whether it was free (always, where the system has no such locks)."""
+def migrated_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state of version 1, which kept the sums of an epoch apart, as one of this version."""
+    progress = state.get("progress")
+    if not isinstance(progress, dict) or "sums" not in progress:
+        return state
+    sums = dict(progress["sums"])
+    counts = {name: sums.pop(name) for name in ("sentences", "seconds")}
+    kept = {name: value for name, value in progress.items() if name != "sums"}
+    return {**state, "progress": {**kept, **counts, "totals": sums}}
+
+
+def _locks(descriptor: int, file: Path) -> bool:
+    """Lock an open file; return whether it was free and is still there (always, where the system has no such locks)."""
     if fcntl is None:
-        yield True
-        return
-    descriptor, free = os.open(path, os.O_RDONLY), True
+        return True
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            free = False
-        yield free
-    finally:
-        os.close(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except OSError:
+        return False
 
 
 def _safetensors(weights: Mapping[str, Tensor]) -> bytes:

@@ -116,16 +116,13 @@ class _Products:
 
     @staticmethod
     def packed(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, rows: int, packs: Packs) -> "_Products":
-        """Return those of a weight that does not learn, laid out for about so many rows in each direction that is used."""
+        """Return those of a weight that does not learn, laid out for about so many rows."""
         low = None if bias is None else bias.to(narrow)
 
         def forth(states: Tensor) -> Tensor:
             return layout(packs, weight, narrow, rows)(states, low).T
 
-        def back(exponentials: Tensor) -> Tensor:
-            return layout(packs, weight, narrow, rows, transposed=True)(exponentials.T)
-
-        return _Products(weight, bias, narrow, forth, back)
+        return _Products(weight, bias, narrow, forth, _no_gradient)
 
     @staticmethod
     def learning(weight: Tensor, bias: Tensor | None, narrow: torch.dtype) -> "_Products":
@@ -236,6 +233,10 @@ class _TokenNLL(torch.autograd.Function):
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
         return grad_hidden, grads.weight, grads.bias, None
+
+
+def _no_gradient(exponentials: Tensor) -> Tensor:
+    raise RuntimeError("packed weights have no gradient")
 
 
 def _narrow(hidden: Tensor) -> torch.dtype:

@@ -3,7 +3,7 @@
     packed = pack(decoder)
 
 is a view of a module that shares its weights; each weight is laid out for multiplication when it is first used, once. Whoever
-decodes, bounds or trains the encoder alone makes such a view, and drops it before the weights change.
+decodes or bounds makes such a view, and drops it before the weights change.
 """
 
 from collections.abc import Iterator
@@ -37,18 +37,13 @@ class Packs:
         return self._layouts[key][1]
 
 
-def pack(module: M, *parts: str) -> M:
+def pack(module: M) -> M:
     """Return a view of a module that shares its weights and keeps their layouts; they must not change while it is used.
 
-    Args:
-        module: any; parts of it that multiply by `layout` have an attribute `packs`.
-        parts: names of the children that are packed, all by default; the others are shared as they are.
+    Parts of it that multiply by `layout` have an attribute `packs`.
     """
     view: Any = object.__new__(type(module))
-    children = {
-        name: pack(child) if child is not None and name in (parts or module._modules) else child
-        for name, child in module._modules.items()
-    }
+    children = {name: child and pack(child) for name, child in module._modules.items()}
     view.__dict__ = {**module.__dict__, "_modules": children}
     if hasattr(view, "packs"):
         view.packs = view.packs or Packs()  # a view of a view keeps the layouts there are
