@@ -23,7 +23,7 @@ from uncollapse.config import compose
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.labels import LabelSpace
 from uncollapse.run import RunFolder
-from uncollapse.torch_private import linear
+from uncollapse.torch_private import linear, onednn
 from uncollapse.training.job import Job
 from uncollapse.training.loop import Trainer
 from uncollapse.training.progress import Listener
@@ -101,6 +101,8 @@ def gemm_rate(dtype, seconds=1.0):
     Of each, the median over about so many seconds. Which is faster in fp32 depends on the processor. What is written is below
     the size that the system hands out anew each time.
     """
+    if not onednn(dtype):  # a CPU without bf16 computes in fp32 instead
+        dtype = torch.float32
     a, b = torch.randn(768, 1024).to(dtype), torch.randn(1024, 8192).to(dtype)
     out, weight = torch.empty(768, 8192, dtype=dtype), b.T.contiguous()
     with torch.inference_mode():
