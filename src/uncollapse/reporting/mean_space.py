@@ -44,7 +44,7 @@ def draw_mean_space(records: MeanSpace, path: Path, at: Sequence[int] = (), traj
     panels = 1 if trajectories else len(numbers)
     columns = min(3, panels)
     rows = -(-panels // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.0 * columns, 3.0 * rows), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(3.0 * columns, 3.3 * rows), squeeze=False, layout="constrained")
     for axis in axes.flat[panels:]:
         axis.set_visible(False)
     limit = _limit(records)
