@@ -42,7 +42,7 @@ def descend(optimizer: torch.optim.Optimizer, norm: Tensor, limit: float) -> Non
         norm: of their gradients (`gradient_norm`).
         limit: of the norm.
     """
-    if limit:
+    if limit and float(norm) > limit:  # a pass over all gradients
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         nn.utils.clip_grads_with_norm_(weights, limit, norm)
     optimizer.step()
