@@ -105,14 +105,12 @@ class _Products:
         bias: `[V]` or None.
         narrow: the type to multiply in.
         logits: from states `[n, H]` in that type to W h + b, `[V, n]`, which may be written over.
-        back: from `[V, n]` in that type, e, to W^T e, `[n, H]`.
     """
 
     weight: Tensor
     bias: Tensor | None
     narrow: torch.dtype
     logits: Callable[[Tensor], Tensor]
-    back: Callable[[Tensor], Tensor]
 
     @staticmethod
     def packed(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, rows: int, packs: Packs) -> "_Products":
@@ -122,18 +120,17 @@ class _Products:
         def forth(states: Tensor) -> Tensor:
             return layout(packs, weight, narrow, rows)(states, low).T
 
-        return _Products(weight, bias, narrow, forth, _no_gradient)
+        return _Products(weight, bias, narrow, forth)
 
     @staticmethod
     def learning(weight: Tensor, bias: Tensor | None, narrow: torch.dtype) -> "_Products":
         """Return those of a weight that will change before it is used again.
 
-        In fp32 oneDNN multiplies, words row by row, and the transposed weight is written once. In a narrow type torch does,
-        states row by row, into one buffer that is written again and again.
+        In fp32 oneDNN multiplies, words row by row. In a narrow type torch does, states row by row, into one buffer that is
+        written again and again.
         """
         low, buffer = weight.to(narrow), weight.new_empty(0, dtype=narrow)
         full = narrow == torch.float32 and weight.device.type == "cpu"
-        turned = low.T.contiguous().T if full else low
 
         def forth(states: Tensor) -> Tensor:
             nonlocal buffer
@@ -145,10 +142,7 @@ class _Products:
             out = torch.mm(states, low.T, out=buffer[: len(low) * len(states)].view(len(states), len(low)))
             return (out if bias is None else out.add_(bias)).T
 
-        def back(exponentials: Tensor) -> Tensor:
-            return times(exponentials.T, turned)
-
-        return _Products(weight, bias, narrow, forth, back)
+        return _Products(weight, bias, narrow, forth)
 
 
 @dataclass(frozen=True)
@@ -202,11 +196,13 @@ class _TokenNLL(torch.autograd.Function):
         unit_hidden = torch.empty_like(hidden, dtype=narrow) if wanted_hidden else None
         units = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
         products = _Products.learning(weight, bias, narrow)
+        low = weight.to(narrow)  # in fp32 on a CPU written once as oneDNN likes it: column by column
+        turned = low.T.contiguous().T if narrow == torch.float32 and weight.device.type == "cpu" else low
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             rows = chunk.rows
             nll[rows] = chunk.nll
             if unit_hidden is not None:
-                unit = products.back(chunk.exponentials).mul_(chunk.share[:, None])
+                unit = times(chunk.exponentials.T, turned).mul_(chunk.share[:, None])
                 unit_hidden[rows] = unit.sub_(weight.index_select(0, targets[rows]))
             units.add(chunk, targets[rows])
         ctx.save_for_backward(hidden, weight, bias, targets, unit_hidden)
@@ -233,10 +229,6 @@ class _TokenNLL(torch.autograd.Function):
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
         return grad_hidden, grads.weight, grads.bias, None
-
-
-def _no_gradient(exponentials: Tensor) -> Tensor:
-    raise RuntimeError("packed weights have no gradient")
 
 
 def _narrow(hidden: Tensor) -> torch.dtype:
