@@ -123,13 +123,13 @@ class _Products:
         return _Products(weight, bias, narrow, forth)
 
     @staticmethod
-    def learning(weight: Tensor, bias: Tensor | None, narrow: torch.dtype) -> "_Products":
-        """Return those of a weight that will change before it is used again.
+    def learning(weight: Tensor, bias: Tensor | None, low: Tensor) -> "_Products":
+        """Return those of a weight that will change before it is used again, and which is `low` in the type to multiply in.
 
         In fp32 oneDNN multiplies, words row by row. In a narrow type torch does, states row by row, into one buffer that is
         written again and again.
         """
-        low, buffer = weight.to(narrow), weight.new_empty(0, dtype=narrow)
+        narrow, buffer = low.dtype, low.new_empty(0)
         full = narrow == torch.float32 and weight.device.type == "cpu"
 
         def forth(states: Tensor) -> Tensor:
@@ -195,8 +195,9 @@ class _TokenNLL(torch.autograd.Function):
         nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
         unit_hidden = torch.empty_like(hidden, dtype=narrow) if wanted_hidden else None
         units = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        products = _Products.learning(weight, bias, narrow)
-        low = weight.to(narrow)  # in fp32 on a CPU written once as oneDNN likes it: column by column
+        low = weight.to(narrow)
+        products = _Products.learning(weight, bias, low)
+        # in fp32 on a CPU written once as oneDNN likes it: column by column
         turned = low.T.contiguous().T if narrow == torch.float32 and weight.device.type == "cpu" else low
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             rows = chunk.rows
@@ -225,7 +226,7 @@ class _TokenNLL(torch.autograd.Function):
         if units is not None and low == high:
             return grad_hidden, *units.scaled(low), None
         grads = _WeightGradients(weight, bias, (wanted[0], wanted[1]))
-        products = _Products.learning(weight, bias, ctx.narrow)
+        products = _Products.learning(weight, bias, weight.to(ctx.narrow))
         for chunk in _chunks(hidden, products, targets, GRADIENT_CHUNK_ELEMENTS):
             grads.add(chunk, targets[chunk.rows], slope[chunk.rows])
         return grad_hidden, grads.weight, grads.bias, None
