@@ -62,7 +62,8 @@ def plan(config: Config, cache: Path, remark: Remark, run: RunFolder | None = No
         remark(text)
     if not run:
         config = _with_time(config, job, batches, remark)
-    job = _job(config, splits, model, batches)
+    if config.train.epochs != job.train.epochs:  # they were left open, and have been chosen
+        job = _job(config, splits, model, batches)
     last = batches * (config.train.epochs - config.train.pretrain_epochs) - 1
     weight = job.objective.weight
     if weight.settles > last + 1:
