@@ -22,7 +22,8 @@ from uncollapse.cli import main
 from uncollapse.config import merge
 from uncollapse.errors import UserError
 from uncollapse.files import expect, read_lines, write_json
-from uncollapse.run import OWN, VERSION, RunFolder
+from uncollapse.run import OWN, VERSION, RunFolder, migrated_state
+from uncollapse.training.progress import Progress
 
 FIXTURE = Path(__file__).parent / "fixtures" / "run-v1"
 ONE_EPOCH = merge(TINY, {"train": {"epochs": 1}, "data": {"sentences": 60}})
@@ -50,9 +51,9 @@ def test_a_run_of_version_1_is_migrated_and_evaluates_to_the_same_numbers(tmp_pa
 # -- whole or not at all --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("method", "file"), [("replace", "corpus.json"), ("rename", "config.yaml")])
+@pytest.mark.parametrize(("method", "file"), [("replace", "corpus.json"), ("rename", "corpus.json")])
 def test_a_run_killed_while_it_begins_leaves_nothing_in_the_way(tmp_path, method, file):
-    """Killed by force while a file is prepared, or before the last takes its place; the same command then begins anew."""
+    """Killed by force while a file is prepared, or before it takes its place; the same command then begins anew."""
     script = (
         f"import os; from pathlib import Path; move = Path.{method}\n"
         f"Path.{method} = lambda self, to: os.kill(os.getpid(), 9) if Path(to).name == {file!r} else move(self, to)\n"
@@ -148,6 +149,9 @@ def test_a_run_of_version_1_goes_on(tmp_path):
     settings |= {"optim": {"optimizer": "adam", "lr": 0.01}}
     settings["train"] = {"epochs": 2, "batch_size": 16, "device": "cpu", "threads": 1, "fit_prior": 1}
     before = RunFolder(path).fingerprint()
+    sums = {"sentences": 3, "distortion": 6.0, "rate": 1.0, "divergence": 1.0, "loss": 7.0, "seconds": 0.5}
+    progress = Progress(**migrated_state({"progress": {"epoch": 1, "sums": sums}})["progress"])
+    assert progress.means()["distortion"] == 2 and (progress.sentences, progress.seconds, progress.epoch) == (3, 0.5, 1)
     run = uc.train("grammar", ["annealed", "bn"], 1, path, resume=True, **settings)
     assert run.folder.fingerprint() == before and [entry["epoch"] for entry in run.log] == [1, 2]
 

@@ -40,7 +40,7 @@ def test_it_is_a_torch_optimizer_that_schedulers_take():
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-@pytest.mark.parametrize("limit", [0, 0.5, 1e9])
+@pytest.mark.parametrize("limit", [0, 0.5, 3.5, 1e9])
 def test_gradients_are_clipped_together_as_torch_clips_them(kind, limit):
     settings = replace(OptimConfig(), optimizer=kind, lr=0.1, weight_decay=0.01)
     start = [torch.randn(5, 3), torch.randn(4)]
