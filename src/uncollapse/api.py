@@ -148,9 +148,8 @@ class Run:
         """
         if split not in ("train", "valid", "test"):
             raise UserError(f"unknown split {split!r}: {nearest(split, ('train', 'valid', 'test'))}")
-        timestepwise = self.config.model.decode != "last" or self.config.objective.where != "last"
         fitted = self.folder.load_prior(self.model.latent) if self.folder.prior_file.exists() else None
-        return Subject(self.model, splits, split, seed, timestepwise, fitted, read_lab_pairs(self._data(data)))
+        return Subject(self.model, splits, split, seed, fitted, read_lab_pairs(self._data(data)))
 
     def by_protocol(self, name: str, subject: Subject) -> dict[str, Any]:
         """Return the numbers of one of `protocols.PROTOCOLS`; see docs/protocol.md.

@@ -34,7 +34,6 @@ class Subject:
         splits: the run's data.
         split: the name of the split.
         seed: of all draws.
-        timestepwise: whether the model was regularised at several timesteps.
         fitted: the mixture fitted to the training codes, where there is one.
         pairs: of forms, that the tense lab converts.
     """
@@ -43,7 +42,6 @@ class Subject:
     splits: Splits
     split: str
     seed: int = 0
-    timestepwise: bool = False
     fitted: Mixture | None = None
     pairs: Sequence[Pair] = ()
 
@@ -61,6 +59,11 @@ class Subject:
     def text(self) -> bool:
         """Return whether the data are text."""
         return self.splits.vocabulary.level != "pixel"
+
+    @property
+    def timestepwise(self) -> bool:
+        """Return whether the encoder has a posterior at every timestep."""
+        return getattr(self.model.encoder, "timestepwise", False)
 
     @property
     def conditional(self) -> bool:
