@@ -215,7 +215,7 @@ def decoding(reference, trainer, asked):
     reference.model.eval(), trainer.model.eval()
     rates, same = {}, {}
     for strategy, count, own in (("greedy", greedy, greedy), ("beam", beam, ours_by_beam)):
-        works = {"reference": theirs(strategy, count), "ours": ours(Decoding(strategy), own)}
+        works = {"reference": theirs(strategy, count), "ours": ours(Decoding(strategy, no_unknown=False), own)}
         rates[strategy] = alternate(works, asked.rounds)
         if strategy == "greedy":  # their beams lose a place with every sentence that ends, and are others
             equal = [

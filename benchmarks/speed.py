@@ -61,7 +61,7 @@ def decoding(trainer, how, longest, rounds):
     width = trainer.model.decoder.first_state.in_features
     z = torch.randn(CODES, width, generator=torch.Generator().manual_seed(0))
     # min_length keeps every sentence in the batch, so that the work is known
-    strategy = Decoding(how, min_length=longest, max_length=longest)
+    strategy = Decoding(how, min_length=longest, max_length=longest, no_unknown=False)
     beams = strategy.beam_width if how == "beam" else 1
 
     def work(_):

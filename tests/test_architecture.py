@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "tasks": {"data", "schedules", "latent", "model", "generation", "evaluation", "training"},
     "checks": {"config", "data", "tasks"},
     "build": {*LIBRARY, "run", "training", "tasks", "checks"},
-    "plan": {"checks", "config", "data", "model", "nn", "run", "training", "build"},
+    "plan": {"checks", "sections", "config", "data", "model", "nn", "run", "training", "build"},
     "launch": {"config", "evaluation", "run", "training", "plan"},
     "protocols": {"data", "latent", "model", "evaluation", "tasks"},
     "api": BELOW_API - {"api"},

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse import plan as plan_module
 from uncollapse.cli import main
 from uncollapse.config import merge
+from uncollapse.training.timing import Pace
 
 BASE = "train --recipe grammar --data.sentences 60 --model.hidden 8 --model.emb 8 --train.epochs 1".split()
 
@@ -67,3 +69,50 @@ def test_data_are_read_once_and_the_model_is_built_once_for_a_training(tmp_path,
     run = uc.train("grammar", out=tmp_path / "run", **merge(TINY, {"train": {"epochs": 1}}))
     run.splits(), run.evaluate("valid", 2, 10)
     assert calls == ["build_splits", "build_model"]
+
+
+def test_a_text_too_long_for_the_minutes_is_visited_in_parts(tmp_path, monkeypatch, capsys):
+    """By a pace of a second a step, and a validation of two: four epochs of 28 steps in two minutes, of 53 that there are."""
+    monkeypatch.setattr(plan_module, "measure_pace", lambda job, step: Pace(1.0, 2.0))
+    flags = (
+        "train --recipe grammar --data.sentences 840 --train.batch_size 16 --train.epochs 0 --train.minutes 2 --dry-run"
+    )
+    assert main(flags.split()) == 0
+    said = capsys.readouterr().err
+    assert "4 epochs of 28 steps, each over 53% of the text, about 2 min" in said
+    assert main([*flags.replace("--train.minutes 2", "--train.minutes 4").split()]) == 0
+    assert "4 epochs of 53 steps, about 4 min" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_would_be_chosen_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "captions.txt").write_text("".join(f"A man number {i} is here.\n" for i in range(200)))
+    assert main("train --data.path captions.txt --train.minutes 0.1 --dry-run".split()) == 0
+    out, err = capsys.readouterr()
+    for said in (
+        "tokens: subwords",
+        "network: lstm, hidden 128, embeddings 64, z 32",
+        "training: kl-controller, adam 0.002",
+    ):
+        assert said in err
+    assert out == "" and [path.name for path in tmp_path.iterdir()] == ["captions.txt"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "remedies", "folder"),
+    [
+        ("", ["kl-controller"], "captions-1"),
+        ("--seed 3", ["kl-controller"], "captions-3"),
+        ("--remedy bn", ["bn"], "captions-bn-1"),
+        ("--model.latent 0", [], "captions-1"),
+        ("--objective.weight 0.4", [], "captions-1"),
+    ],
+)
+def test_the_default_has_a_remedy_unless_another_is_meant(tmp_path, monkeypatch, flags, remedies, folder):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "captions.txt").write_text("".join(f"A man number {i} is here.\n" for i in range(100)))
+    flags = f"train --data.path captions.txt --model.hidden 8 --train.epochs 1 {flags}"
+    assert main(flags.split()) == 0
+    made = uc.load(tmp_path / "runs" / folder)
+    assert list(made.remedies) == remedies and made.config.data.level == "bpe"
+    assert main([*flags.split(), "--resume"]) == 0  # what was left open is taken from the run

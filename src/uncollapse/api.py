@@ -208,7 +208,7 @@ class Run:
         """
         corpus, split = subject.corpus, subject.split
         done = evaluate(self.model, corpus, seed=subject.seed, **options)
-        metrics = {**done.metrics, "state": judge(done.metrics).state}
+        metrics = dict(done.metrics)
         metrics["protocol"] = {
             **metrics["protocol"],
             "asked_sentences": options.get("iw_sentences", 500),
@@ -225,6 +225,7 @@ class Run:
         for protocol in PROTOCOLS.values():
             if protocol.always and protocol.fits(subject):
                 metrics |= protocol.run(subject)
+        metrics["state"] = judge(metrics).state
         before = self.metrics.get(split, {})
         then, now = before.get("protocol", {}), metrics["protocol"]
         same = all(then.get(key) == now[key] for key in ("fingerprint", "weights"))
@@ -529,10 +530,8 @@ class Run:
 
     def _write(self, z: Tensor, classes: Labels, decode: How, seed: int) -> list[list[list[int]]]:
         how = decode if isinstance(decode, Decoding) else Decoding(decode)
-        if self.vocabulary.level == "pixel" and (how.min_length or how.max_length or how.no_repeat or how.no_unknown):
-            raise UserError(
-                "min_length, max_length, no_repeat and no_unknown are for text; a picture has all its pixels"
-            )
+        if self.vocabulary.level == "pixel" and (how.min_length or how.max_length or how.no_repeat):
+            raise UserError("min_length, max_length and no_repeat are for text; a picture has all its pixels")
         return write_all(self.model, z, self.longest, classes, how, seed)
 
     def _classes(self, labels: Asked | None, count: int) -> Labels:

@@ -71,7 +71,7 @@ def build_splits(
         raise UserError("data.name strokes: the data are pictures; add --data.level pixel, or take --recipe strokes")
     if settings.vocab_from and vocabulary is None:
         vocabulary = RunFolder(Path(settings.vocab_from)).vocabulary()
-        if (vocabulary.level, vocabulary.lowercase) != (settings.level, settings.lowercase):
+        if settings.level not in (vocabulary.level, "auto") or vocabulary.lowercase != settings.lowercase:
             raise UserError(
                 f"data.vocab_from: the vocabulary of {settings.vocab_from} has data.level {vocabulary.level} and "
                 f"data.lowercase {vocabulary.lowercase}, asked for were {settings.level} and {settings.lowercase}"

@@ -143,7 +143,7 @@ def merge(*parts: Mapping[str, Mapping[str, Any]]) -> Settings:
 
 @dataclass(frozen=True)
 class Named:
-    """A recipe or a remedy: settings with a name, a purpose and a source."""
+    """A recipe or a remedy: settings with a name, a purpose and a source; a recipe may have a remedy of its own."""
 
     name: str
     title: str
@@ -151,6 +151,7 @@ class Named:
     settings: Settings
     published: str = ""
     purpose: str = ""
+    remedy: str = ""
 
 
 def available(kind: Literal["recipes", "remedies"]) -> list[str]:
@@ -171,7 +172,7 @@ def load_named(kind: Literal["recipes", "remedies"], name: str) -> Named:
         )
     path = Path(name) if own else Path(__file__).parent / kind / f"{name}.yaml"
     content = read_yaml(path)
-    texts = ("title", "purpose", "paper", "published")
+    texts = ("title", "purpose", "paper", "published", "remedy")
     if set(content) - {*texts, "settings"} or "settings" not in content:
         raise UserError(f"{path}: expected title, paper, published and settings, got {', '.join(content) or 'nothing'}")
     expect(content, {name: str for name in texts if content.get(name) is not None}, str(path))
@@ -179,8 +180,8 @@ def load_named(kind: Literal["recipes", "remedies"], name: str) -> Named:
     for key, value in flatten(settings):
         split_key(key)
         check(key, value)
-    title, paper, published, purpose = (content.get(key) or "" for key in ("title", "paper", "published", "purpose"))
-    return Named(path.stem, title or path.stem, paper, settings, published, purpose)
+    title, purpose, paper, published, remedy = (content.get(key) or "" for key in texts)
+    return Named(path.stem, title or path.stem, paper, settings, published, purpose, remedy)
 
 
 def combine_remedies(names: Iterable[str]) -> Settings:
@@ -199,6 +200,17 @@ def combine_remedies(names: Iterable[str]) -> Settings:
     return nest({key: value for key, (_, value) in seen.items()})
 
 
+def remedies_of(recipe: str, remedies: Iterable[str], flags: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the remedies that are named, else that of the recipe.
+
+    The recipe's is left out where a flag sets something of the objective, or makes a language model of it.
+    """
+    named, own = tuple(remedies), load_named("recipes", recipe).remedy
+    if named or not own or flags.get("objective") or flags.get("model", {}).get("latent") == 0:
+        return named
+    return (own,)
+
+
 def compose(recipe: str, remedies: Iterable[str] = (), flags: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
     """Merge a recipe, remedies and flags into one complete configuration.
 
@@ -208,7 +220,8 @@ def compose(recipe: str, remedies: Iterable[str] = (), flags: Mapping[str, Mappi
         UserError: an unknown name, a wrong value, contradicting remedies.
     """
     flags = flags or {}
-    parts = (load_named("recipes", recipe).settings, combine_remedies(remedies), source_override(flags), flags)
+    combined = combine_remedies(remedies_of(recipe, remedies, flags))
+    parts = (load_named("recipes", recipe).settings, combined, source_override(flags), flags)
     return Config.from_settings(merge(*parts))
 
 

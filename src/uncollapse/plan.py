@@ -25,23 +25,32 @@ from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
 from uncollapse.model import VAE
 from uncollapse.nn.casts import multiplies_in_bf16
-from uncollapse.run import RunFolder
+from uncollapse.run import Origin, RunFolder
+from uncollapse.sections import TrainConfig
 from uncollapse.training.aggressive import LEAST_INNER_STEPS
-from uncollapse.training.job import Job
-from uncollapse.training.timing import seconds_per_epoch
+from uncollapse.training.job import Job, steps_per_epoch
+from uncollapse.training.progress import spell_time
+from uncollapse.training.timing import measure_pace
 
 MOST_EPOCHS = 40
+FEWEST_EPOCHS, LEAST_STEPS = 4, 20
+"""Where the time is too short for so many passes, an epoch is a part of the training split, of at least so many steps."""
+WIDTHS = ((50_000, 128),)
+WIDEST = 256
+"""Hidden units up to so many training tokens, and beyond."""
+BATCH_TOKENS, FEWEST_ROWS, MOST_ROWS = 800, 8, 32
+"""Tokens of a batch, in the mean, and the sentences that it may have: long ones would else leave too few steps."""
 COPIES = 4
 """Of the weights in memory while a model is trained: they, their gradients, and two moments of Adam."""
 
 Remark = Callable[[str], None]
 
 
-def plan(config: Config, cache: Path, remark: Remark, run: RunFolder | None = None) -> tuple[Config, Job]:
-    """Prepare a training; return it with its settings, in which the number of epochs is known.
+def plan(origin: Origin, cache: Path, remark: Remark, run: RunFolder | None = None) -> tuple[Config, Job]:
+    """Prepare a training; return it with its settings, in which nothing is left open.
 
     Args:
-        config: the settings.
+        origin: the settings, and the names they come from.
         cache: a folder for the token ids of a corpus too large to be held.
         remark: is told what the user should know.
         run: a run that will go on, whose vocabulary, labels and data are those of the job.
@@ -49,22 +58,23 @@ def plan(config: Config, cache: Path, remark: Remark, run: RunFolder | None = No
     Raises:
         UserError: settings that exclude each other, that the data cannot serve, or that do not fit into memory.
     """
+    config = origin.config
     refuse_impossible(with_epochs(config))
     build_device(config.train.device)
     splits = build_splits(config.data, run.vocabulary() if run else None, run.label_space() if run else None, cache)
     if run and (changed := run.changed(splits)):
         raise UserError(f"{run.path}: the data have changed since the run began ({', '.join(changed)}); restore them")
+    config, choices = with_choices(config, splits)
     refuse_for_data(config, splits, read_lab_pairs(config.data))
     model = fitting_model(config, splits)
-    batches = math.ceil(len(splits.train) / config.train.batch_size)
-    job = _job(with_epochs(config), splits, model, batches)  # a wrong schedule is said before anything else
-    for text in (*splits.remarks, *_precision(config, model), _size(splits, model)):
+    job = _job(with_epochs(config), splits, model)  # a wrong schedule is said before anything else
+    for text in (*splits.remarks, *choices, *_precision(config, model), _size(splits, model)):
         remark(text)
     if not run:
-        config = _with_time(config, job, batches, remark)
-    if config.train.epochs != job.train.epochs:  # they were left open, and have been chosen
-        job = _job(config, splits, model, batches)
-    last = batches * (config.train.epochs - config.train.pretrain_epochs) - 1
+        config = _with_time(origin, config, job, remark)
+    if config.train != job.train:  # its length was left open, and has been chosen
+        job = _job(config, splits, model)
+    last = job.steps_per_epoch * (config.train.epochs - config.train.pretrain_epochs) - 1
     weight = job.objective.weight
     if weight.settles > last + 1:
         remark(
@@ -74,7 +84,32 @@ def plan(config: Config, cache: Path, remark: Remark, run: RunFolder | None = No
     return config, job
 
 
-def _job(config: Config, splits: Splits, model: VAE, batches: int) -> Job:
+def with_choices(config: Config, splits: Splits) -> tuple[Config, list[str]]:
+    """Return the settings with what was left open chosen by the data, and a line for each choice.
+
+    The network is the smaller the less there is to learn from: a large one is slow, and learns a small corpus by heart. Of long
+    sentences a batch has fewer, so that there are enough steps.
+    """
+    data = replace(
+        config.data, level=splits.vocabulary.level, max_vocab=config.data.max_vocab or len(splits.vocabulary)
+    )
+    model, chosen = config.model, []
+    if not (model.emb and model.hidden):
+        hidden = model.hidden or next((width for most, width in WIDTHS if splits.train.predicted <= most), WIDEST)
+        model = replace(model, hidden=hidden, emb=model.emb or hidden // 2)
+        chosen.append(
+            f"network: {model.decoder}, hidden {model.hidden}, embeddings {model.emb}, z {model.latent}; "
+            "--model.hidden, --model.emb, --model.latent"
+        )
+    train = config.train
+    if not train.batch_size:
+        tokens = splits.train.predicted / len(splits.train)
+        train = replace(train, batch_size=round(min(max(BATCH_TOKENS / tokens, FEWEST_ROWS), MOST_ROWS)))
+    return replace(config, data=data, model=model, train=train), chosen
+
+
+def _job(config: Config, splits: Splits, model: VAE) -> Job:
+    batches = steps_per_epoch(len(splits.train), config.train)
     objective, lr_factor = build_objective(config, batches), build_lr_factor(config, batches)
     return Job(model, objective, splits, config.optim, config.train, lr_factor, build_task(config, splits, batches))
 
@@ -124,29 +159,35 @@ def _size(splits: Splits, model: VAE) -> str:
     )
 
 
-def _with_time(config: Config, job: Job, batches: int, remark: Remark) -> Config:
-    """Measure the speed, choose the epochs where that was left open, and say how long training will take."""
-    settings, began = config.train, time.perf_counter()
-    epoch = seconds_per_epoch(job, with_epochs(config).train.epochs)
-    most = settings.aggressive_steps or batches * MOST_EPOCHS
-    inner = 0.0 if settings.aggressive == "off" else LEAST_INNER_STEPS * epoch / batches
-    if not settings.epochs and most >= batches:
-        epoch, inner = epoch + inner * batches, 0.0
-    epochs = settings.epochs or max(1, min(MOST_EPOCHS, int(60 * settings.minutes / epoch)))
-    total = epoch * epochs + inner * min(most, batches * epochs)
-    chosen = "" if settings.epochs else " (chosen by train.minutes; set --train.epochs for more or fewer)"
-    aggressive = f", if the aggressive phase lasts and takes the least it can, {LEAST_INNER_STEPS} encoder steps before each step"
+def _with_time(origin: Origin, config: Config, job: Job, remark: Remark) -> Config:
+    """Measure the speed, choose the length of training where that was left open, and say how long it will take."""
+    settings, began, steps = config.train, time.perf_counter(), job.steps_per_epoch
+    pace = measure_pace(job, with_epochs(config).train.epochs * steps // 2)
+    inner = 0.0 if settings.aggressive == "off" else LEAST_INNER_STEPS * pace.step
+    most = settings.aggressive_steps or steps * MOST_EPOCHS
+    step, inner = (pace.step + inner, 0.0) if not settings.epochs and most >= steps else (pace.step, inner)
+    budget, epochs = 60 * settings.minutes, settings.epochs
+    if not epochs:
+        passes = FEWEST_EPOCHS if 2 * FEWEST_EPOCHS * pace.validation < budget else 1
+        fitting = int((budget / passes - pace.validation) / step)
+        if not settings.steps_per_epoch and fitting < steps:
+            steps = max(min(LEAST_STEPS, steps), fitting)
+        epochs = max(1, min(MOST_EPOCHS, int(budget / (step * steps + pace.validation))))
+    total = (step * steps + pace.validation) * epochs + inner * min(most, steps * epochs)
+    share = f", each over {steps / job.steps_per_epoch:.0%} of the text" if steps < job.steps_per_epoch else ""
     remark(
-        f"about {spell_time(total)} for {epochs} epochs of {batches:,} steps{chosen}"
-        f"{aggressive if settings.aggressive != 'off' else ''}; measured in {time.perf_counter() - began:.1f} s"
+        f"training: {', '.join(origin.remedies) or 'no remedy'}, {config.optim.optimizer} {config.optim.lr:g}, {epochs} epochs "
+        f"of {steps:,} steps{share}, about {spell_time(total)}{_aggressive_words(settings)}; --remedy NAME, "
+        f"{'--train.epochs' if settings.epochs else '--train.minutes'} (measured in {time.perf_counter() - began:.1f} s)"
     )
+    if steps < job.steps_per_epoch:
+        settings = replace(settings, steps_per_epoch=steps)
     planned = replace(config, train=replace(settings, epochs=epochs))
     refuse_impossible(planned)
     return planned
 
 
-def spell_time(seconds: float) -> str:
-    """Return seconds in words: `42 s`, `7 min`, `3.2 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _aggressive_words(settings: TrainConfig) -> str:
+    if settings.aggressive == "off":
+        return ""
+    return f", if the aggressive phase lasts and takes the least it can, {LEAST_INNER_STEPS} encoder steps before each step"

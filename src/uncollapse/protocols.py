@@ -12,9 +12,10 @@ from uncollapse.data.splits import Splits
 from uncollapse.evaluation.aggregate import aggregate_protocol
 from uncollapse.evaluation.diversity import diversity_protocol
 from uncollapse.evaluation.groups import probe_protocol
-from uncollapse.evaluation.reconstruction import accuracy_protocol, reconstruction_protocol
+from uncollapse.evaluation.reconstruction import reconstruction_protocol
 from uncollapse.evaluation.style import transfer_protocol
 from uncollapse.evaluation.twr import twr_protocol
+from uncollapse.evaluation.use import use_protocol
 from uncollapse.latent import Mixture
 from uncollapse.model import VAE
 from uncollapse.tasks.forms.conversions import transfer_metrics
@@ -115,11 +116,15 @@ LEAK: Columns = {
     "leak_majority": (3, "what saying the most frequent label would reach"),
 }
 PROTOCOLS = {
-    "accuracy": Protocol(
-        run=lambda s: accuracy_protocol(s.model, s.splits, s.split),
+    "use": Protocol(
+        run=lambda s: use_protocol(s.model, s.splits, s.split, s.seed),
         fits=lambda s: s.latent,
-        help="token accuracy of reconstructions",
-        columns={"accuracy": (3, "token accuracy of greedy reconstructions from posterior means, 500 sentences")},
+        help="what the decoder makes of z",
+        columns={
+            "accuracy": (3, "token accuracy of greedy reconstructions from posterior means, 500 sentences"),
+            "distinct": (3, "different reconstructions for every different sentence, of 100"),
+            "z_use": (3, "nats lost by decoding from the code of another sentence"),
+        },
         always=True,
     ),
     "conversion": Protocol(
@@ -149,7 +154,6 @@ PROTOCOLS = {
             "aggregate_mismatch": (3, "nats: the share of it that their mean and covariance make"),
             "aggregate_logdet": (2, "log det Cov of sampled z; 0 for N(0, I)"),
             "aggregate_mean_sq": (3, "squared norm of the mean of sampled z; 0 for N(0, I)"),
-            "z_use": (3, "nats lost by decoding from the code of another sentence"),
         },
     ),
     "samples": Protocol(

@@ -134,13 +134,16 @@ def _language_model(
 ) -> Run:
     """Train a language model of the run's size and vocabulary on the sentences of one kind."""
     path, data, model = out / f"lm-{kind}", run.config.data, run.config.model
+    resume = RunFolder(path).config_file.exists() and not overwrite
     try:
+        if resume and (before := RunFolder(path).origin().config.train.epochs) != epochs:
+            raise UserError(f"{path}: train.epochs was {before}, now {epochs}")
         return train(
             "default",
             "lm",
             seed + 1,
             path,
-            resume=RunFolder(path).config_file.exists() and not overwrite,
+            resume=resume,
             overwrite=overwrite,
             listener=listener(path.name),
             data={

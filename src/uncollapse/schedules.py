@@ -123,7 +123,7 @@ class Clock:
     run: int
 
     def steps(self, text: str) -> int:
-        """Return the steps of a written length such as `3 epochs`, `500 steps`, `0.5 epochs` or `50%`."""
+        """Return the steps of a written length such as `3 epochs`, `500 steps`, `0.5 epochs` or `50%` (at least one step)."""
         match = re.fullmatch(r"([-+.\deE]+)\s*(steps?|epochs?|%)", text.strip())
         number = _number(match[1]) if match else None
         if match is None or number is None:
@@ -131,7 +131,7 @@ class Clock:
                 f"length {text.strip()!r}: expected a number of steps or epochs, or a share of the run such as 50%"
             )
         unit = {"s": 1.0, "e": float(self.epoch), "%": self.run / 100}[match[2][0]]
-        return round(number * unit)
+        return max(match[2] == "%" and number > 0, round(number * unit))
 
 
 # name -> (what makes it, its leading arguments; the last is the length)

@@ -25,8 +25,12 @@ class DataConfig:
     path: str = setting("", "a file, or a folder with train, valid and test files")
     valid: str = setting("", "an explicit validation file")
     test: str = setting("", "an explicit test file")
-    format: Literal["auto", "txt", "tsv", "jsonl", "parallel"] = setting(
+    format: Literal["auto", "txt", "tsv", "csv", "jsonl", "parallel"] = setting(
         "auto", "auto: by the file's suffix; parallel: a row of forms a line"
+    )
+    text_column: str = setting("", "of a .csv or .jsonl: the field of the text, where it is not found by itself")
+    label_column: str = setting(
+        "", "of a .csv or .jsonl: the label fields, separated by commas, where not all are meant"
     )
     columns: str = setting("", "of parallel rows: their label field and its names, such as 'tense: sp, tp, pg, p'")
     pairs: str = setting(
@@ -34,11 +38,12 @@ class DataConfig:
     )
     directions: str = setting("", "of these pairs, in order, such as 'sp>p, sp>pg'")
     held_out: float = setting(0.05, "share of the training part split off for each missing split", 0.0001, 0.45)
-    level: Literal["word", "char", "bpe", "pixel"] = setting(
-        "word", "what a token is; bpe: subwords, learned from the training split; pixel: the data are pictures"
+    level: Literal["word", "char", "bpe", "pixel", "auto"] = setting(
+        "word",
+        "what a token is; bpe: subwords, learned from the training split; pixel: the data are pictures; auto: by the text",
     )
     lowercase: bool = setting(False, "lower the case of the text")
-    max_vocab: int = setting(20000, "keep the most frequent tokens of the training split", 1, 10**9)
+    max_vocab: int = setting(20000, "keep the most frequent tokens of the training split; 0: by its size", 0, 10**9)
     min_count: int = setting(1, "tokens seen less often are unknown", 1, 10**9)
     vocab_from: str = setting(
         "", "a run folder whose vocabulary is taken, in place of one built from the training split"
@@ -69,8 +74,8 @@ class ModelConfig:
     bn: float = setting(0.0, "scale gamma of the batch normalisation of mu; 0: none", 0)
     skip: bool = setting(False, "z reaches every state of the decoder directly")
     word_dropout: float = setting(0.0, "share of the decoder's input words read as unknown in training", 0, 1)
-    emb: int = setting(256, "width of the token embeddings", 1)
-    hidden: int = setting(256, "width of the hidden states", 1)
+    emb: int = setting(256, "width of the token embeddings; 0: by the size of the training split", 0)
+    hidden: int = setting(256, "width of the hidden states; 0: by the size of the training split", 0)
     dropout_in: float = setting(0.5, "dropout on the decoder's inputs", 0, 0.99)
     dropout_out: float = setting(0.5, "dropout on the decoder's outputs", 0, 0.99)
     init: Literal["lagging", "torch", "orthogonal"] = setting(
@@ -150,8 +155,14 @@ class TrainConfig:
     """How long, in what order and where."""
 
     epochs: int = setting(0, "passes over the training split; 0: as many as fit train.minutes, at most 40", 0)
-    minutes: float = setting(8.0, "time that epochs 0 may fill, by a measurement before training", 0.01)
-    batch_size: int = setting(32, "sentences in a batch", 1, 10**6)
+    minutes: float = setting(8.0, "time for epochs 0 to fill, by a measurement before training", 0.01)
+    steps_per_epoch: int = setting(
+        0,
+        "batches of an epoch, others each time; 0: the whole training split, or a part of it where train.minutes is too "
+        "short for several passes",
+        0,
+    )
+    batch_size: int = setting(32, "sentences in a batch; 0: by their length", 0, 10**6)
     seed: int = setting(1, "seed of initialisation, order and noise", 0, 2**32 - 1)
     pretrain_epochs: int = setting(0, "epochs as a plain autoencoder first; then the decoder is made anew", 0)
     aggressive: Literal["off", "pooled", "paper"] = setting(

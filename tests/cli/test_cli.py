@@ -48,8 +48,9 @@ def test_a_file_of_sentences_is_enough(sentences_file, tmp_path, capsys, monkeyp
     flags = ["--data.path", str(sentences_file), "--train.epochs", "1", "--model.hidden", "12", "--model.emb", "8"]
     assert main(["train", *flags]) == 0
     out, err = capsys.readouterr()
-    assert "split off the training part" in err and "verdict" in out and (tmp_path / "runs" / "default-1").is_dir()
-    assert main(["evaluate", "runs/default-1", "--iw-samples", "3"]) == 0
+    assert "split off the training part" in err and "verdict" in out and (tmp_path / "runs" / "my_sentences-1").is_dir()
+    assert "tokens: " in err and "training: kl-controller, adam 0.002, 1 epochs" in err
+    assert main(["evaluate", "runs/my_sentences-1", "--iw-samples", "3"]) == 0
 
 
 def test_evaluate_prints_a_table_or_json_and_rows(run, tmp_path, capsys):

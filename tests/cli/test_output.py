@@ -138,3 +138,21 @@ def test_filters_that_are_set_come_first(monkeypatch):
         warnings.filterwarnings("error", category=FutureWarning)
         with pytest.raises(FutureWarning):
             main(["recipes"])
+
+
+def test_a_pipe_is_told_now_and_then_how_far_training_is_and_how_long_it_will_take(monkeypatch, capsys):
+    from uncollapse.cli import progress
+
+    clock = iter(range(0, 10_000, 20))  # a step takes 20 s
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    bars = progress.Bars()
+    with bars:
+        for epoch in (1, 2):
+            bars.epoch_begins(epoch, 0, 5, 2)
+            for _ in range(5):
+                bars.step(epoch, {"distortion": 30.0, "rate": 8.0})
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5 and lines[0].startswith(
+        "epoch 1 of 2: 2 of 10  distortion 30.00  rate 8.000  about 3 min left"
+    )
+    assert lines[-1].startswith("epoch 2 of 2: 10 of 10") and lines[-1].endswith("about 0 s left")

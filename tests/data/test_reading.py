@@ -42,6 +42,53 @@ def test_several_label_fields(tmp_path):
     assert found.labels == {"n": ["1", "2"], "tense": ["past", "past"]}
 
 
+TABLE = """id,mr,ref,stars
+1,name[X],"A cheap place, near the river.",5
+2,name[Y],"It said ""no"".",1
+3,name[X], ,5
+"""
+
+
+def test_a_table_under_a_header(tmp_path):
+    found, remarks = read_texts(write(tmp_path / "e2e.csv", TABLE))
+    assert found.texts == ["A cheap place, near the river.", 'It said "no".']
+    assert found.labels == {"id": ["1", "2"], "mr": ["name[X]", "name[Y]"], "stars": ["5", "1"]}
+    assert "the text is 'ref' of id, mr, ref, stars" in remarks[0]
+    asked, _ = read_texts(tmp_path / "e2e.csv", text_column="mr", label_column="stars")
+    assert asked.texts == ["name[X]", "name[Y]", "name[X]"] and asked.labels == {"stars": ["5", "1", "5"]}
+    for fields, said in (
+        ({"text_column": "reff"}, "no field 'reff'; did you mean ref"),
+        ({"label_column": "sta"}, "no field 'sta' on every line; there are id, mr, stars"),
+    ):
+        with pytest.raises(UserError, match=said):
+            read_texts(tmp_path / "e2e.csv", **fields)
+    with pytest.raises(UserError, match=r"are for \.csv"):
+        read_texts(write(tmp_path / "a.txt", "a b\n"), text_column="ref")
+
+
+def test_the_only_column_that_looks_like_text_is_taken_and_what_takes_many_values_is_no_label(tmp_path):
+    rows = "".join(f"{i},w{i} of the words,{i % 2}\n" for i in range(60))
+    found, _ = read_texts(write(tmp_path / "a.csv", "number,said,kind\n" + rows))
+    assert found.texts[1] == "w1 of the words" and list(found.labels) == ["kind"]
+
+
+@pytest.mark.parametrize("name", ["snli.txt", "snli.tsv"])
+def test_a_table_with_tabs_is_known_by_its_header(tmp_path, name):
+    rows = 'gold_label\tsentence1\tsentence2\nneutral\tA man runs.\tA man is "late.\nneutral\tIt rains.\tIt is dry.\n'
+    found, _ = read_texts(write(tmp_path / name, rows))
+    assert found.texts == ["A man runs.", "It rains."] and found.labels["gold_label"] == ["neutral"] * 2
+
+
+def test_texts_numbers_and_truth_values_beside_the_text_are_labels_and_lists_are_not(tmp_path):
+    rows = [
+        {"text": "a", "friendly": "no", "stars": 1, "new": True, "votes": ["x"], "rare": "y"},
+        {"text": "b", "friendly": "yes", "stars": 2, "new": False, "votes": []},
+    ]
+    found, remarks = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert found.labels == {"friendly": ["no", "yes"], "new": ["true", "false"], "stars": ["1", "2"]}
+    assert remarks == ["a.jsonl: 'rare' is not on line 2, so that it is no label field"]
+
+
 def test_the_format_can_be_said(tmp_path):
     path = write(tmp_path / "a.txt", "1\tx\n0\ty\n")
     assert read_texts(path, "tsv")[0].labels == {"label": ["1", "0"]}
@@ -62,8 +109,13 @@ def test_a_txt_whose_every_line_holds_one_tab_draws_a_hint(tmp_path):
         ("a.tsv", b"1\tx\nno tab\n", "line 2: expected label<TAB>text, got 'no tab'"),
         ("a.tsv", b"1\t \n", "line 1: expected label<TAB>text"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "line 2: expected JSON"),
-        ("a.jsonl", b'{"txt": "a"}\n', 'line 1: expected {"text": '),
-        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}\n', "line 2: expected the label fields ['label']"),
+        ("a.jsonl", b'{"txt": "a"}\n', "expected a field named text, got txt; name it: --data.text_column NAME"),
+        ("a.jsonl", b'["text"]\n', 'line 1: expected {"text": '),
+        ("a.jsonl", b'{"text": "a"}\n{"label": "b"}\n', "line 2: expected the text 'text', got none"),
+        ("a.jsonl", b'{"text": "a", "label": [1]}\n', "line 1: expected a name or number as the label label, got [1]"),
+        ("a.csv", b"a man is here, and so am I\nno\n", "expected a header of different column names in the first row"),
+        ("a.csv", b"text,label\nfine,1\nfine\n", "line 3: expected 2 columns (text, label), got 1"),
+        ("a.csv", b"one,two\n" + b"a b c,d e f\ng h i,j k l\n", "got one, two, which all look like text"),
         ("a.txt.gz", b"this is no gzip", "cannot be read"),
         ("a.txt.gz", gzip.compress(b"a b c d e f g\n" * 50, mtime=0)[:20] + b"\x00" * 20, "cannot be read"),
         ("a.jsonl", b'{"text": "a \\ud83d c"}\n', "line 1: expected text, got half of a surrogate pair"),

@@ -100,6 +100,13 @@ def test_the_verdict(rate, mi, se, au, latent, state):
     assert verdict.state == state and verdict.evidence
 
 
+@pytest.mark.parametrize(("distinct", "state"), [(0.01, "partly alive"), (0.49, "partly alive"), (0.5, "alive")])
+def test_a_space_whose_reconstructions_are_alike_is_not_alive(distinct, state):
+    metrics = {"rate": 4.8, "mi": 1.48, "mi_se": 0.02, "au": 32, "latent": 32, "distinct": distinct, "z_use": 2.5}
+    verdict = judge(metrics)
+    assert verdict.state == state and f"z_use 2.50 nats, {distinct:.0%} of reconstructions differ" in verdict.evidence
+
+
 @pytest.mark.parametrize("samples", [8, 100])
 def test_the_protocol_says_how_the_bound_was_drawn(measured, samples):
     model, corpus, _ = measured

@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -7,10 +8,12 @@ from tests.conftest import tiny_vae
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 from uncollapse.errors import UserError
+from uncollapse.generation import choose
 from uncollapse.generation.beam import beam_search
-from uncollapse.generation.choose import Decoding, ancestral, keep_nucleus, keep_top, repeats
+from uncollapse.generation.choose import ancestral, keep_nucleus, keep_top, repeats
 from uncollapse.generation.decode import decode
 
+Decoding = partial(choose.Decoding, no_unknown=False)  # the decoders of these tests know no other tokens
 SAMPLE = Decoding("sample")
 EVERY = [
     Decoding(),

@@ -13,6 +13,7 @@ import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import Config, available, compose, merge
+from uncollapse.data.corpus import shuffled_batches
 from uncollapse.errors import UserError
 from uncollapse.plan import plan
 from uncollapse.run import RunFolder
@@ -21,7 +22,7 @@ from uncollapse.training.job import Job
 from uncollapse.training.loop import Trainer
 from uncollapse.training.optimizers import descend
 from uncollapse.training.progress import Listener
-from uncollapse.training.timing import seconds_per_epoch
+from uncollapse.training.timing import measure_pace
 
 
 class StopAt(Listener):
@@ -88,6 +89,38 @@ def test_n_steps_resume_and_n_steps_are_two_n_steps(tmp_path, stop, optimizer):
         uc.train("grammar", "annealed", out=tmp_path / "parts", listener=StopAt(stop), **changes)
     uc.train("grammar", "annealed", out=tmp_path / "parts", resume=True, **changes)
     assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_an_epoch_of_fewer_steps_visits_other_batches_each_time_and_resumes_bitwise(tmp_path):
+    changes = settings(train={"steps_per_epoch": 4, "epochs": 3})
+    run = uc.train("grammar", "annealed", out=tmp_path / "whole", **changes)
+    assert [entry["step"] for entry in run.log] == [4, 8, 12]
+    orders = [shuffled_batches(run.splits()[0].train.lengths, 16, 1, epoch)[:4] for epoch in range(2)]
+    assert {i for batch in orders[0] for i in batch} != {i for batch in orders[1] for i in batch}
+    with pytest.raises(uc.Interrupted):
+        uc.train("grammar", "annealed", out=tmp_path / "parts", listener=StopAt(6), **changes)
+    uc.train("grammar", "annealed", out=tmp_path / "parts", resume=True, **changes)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_finished_run_goes_on_to_more_epochs_and_keeps_what_it_learned(tmp_path):
+    uc.train("grammar", "annealed", out=tmp_path / "run", **settings())
+    before = RunFolder(tmp_path / "run").log()
+    run = uc.train("grammar", "annealed", out=tmp_path / "run", resume=True, **settings(train={"epochs": 5}))
+    assert run.log[: len(before)] == before and len(run.log) == 5 == run.config.train.epochs
+    assert run.log[-1]["valid"]["nll_elbo"] < before[-1]["valid"]["nll_elbo"]
+    with pytest.raises(uc.UserError, match="or a longer training: train.epochs was 5, now 4"):
+        uc.train("grammar", "annealed", out=tmp_path / "run", resume=True, **settings(train={"epochs": 4}))
+
+
+def test_minutes_that_were_too_few_can_be_made_more(tmp_path):
+    few = settings(train={"epochs": 0, "minutes": 0.01})
+    first = uc.train("grammar", "annealed", out=tmp_path / "run", **few)
+    more = settings(train={"epochs": 0, "minutes": 0.05})
+    second = uc.train("grammar", "annealed", out=tmp_path / "run", resume=True, **more)
+    assert second.config.train.epochs > first.config.train.epochs and second.config.train.minutes == 0.05
+    assert len(second.log) == second.config.train.epochs
+    assert len(uc.train("grammar", "annealed", out=tmp_path / "run", resume=True, **more).log) == len(second.log)
 
 
 def test_a_decay_survives_an_interruption(tmp_path):
@@ -214,7 +247,8 @@ def test_the_measurement_before_training_changes_nothing(tmp_path):
     splits = build_splits(config.data)
     model = build_model(config, len(splits.vocabulary))
     weights, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
-    assert seconds_per_epoch(Job(model, build_objective(config, 13), splits, config.optim, config.train), 10) > 0
+    pace = measure_pace(Job(model, build_objective(config, 13), splits, config.optim, config.train), 60)
+    assert pace.step > 0 and pace.validation > 0
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
     assert torch.equal(random, torch.get_rng_state()) and all(p.grad is None for p in model.parameters())
 
@@ -314,7 +348,7 @@ def test_a_state_that_is_not_of_the_run_is_refused_in_one_line(tmp_path):
     others = [{name: part for name, part in good.items() if name != missing} for missing in good]
     others += [{**good, name: wrong} for name in good for wrong in (None, [1], "text", {"a": 1})]
     others += [{**good, "model": {name: value[:1] for name, value in good["model"].items()}}]
-    _, job = plan(folder.origin().config, folder.cache, lambda text: None, folder)
+    _, job = plan(folder.origin(), folder.cache, lambda text: None, folder)
     for state in others:
         folder.save_state(state)
         with pytest.raises(UserError, match=r"last.pt: .*start anew with --overwrite"):

@@ -40,7 +40,7 @@ def add_decoding(parser: Parser, strategy: str) -> None:
         default = getattr(Decoding, name)
         flag, metavar = f"--{name.replace('_', '-')}", "N" if type(default) is int else "X"
         parser.flag(flag, metavar, f"{help} (default {default:g})", default=type(default))
-    parser.switch("--no-unknown", "the unknown token is not written")
+    parser.switch("--unknown", "the unknown token may be written; as a rule the next best is")
     parser.add_seed()
     parser.switch("--json", "an object a line, with log p(sentence given z) and its tokens")
     parser.flag("--png", "FILE", "of a run on pictures: the grid (default: RUN/VERB.png)")
@@ -57,7 +57,7 @@ def decoding(asked: Namespace) -> Decoding:
         flag, strategies = name.replace("_", "-"), FLAGS[name][1]
         if asked.decode in STRATEGIES and asked.decode not in strategies:
             raise UserError(f"--{flag}: goes with --decode {' or '.join(strategies)}, got --decode {asked.decode}")
-    return Decoding(asked.decode, no_unknown=asked.no_unknown, **given)
+    return Decoding(asked.decode, no_unknown=not asked.unknown, **given)
 
 
 def begin(parser: Parser, arguments: Sequence[str], strategy: str = "greedy") -> tuple[Run, Namespace]:

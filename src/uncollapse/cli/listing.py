@@ -13,7 +13,7 @@ def list_named(kind: Literal["recipes", "remedies"], what: str, arguments: list[
     for name in available(kind):
         found = load_named(kind, name)
         show(f"{name}: {found.title}")
-        for said in ("purpose", "paper", "published"):
+        for said in ("purpose", "paper", "published", "remedy"):
             if getattr(found, said):
                 show(f"    {said:<9} {getattr(found, said)}")
         show("    settings  " + ", ".join(f"{key} {value}" for key, value in flatten(found.settings)) + "\n")

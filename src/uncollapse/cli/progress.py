@@ -1,6 +1,7 @@
 """What is drawn while the machine works, a bar with the time left, and the tables that come of it."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
@@ -12,8 +13,10 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 
 from uncollapse.cli.output import say, shown
-from uncollapse.training.progress import Listener
+from uncollapse.training.progress import Listener, spell_time
 
+SILENCE = 30.0
+"""Seconds after which a line is printed where there is no terminal."""
 ADVICE = {
     "improved": "",
     "wait": "  (no better)",
@@ -41,7 +44,7 @@ def show_table(table: Table) -> None:
 
 
 class Bars(Listener, AbstractContextManager["Bars"]):
-    """Shows the progress of training, as its listener, and of evaluation."""
+    """Shows the progress of training, as its listener, and of evaluation: a bar in a terminal, elsewhere a line now and then."""
 
     def __init__(self) -> None:
         columns = (
@@ -52,8 +55,11 @@ class Bars(Listener, AbstractContextManager["Bars"]):
             "{task.fields[live]}",
         )
         console = Plain(stderr=True, soft_wrap=True)
-        self.bar = Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
+        self.terminal = sys.stderr.isatty()
+        self.bar = Progress(*columns, console=console, transient=True, disable=not self.terminal)
         self.task: Any = None
+        self.name, self.done, self.total, self.first = "", 0, 0, 0
+        self.began = self.said = time.monotonic()
 
     def __enter__(self) -> "Bars":
         """Show the bar."""
@@ -68,19 +74,35 @@ class Bars(Listener, AbstractContextManager["Bars"]):
         if self.task is not None:
             self.bar.remove_task(self.task)
         self.task = self.bar.add_task(name, total=total, completed=done, live="")
+        self.name, self.done, self.total, self.first = name, done, total, done
+        self.began = self.said = time.monotonic()
+
+    def _advance(self, live: str = "") -> None:
+        """Count a step; where there is no terminal, say every half minute how far it is and how long it will still take."""
+        self.done += 1
+        self.bar.update(self.task, advance=1, live=live)
+        now = time.monotonic()
+        if not self.terminal and now - self.said >= SILENCE:
+            left = (now - self.began) / (self.done - self.first) * (self.total - self.done)
+            say(f"{self.name}: {self.done:,} of {self.total:,}  {live}  about {spell_time(left)} left")
+            self.said = now
 
     def announce(self, name: str) -> "Bars":
         """Say which of several trainings begins; return its listener."""
         say(f"-- {name}")
         return self
 
-    def epoch_begins(self, epoch: int, done: int, batches: int) -> None:
-        """Begin the bar of an epoch."""
-        self._begin(f"epoch {epoch}", batches, done)
+    def epoch_begins(self, epoch: int, done: int, batches: int, epochs: int) -> None:
+        """Name the epoch; the bar is that of the whole training."""
+        total, passed = batches * epochs, batches * (epoch - 1) + done
+        if (self.total, self.done) != (total, passed):
+            self._begin("", total, passed)
+        self.name = f"epoch {epoch} of {epochs}"
+        self.bar.update(self.task, description=self.name)
 
     def step(self, epoch: int, means: dict[str, float]) -> None:
         """Move on by a step; show distortion and rate so far."""
-        self.bar.update(self.task, advance=1, live=f"distortion {means['distortion']:.2f}  rate {means['rate']:.3f}")
+        self._advance(f"distortion {means['distortion']:.2f}  rate {means['rate']:.3f}")
 
     def epoch_ends(self, entry: dict[str, Any]) -> None:
         """Print the line of an epoch."""
@@ -101,4 +123,4 @@ class Bars(Listener, AbstractContextManager["Bars"]):
         self._begin(name, len(batches))
         for batch in batches:
             yield batch
-            self.bar.update(self.task, advance=1)
+            self._advance()

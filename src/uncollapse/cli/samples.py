@@ -22,6 +22,7 @@ def run(arguments: list[str]) -> None:
     parser.flag("--out", "DIR", "where all goes (default: RUN/samples)")
     parser.switch("--overwrite", "replace another corpus and its judges in DIR")
     add_decoding(parser, "sample")
+    parser.set_defaults(unknown=True)  # the model is judged as it is
     parser.add_settings(["data.path", "data.valid", "data.test"])
     asked, settings = parser.parse(arguments)
     how, done = decoding(asked), uc.load(asked.run)

@@ -10,73 +10,127 @@ from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars
 from uncollapse.config import catalogue
+from uncollapse.data.corpus import Corpus
+from uncollapse.evaluation.use import use_protocol
 from uncollapse.evaluation.verdict import judge
+from uncollapse.launch import preview
 
-SHOWN_SAMPLES, SHOWN_RECONSTRUCTIONS = 5, 3
+SHOWN_SAMPLES, SHOWN_RECONSTRUCTIONS, SHOWN_STEPS, SHOWN_NEIGHBOURS = 5, 3, 5, 2
+JUDGED = 100
+"""Validation sentences that are reconstructed for the verdict."""
+SEARCHED = 1000
+"""Validation sentences that neighbours are looked for among."""
+CURE, CURE_SAYS = "kl-controller", "holds the rate at a target, whatever weight that takes"
 
 
 def run(arguments: list[str]) -> int:
-    """Train, then show samples, reconstructions, the verdict and what to type next."""
+    """Train, then show what was learned, the verdict and what to type next."""
     parser = Parser("train", "Train a model. Settings: defaults, then the recipe, the remedies, these flags.")
     parser.flag("--recipe", "NAME", "see `uncollapse recipes`, or a YAML file", default="default")
     remedy = "see `uncollapse remedies`, or a YAML file; may be repeated"
     parser.add_argument("--remedy", action="append", default=[], metavar="NAME", help=remedy)
     parser.flag("--seed", "N", "short for --train.seed", default=int, least=0)
-    parser.flag("--out", "DIR", "the run folder (default: runs/RECIPE-REMEDIES-SEED)")
-    parser.switch("--resume", "go on with an interrupted run of the same settings")
+    parser.flag("--out", "DIR", "the run folder (default: runs/DATA-SEED, or runs/RECIPE-REMEDIES-SEED)")
+    parser.switch(
+        "--resume", "go on with a run of the same settings, to more --train.minutes or --train.epochs if asked"
+    )
     parser.switch("--overwrite", "begin anew where a run already is")
+    parser.switch("--dry-run", "say what would be chosen and how long it would take, and stop")
     parser.add_settings(catalogue())
     asked, settings = parser.parse(arguments)
+    if asked.seed is not None:
+        settings = {**settings, "train": {**settings.get("train", {}), "seed": asked.seed}}
     try:
         with Bars() as bars:
+            if asked.dry_run:
+                preview(asked.recipe, asked.remedy, settings, bars)
+                return 0
             done = uc.train(
-                asked.recipe, asked.remedy, asked.seed, asked.out, asked.resume, asked.overwrite, bars, **settings
+                asked.recipe, asked.remedy, None, asked.out, asked.resume, asked.overwrite, bars, **settings
             )
     except uc.Interrupted:
-        again = [a for a in arguments if a not in ("--resume", "--overwrite")]
-        command = shlex.join(["uncollapse", "train", *again, "--resume"])
-        say(f"stopped; the state is saved. Go on with: {command}")
+        say(f"stopped; the state is saved. Go on with: {_again(arguments)}")
         return 130
-    close(done)
+    close(done, arguments)
     return 0
 
 
-def close(done: Run) -> None:
-    """Print samples, reconstructions, the verdict and the next three commands."""
+def _again(arguments: list[str], *more: str) -> str:
+    """Return the command that goes on with this training; a flag given anew takes the place of the one before."""
+    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--") else [a])]
+    dropped = {i + after for i, a in enumerate(joined) if more and a == more[0] for after in (0, 1)}
+    kept = [a for i, a in enumerate(joined) if i not in dropped and a not in ("--resume", "--overwrite")]
+    return shlex.join(["uncollapse", "train", *kept, *more, "--resume"])
+
+
+def close(done: Run, arguments: list[str]) -> None:
+    """Print what was learned, the verdict and the next commands."""
     splits, _ = done.splits()
-    pictures = done.vocabulary.level == "pixel"
-    if not pictures:
-        show("\nsamples from the prior")
-        for sentence in done.sample(SHOWN_SAMPLES):
-            show(f"  {sentence}")
-    if done.model.latent and not pictures:
-        few = splits.valid.subset(np.arange(min(SHOWN_RECONSTRUCTIONS, len(splits.valid))))
-        originals = few.texts()
-        show("\nreconstructions of validation sentences")
-        for original, back in zip(originals, done.reconstruct(originals, labels=done.labels_of(few)), strict=True):
-            show(f"  {original}\n    -> {back}")
-    metrics = next(entry["valid"] for entry in reversed(done.log) if entry["advice"] in ("improved", "pretrain"))
-    verdict = judge({**metrics, "latent": done.model.latent})
+    text = done.vocabulary.level != "pixel"
+    if text:
+        _show("samples from the prior", done.sample(SHOWN_SAMPLES))
+    if text and done.model.latent:
+        _tour(done, splits.valid)
+    entry = next(entry for entry in reversed(done.log) if entry["advice"] in ("improved", "pretrain"))
+    metrics = {**entry["valid"], "latent": done.model.latent}
+    if done.model.latent:
+        metrics |= use_protocol(done.model, splits, "valid", sentences=JUDGED)
+    verdict = judge(metrics)
     show(
         f"\nvalidation: nll_elbo {metrics['nll_elbo']:.2f} nats per sentence, perplexity {metrics['ppl_elbo']:.1f} (EOS counted)"
     )
     show(f"verdict: {verdict.state} ({verdict.evidence})")
-    here = shlex.quote(str(done.path))
+    if entry["epoch"] == len(done.log) < done.config.train.epochs + 1 and "--train.epochs" not in arguments:
+        minutes = done.config.train.minutes
+        show(f"trained for {len(done.log)} epochs, and the last was the best: about {minutes:g} minutes more may help:")
+        show(f"  {_again(arguments, '--train.minutes', f'{2 * minutes:g}')}")
     show("\nnext:")
-    show(f"  uncollapse evaluate {here}")
-    show(f"  uncollapse sample {here} -n 20{'' if pictures else ' --decode greedy'}")
-    if verdict.state == "collapsed":
-        where = f" --data.path {shlex.quote(done.config.data.path)}" if done.config.data.path else ""
-        show(f"  uncollapse bench --recipe {done.recipe}{where}    # which remedy works on these data?")
-    elif done.told.names:
+    for command in _next(done, verdict.state, splits.valid):
+        show(f"  {command}")
+
+
+def _show(title: str, lines: list[str]) -> None:
+    show("\n".join((f"\n{title}", *(f"  {line}" for line in lines))))
+
+
+def _tour(done: Run, valid: Corpus) -> None:
+    """Show reconstructions, a way between two sentences, and neighbours."""
+    few = valid.subset(np.arange(min(SHOWN_RECONSTRUCTIONS, len(valid))))
+    originals, labels = few.texts(), done.labels_of(few)
+    back = done.reconstruct(originals, labels=labels)
+    pairs = [f"{original}\n    -> {written}" for original, written in zip(originals, back, strict=True)]
+    _show("reconstructions of validation sentences", pairs)
+    codes = done.encode(originals, labels)
+    way = done.between(codes[0], codes[-1], SHOWN_STEPS)
+    own = done.labels_of(few.subset(np.zeros(SHOWN_STEPS, dtype=np.int64)))  # those of the first, all the way
+    _show("from the first of them to the last", done.decode(way, labels=own))
+    among = valid.subset(np.arange(len(few), min(SEARCHED, len(valid))))
+    if len(among):
+        texts = among.texts()
+        found = done.neighbours(codes[0], texts, SHOWN_NEIGHBOURS, among_labels=done.labels_of(among))
+        _show("validation sentences nearest to the first of them", [other for _, other in found])
+
+
+def _next(done: Run, state: str, valid: Corpus) -> list[str]:
+    """Return the three commands to type next."""
+    here, text = shlex.quote(str(done.path)), done.vocabulary.level != "pixel"
+    evaluate = f"uncollapse evaluate {here}"
+    sample = f"uncollapse sample {here} -n 20{' --decode nucleus' if text else ''}"
+    path, name = done.config.data.path, done.config.data.name
+    data = f"--data.path {shlex.quote(path)}" if path else f"--data.name {name}"
+    if state == "collapsed":
+        again = f"--recipe {done.recipe} {data}" if done.recipe != "default" else data
+        cure = f"uncollapse train {again} --remedy {CURE}    # {CURE_SAYS}"
+        bench = f"uncollapse bench {again}    # which remedy works on these data?"
+        return [evaluate, sample if CURE in done.remedies else cure, bench]
+    if done.told.names:
         field, names = next(iter(done.told.names.items()))
         first, last = (shlex.quote(f"{field}={name}") for name in (names[0], names[-1]))
-        show(f"  uncollapse sample {here} --label {last}")
-        show(f"  uncollapse transfer {here} FILE --from {first} --to {last}")
-    elif pictures:
-        show(f"  uncollapse reconstruct {here} --decode sample" if done.model.latent else "  uncollapse remedies")
-    elif done.model.latent:
-        sentence = min(splits.valid.texts(range(min(50, len(splits.valid)))), key=len)
-        show(f"  echo {shlex.quote(sentence)} | uncollapse reconstruct {here} -")
-    else:
-        show("  uncollapse remedies")
+        transfer = f"uncollapse transfer {here} FILE --from {first} --to {last}"
+        return [evaluate, f"uncollapse sample {here} --label {last}", transfer]
+    if not done.model.latent:
+        return [evaluate, sample, "uncollapse remedies"]
+    if not text:
+        return [evaluate, sample, f"uncollapse reconstruct {here} --decode sample"]
+    sentence = min(valid.texts(range(min(50, len(valid)))), key=len)
+    return [evaluate, sample, f"echo {shlex.quote(sentence)} | uncollapse reconstruct {here} -"]

@@ -63,7 +63,13 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
     parts: dict[str, Texts] = {}
     remarks: list[str] = []
     for part, file in files.items():
-        parts[part], said = read_texts(file, settings.format, settings.columns)
+        parts[part], said = read_texts(
+            file,
+            settings.format,
+            settings.columns,
+            text_column=settings.text_column,
+            label_column=settings.label_column,
+        )
         remarks += said
     held = round(len(np.unique(parts["train"].units)) * held_out)
     for part in ("test", "valid"):

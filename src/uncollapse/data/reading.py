@@ -2,21 +2,21 @@
 
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from uncollapse.data.lines import Lines
+from uncollapse.data.tables import choose_columns, is_table, read_csv, read_jsonl
 from uncollapse.errors import UserError
 
-SUFFIXES = {".txt": "txt", ".tsv": "tsv", ".jsonl": "jsonl"}
+SUFFIXES = {".txt": "txt", ".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl"}
 
 HELD_BYTES = 2**27
 """A larger file of sentences, decompressed, is read line by line whenever it is needed, and never held."""
@@ -89,14 +89,18 @@ class Columns:
         return Columns(field.strip(), found)
 
 
-def read_texts(path: Path, format: str = "auto", columns: str = "") -> tuple[Texts, list[str]]:
+def read_texts(
+    path: Path, format: str = "auto", columns: str = "", *, text_column: str = "", label_column: str = ""
+) -> tuple[Texts, list[str]]:
     """Read one file.
 
     Args:
-        path: `.txt` (a sentence a line), `.tsv` (label, tab, text) or `.jsonl` (`text` and, if there is one, `label`: a
-            name, or several fields with a name each); each also with `.gz`.
-        format: txt, tsv or jsonl, or auto: by the suffix (txt where it says nothing); parallel: a row of forms a line.
+        path: `.txt` (a sentence a line), `.tsv` (label, tab, text; or a table under a header), `.csv` (a table under a header) or
+            `.jsonl` (objects with a text and perhaps labels); each also with `.gz`.
+        format: txt, tsv, csv or jsonl, or auto: by the suffix (txt where it says nothing); parallel: a row of forms a line.
         columns: of a parallel file, as `Columns.parse` reads them.
+        text_column: of a table or of objects, the field of the text; as a rule it is found (`tables.choose_columns`).
+        label_column: likewise the label fields, separated by commas.
 
     Returns:
         the sentences without blank lines, and remarks for the user.
@@ -107,8 +111,16 @@ def read_texts(path: Path, format: str = "auto", columns: str = "") -> tuple[Tex
     kind = format if format != "auto" else SUFFIXES.get(suffix_of(path), "txt")
     if kind == "parallel":
         return _read_parallel(path, Columns.parse(columns))
-    read = {"txt": _read_txt, "tsv": _read_tsv, "jsonl": _read_jsonl}[kind]
-    found = read(path)
+    # The Stanford NLI corpus is a table named .txt; a label and a text are no table.
+    if kind in ("csv", "jsonl") or (
+        (kind == "tsv" or format == "auto") and is_table(lines_of(path), 2 if kind == "tsv" else 3)
+    ):
+        return _read_records(path, kind, text_column, label_column)
+    if text_column or label_column:
+        raise UserError(
+            f"{path}: data.text_column and data.label_column are for .csv, .jsonl and tables under a header, got {kind}"
+        )
+    found = _read_tsv(path) if kind == "tsv" else _read_txt(path)
     _refuse_empty(found, path)
     remarks = []
     if kind == "txt" and all(text.count("\t") == 1 for text in found.texts):
@@ -219,36 +231,13 @@ def _read_tsv(path: Path) -> Texts:
     return found
 
 
-def _read_jsonl(path: Path) -> Texts:
-    texts: list[str] = []
-    found = Texts(texts)
-    fields: list[str] | None = None
-    for number, line in _held_lines(path):
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{where}: expected JSON, got {line[:60]!r} ({getattr(error, 'msg', error)})") from None
-        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-            raise UserError(f'{where}: expected {{"text": …}}, got {line[:60]!r}')
-        labels = _label_fields(row.get("label"), where)
-        try:
-            "".join((row["text"], *labels, *labels.values())).encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{where}: expected text, got half of a surrogate pair in {line[:60]!r}") from None
-        if fields is None:
-            fields = sorted(labels)
-            found.labels = {name: [] for name in fields}
-        if sorted(labels) != fields:
-            raise UserError(
-                f"{where}: expected the label fields {fields or 'none'}, as on the first line, got {sorted(labels) or 'none'}"
-            )
-        if not row["text"].strip():
-            continue
-        texts.append(row["text"])
-        for name, value in labels.items():
-            found.labels[name].append(value)
-    return found
+def _read_records(path: Path, kind: str, text: str, labels: str) -> tuple[Texts, list[str]]:
+    lines = _held_lines(path)
+    delimiter = "," if kind == "csv" else "\t"
+    records = read_jsonl(lines, str(path)) if kind == "jsonl" else read_csv(lines, delimiter, str(path))
+    texts, found, remarks = choose_columns(records, text, labels, path)
+    _refuse_empty(Texts(texts), path)
+    return Texts(texts, found), remarks
 
 
 def split_row(line: str) -> list[str]:
@@ -272,13 +261,3 @@ def _read_parallel(path: Path, columns: Columns) -> tuple[Texts, list[str]]:
     _refuse_empty(found, path)
     twice = read - len(rows)
     return found, [f"{path.name}: {twice} rows that occur twice were taken once"] if twice else []
-
-
-def _label_fields(label: Any, where: str) -> dict[str, str]:
-    if label is None:
-        return {}
-    fields = label if isinstance(label, dict) else {"label": label}
-    for name, value in fields.items():
-        if not isinstance(value, str | int | float):
-            raise UserError(f"{where}: expected a name or number as the label {name}, got {json.dumps(value)[:60]}")
-    return {name: str(value) for name, value in fields.items()}

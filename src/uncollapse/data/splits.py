@@ -11,6 +11,7 @@ from uncollapse.data.corpus import MAPPED, Corpus
 from uncollapse.data.encoding import encode
 from uncollapse.data.grammar import english
 from uncollapse.data.labels import LabelSpace
+from uncollapse.data.levels import choose_tokens
 from uncollapse.data.parts import read_parts
 from uncollapse.data.reading import Columns, Texts
 from uncollapse.data.synthetic import Generator
@@ -19,6 +20,12 @@ from uncollapse.errors import UserError, nearest
 from uncollapse.sections import DataConfig
 
 PARTS = ("train", "valid", "test")
+CUT = (
+    'python -c "import sys, sentencex; '
+    "[print(s.strip()) for p in sys.stdin for s in sentencex.segment('en', p) if s.strip()]\""
+)
+"""The command that cuts paragraphs of stdin into sentences."""
+LEVELS = {"word": "words", "char": "characters", "bpe": "subwords"}
 MOST_SENTENCES = {"grammar": 10**7, "synthetic": 10**5, "verbs": 10**7}
 """Of the training part of an embedded corpus, which is held in memory; one of `synthetic` takes 50 kB while it is drawn."""
 Draw = Callable[[int, list[int]], tuple[list[str], dict[str, list[str]]]]
@@ -134,13 +141,24 @@ def load_splits(
     made = embedded(name, settings.seed, settings.sentences, corpora) if name else None
     parts, remarks = (made, []) if made else read_parts(settings, kept)
     if vocabulary is None:
-        vocabulary = build_vocabulary(
-            parts["train"].texts, level, settings.lowercase, settings.max_vocab, settings.min_count
-        )
+        texts, most = parts["train"].texts, settings.max_vocab
+        if level == "auto" or not most:
+            chosen = choose_tokens(texts, len(texts), level)
+            level, most = chosen.level, most or chosen.most
+            remarks.append(
+                f"tokens: {LEVELS[level]}, at most {most:,} ({chosen.reason}); --data.level, --data.max_vocab"
+            )
+        vocabulary = build_vocabulary(texts, level, settings.lowercase, most, settings.min_count)
     known = space.names if space else {}
     space = LabelSpace({**_label_space(parts).names, **known})
     longest = settings.max_length
     encoded = {part: _encode(texts, vocabulary, longest, space, part, cache) for part, texts in parts.items()}
+    if encoded["train"].left_out > len(encoded["train"]) and not parts["train"].rows:
+        lines = f"{encoded['train'].left_out:,} of {len(parts['train'].texts):,} lines"
+        raise UserError(
+            f"{path}: expected a sentence a line, but {lines} are longer than data.max_length ({longest} tokens); raise it, or "
+            f"cut the text into sentences: pip install sentencex; {CUT} < {path} > sentences.txt"
+        )
     remarks += [
         f"{part}: {corpus.left_out:,} of {len(parts[part].texts):,} sentences are longer than data.max_length "
         f"({longest} tokens) and were left out"
@@ -151,7 +169,7 @@ def load_splits(
     exact = [
         part for part in ("valid", "test") if name == "grammar" and not (settings.lowercase or encoded[part].unknown)
     ]
-    floor = {part: english().nll(encoded[part].texts()) for part in exact if level == "word"}
+    floor = {part: english().nll(encoded[part].texts()) for part in exact if vocabulary.level == "word"}
     return Splits(encoded["train"], encoded["valid"], encoded["test"], floor, tuple(remarks))
 
 

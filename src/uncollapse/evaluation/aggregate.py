@@ -1,10 +1,9 @@
-"""The aggregate posterior q(z) = mean over sentences of q(z given x), and how much of z the decoder uses."""
+"""The aggregate posterior q(z), the mean over sentences of q(z | x)."""
 
 import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.divergences import kl
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import Scores, chosen, log_likelihoods, score, seeded, standard_error
+from uncollapse.evaluation.bounds import Scores, chosen, score, seeded, standard_error
 from uncollapse.evaluation.posterior import sentence_mutual_information
 from uncollapse.latent import LabelNormal, StandardNormal
 from uncollapse.model import VAE
@@ -23,7 +22,7 @@ SENTENCES = 10_000
 
 
 def aggregate_protocol(model: VAE, splits: Splits, split: str, seed: int = 0) -> dict[str, Any]:
-    """Return what the codes of a whole split look like beside the prior, and what they are worth to the decoder.
+    """Return what the codes of a whole split look like beside the prior.
 
     Args:
         model: in evaluation mode.
@@ -35,7 +34,6 @@ def aggregate_protocol(model: VAE, splits: Splits, split: str, seed: int = 0) ->
         aggregate_logdet: log det Cov of draws from q(z), mean over 5 draws of all sentences; aggregate_mean_sq: squared norm of
         their mean, likewise; aggregate_mismatch: KL of a Gaussian of these moments from N(0, I), where that is the prior;
         aggregate_kl (and _se): Monte Carlo KL(q(z), p(z)), which is rate - mi, unless every label has a prior of its own;
-        z_use (and _se): by how much the distortion rises where every sentence is decoded from the code of another;
         rate_by_dimension, where the prior is a standard normal. Moments of n sentences are biased: near N(0, I) the log det by
         -Z (Z + 1) / 2n and the mismatch by Z (Z + 3) / 4n.
 
@@ -50,14 +48,11 @@ def aggregate_protocol(model: VAE, splits: Splits, split: str, seed: int = 0) ->
             f"protocol aggregate: expected more sentences in {split} than dimensions, {model.latent}, got {len(corpus)}"
         )
     scores = score(model, corpus, seed)
-    use = z_use(model, corpus, scores, seed)
     draws = scores.posterior.at(model.prior.noise(len(corpus), DRAWS, seeded(seed + 1)))
     moments = [_moments(draws[:, k].double()) for k in range(DRAWS)]
     found: dict[str, Any] = {
         "aggregate_logdet": _mean(float(torch.logdet(covariance)) for _, covariance in moments),
         "aggregate_mean_sq": _mean(float(mean.square().sum()) for mean, _ in moments),
-        "z_use": float(use.mean()),
-        "z_use_se": standard_error(use),
     }
     if not isinstance(model.prior, LabelNormal):  # one prior for all sentences
         divergence = aggregate_divergence(model, corpus, scores)
@@ -91,19 +86,6 @@ def aggregate_divergence(model: VAE, corpus: Corpus, scores: Scores) -> Tensor:
     labels = {field: torch.from_numpy(classes).to(device) for field, classes in corpus.labels.items()}
     own = scores.posterior.log_prob(z) - model.prior.log_prob(z.to(device), labels).cpu()
     return own[:, 0].double() - sentence_mutual_information(scores.posterior, scores.z)
-
-
-@torch.inference_mode()
-def z_use(model: VAE, corpus: Corpus, scores: Scores, seed: int = 0) -> Tensor:
-    """Return the distortion of every sentence from the code of another, less that from its own, `[N]`, nats.
-
-    The others are the next in a seeded cycle through all sentences, so that no sentence keeps its code. 0 where the decoder
-    ignores z; it may exceed the mutual information, since a wrong code misleads more than none.
-    """
-    cycle = np.random.default_rng(seed).permutation(len(corpus))
-    other = np.empty_like(cycle)
-    other[cycle] = np.roll(cycle, 1)
-    return -log_likelihoods(model, corpus, scores.z[other]).double() - scores.distortion.double()
 
 
 def _rate_by_dimension(model: VAE, scores: Scores) -> list[float]:

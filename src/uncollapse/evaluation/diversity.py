@@ -14,7 +14,7 @@ from uncollapse.generation.decode import write
 from uncollapse.latent import Source
 from uncollapse.model import VAE
 
-SAMPLE = Decoding("sample")
+SAMPLE = Decoding("sample", no_unknown=False)
 
 
 def diversity_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:

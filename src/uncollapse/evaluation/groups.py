@@ -10,10 +10,10 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import chosen, log_likelihoods
-from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.diversity import SAMPLE
+from uncollapse.evaluation.posterior import drawn_codes, posteriors
 from uncollapse.evaluation.probe import linear_probe
 from uncollapse.evaluation.style import NGramClassifier
-from uncollapse.generation.choose import Decoding
 from uncollapse.generation.decode import write
 from uncollapse.model import VAE
 
@@ -26,7 +26,7 @@ WRITTEN = 200
 
 
 def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
-    """Return, for every label field of the data, what the posterior means know of it.
+    """Return, for every label field of the data, what the codes know of it.
 
     The mean code of a class is that of training sentences. Scoring: the class of a sentence is taken to be the one whose mean
     code gives it the highest log p(x given z). Decoding: sentences are drawn from p(x given z) at each mean code; a classifier
@@ -41,8 +41,8 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
 
     Returns:
         probes: a row for every field: `field, classes, majority` (the share of the class most frequent in training), `probe`
-        (accuracy of a linear classifier on mu), `scoring`, `decoding` and `classifier` (its accuracy on real sentences). Scoring
-        and decoding are left out for a field that the decoder is told.
+        (accuracy of a linear classifier on drawn z), `scoring`, `decoding` and `classifier` (its accuracy on real sentences).
+        Scoring and decoding are left out for a field that the decoder is told.
 
     Raises:
         UserError: a language model, or data without labels.
@@ -59,12 +59,13 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
             f"protocol probe: expected data with labels (.tsv, .jsonl, rows of forms) of at most {MOST_CLASSES} classes, got "
             f"{', '.join(train.label_names) or 'none'}"
         )
-    codes, held = posteriors(model, train).mu, posteriors(model, corpus).mu
+    codes, drawn = posteriors(model, train).mu, drawn_codes(model, train, seed)
+    held = drawn_codes(model, corpus, seed + 1)
     told = model.condition.classes if model.condition else {}
     rows = []
     for field, names in fields.items():
         classes, true = torch.from_numpy(train.labels[field]), torch.from_numpy(corpus.labels[field])
-        found = linear_probe(codes, classes, held, true)
+        found = linear_probe(drawn, classes, held, true)
         row = {"field": field, "classes": len(names), "majority": found.majority, "probe": found.accuracy}
         if field not in told:
             means = torch.stack([codes[classes == c].mean(0) for c in range(len(names))])  # nan: no training sentence
@@ -92,7 +93,7 @@ def _decoding(model: VAE, splits: Splits, corpus: Corpus, field: str, means: Ten
         if not len(of_class):
             continue
         labels = splits.train.classes(random.choice(of_class, WRITTEN))  # of a model that is told other fields
-        written = write(model, mean.expand(WRITTEN, -1), splits.longest, labels, Decoding("sample"), seed + c)
+        written = write(model, mean.expand(WRITTEN, -1), splits.longest, labels, SAMPLE, seed + c)
         right.append(float(np.mean(classifier.predict(written) == c)))
     real = classifier.predict([corpus.ids(i).tolist() for i in range(len(corpus))])
     return {"decoding": float(np.mean(right)), "classifier": float(np.mean(real == corpus.labels[field]))}

@@ -24,6 +24,12 @@ def posteriors(model: VAE, corpus: Corpus) -> Diagonal:
     return found[torch.from_numpy(np.argsort(np.concatenate(order)))]
 
 
+def drawn_codes(model: VAE, corpus: Corpus, seed: int = 0) -> Tensor:
+    """Return one draw z ~ q(z | x) of every sentence, `[N, Z]`, on the CPU: unlike its mean, it carries no more than MI nats."""
+    noise = model.prior.noise(len(corpus), 1, torch.Generator().manual_seed(seed))
+    return posteriors(model, corpus).at(noise)[:, 0]
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A value with its standard error and the most that its estimator could return."""

@@ -18,13 +18,6 @@ BUCKETS = {"<= 10": (0, 10), "11-20": (11, 20), "21-30": (21, 30)}
 """Tokens of the sentence, EOS not counted (Prokhorov et al. 2019, section 4)."""
 
 
-def accuracy_protocol(model: VAE, splits: Splits, split: str, sentences: int = 500) -> dict[str, Any]:
-    """Return the token accuracy of greedy reconstructions from posterior means, on the first sentences of a split."""
-    few = splits[split].subset(np.arange(min(sentences, len(splits[split]))))
-    written = write(model, posteriors(model, few).mu, splits.longest, few.classes(np.arange(len(few))))
-    return {"accuracy": token_accuracy([few.ids(i).tolist() for i in range(len(few))], written)}
-
-
 def reconstruction_protocol(
     model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000
 ) -> dict[str, Any]:

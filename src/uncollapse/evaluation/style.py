@@ -12,13 +12,13 @@ from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import chosen
 from uncollapse.evaluation.overlap import sentence_bleu
-from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.posterior import drawn_codes, posteriors
 from uncollapse.evaluation.probe import linear_probe
 from uncollapse.generation.decode import write
 from uncollapse.model import VAE
 
 FEATURES = 2**18
-SHOWN = 10
+SHOWN = 3
 
 
 class NGramClassifier:
@@ -95,9 +95,9 @@ def transfer_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sen
         ][:SHOWN]
     fitted = chosen(len(train), 10_000, seed)
     probe = linear_probe(
-        posteriors(model, train.subset(fitted)).mu,
+        drawn_codes(model, train.subset(fitted), seed),
         torch.from_numpy(train.labels[field][fitted]),
-        mu,
+        drawn_codes(model, corpus.subset(few), seed + 1),
         torch.from_numpy(true),
     )
     return {

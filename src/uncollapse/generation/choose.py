@@ -36,7 +36,7 @@ class Decoding:
         max_length: most tokens, EOS not counted; 0 for the longest training sentence. What has not ended there is cut (a beam's
             sentences end there, and pay for it).
         no_repeat: no run of so many tokens stands twice in a sentence; 0 allows all.
-        no_unknown: the unknown token is not written.
+        no_unknown: the unknown token is not written: the next best is.
 
     Raises:
         UserError: an unknown strategy, or a value outside its range.
@@ -55,7 +55,7 @@ class Decoding:
     min_length: int = 0
     max_length: int = 0
     no_repeat: int = 0
-    no_unknown: bool = False
+    no_unknown: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -112,7 +112,8 @@ class Decoding:
         return logits
 
 
-GREEDY = Decoding()
+GREEDY = Decoding(no_unknown=False)
+"""The most probable token, whatever it is: for measurements."""
 
 
 def greedy(logits: Tensor, uniform: Tensor) -> Tensor:

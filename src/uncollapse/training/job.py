@@ -1,5 +1,6 @@
 """What a training needs, prepared once."""
 
+import math
 from dataclasses import dataclass, field
 
 from uncollapse.data.splits import Splits
@@ -31,3 +32,14 @@ class Job:
     train: TrainConfig
     lr_factor: Schedule = field(default_factory=lambda: constant(1.0))
     task: Task = field(default_factory=Task)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the steps of an epoch."""
+        return steps_per_epoch(len(self.splits.train), self.train)
+
+
+def steps_per_epoch(sentences: int, train: TrainConfig) -> int:
+    """Return the steps of an epoch over so many training sentences."""
+    batches = math.ceil(sentences / train.batch_size)
+    return min(batches, train.steps_per_epoch or batches)

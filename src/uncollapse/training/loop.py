@@ -75,7 +75,8 @@ class Trainer:
     def _train_epoch(self, stop: threading.Event) -> None:
         progress = self.progress
         order = shuffled_batches(self.splits.train.lengths, self.train.batch_size, self.train.seed, progress.epoch)
-        self.listener.epoch_begins(progress.epoch + 1, progress.batch, len(order))
+        order = order[: self.job.steps_per_epoch]
+        self.listener.epoch_begins(progress.epoch + 1, progress.batch, len(order), self.train.epochs)
         if not progress.step:
             self._record()
         self.model.train()
@@ -233,8 +234,7 @@ class Trainer:
     @property
     def _schedule_step(self) -> int:
         """Return the step that schedules see: counted from the end of pretraining."""
-        batches = math.ceil(len(self.splits.train) / self.train.batch_size)
-        return max(0, self.progress.step - self.train.pretrain_epochs * batches)
+        return max(0, self.progress.step - self.train.pretrain_epochs * self.job.steps_per_epoch)
 
     def batch(self, index: np.ndarray) -> Batch:
         """Return the training sentences at `index`, where the model is."""

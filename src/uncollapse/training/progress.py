@@ -15,8 +15,8 @@ QUANTITIES = ("loss", "distortion", "rate", "divergence")
 class Listener:
     """Follows a training; this one takes no notice."""
 
-    def epoch_begins(self, epoch: int, done: int, batches: int) -> None:
-        """Note that an epoch (from 1) begins, of which some batches are trained already."""
+    def epoch_begins(self, epoch: int, done: int, batches: int, epochs: int) -> None:
+        """Note that an epoch (from 1, of so many) begins, of which some batches are trained already."""
 
     def step(self, epoch: int, means: dict[str, float]) -> None:
         """Note that a step is done; `means` are those of the epoch so far."""
@@ -94,3 +94,10 @@ class Progress:
     def end_epoch(self) -> None:
         """Begin the next epoch."""
         self.epoch, self.batch, self.sentences, self.seconds, self.totals = self.epoch + 1, 0, 0, 0.0, {}
+
+
+def spell_time(seconds: float) -> str:
+    """Return seconds in words: `42 s`, `7 min`, `3.2 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

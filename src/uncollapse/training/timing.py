@@ -1,45 +1,69 @@
 """How long training will take, measured before it begins."""
 
 import time
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.nn.casts import precision
 from uncollapse.training.job import Job
+from uncollapse.training.optimizers import descend, gradient_norm, make_optimizer
+
+WARM_UP = 2
+MEASURED = 12
+"""Batches that are measured, the shortest to the longest, within `SECONDS`, but at least `LEAST`."""
+LEAST, SECONDS = 3, 5.0
 
 
-def seconds_per_epoch(job: Job, epochs: int) -> float:
-    """Measure a few training steps, without changing the model or the random state, and extrapolate to an epoch.
+@dataclass(frozen=True)
+class Pace:
+    """How fast a training is.
 
-    Batches are taken evenly from the shortest to the longest, at the middle of the schedules; validation is counted as a third of
-    training a token.
+    Attributes:
+        step: seconds of a step, mean over batches.
+        validation: seconds of a validation.
+    """
+
+    step: float
+    validation: float
+
+
+def measure_pace(job: Job, step: int) -> Pace:
+    """Measure a few training steps, without changing the model or the random state.
+
+    A validation is counted as a third of training a token.
 
     Args:
         job: what will be trained.
-        epochs: how long the schedules are.
+        step: where its schedules are looked at.
     """
-    model, corpus, train, device = job.model, job.splits.train, job.train, job.model.device
+    model, corpus, train = job.model, job.splits.train, job.train
     order = sorted(
         shuffled_batches(corpus.lengths, train.batch_size, train.seed, 0), key=lambda b: corpus.lengths[b].sum()
     )
-    picked = [order[len(order) * share // 100] for share in (50, 10, 50, 90)]
-    random, tokens, seconds = torch.get_rng_state(), 0, 0.0
-    middle = len(order) * epochs // 2
+    shares = sorted(range(MEASURED), key=lambda i: (i % 3 != 1, i % 2, i))  # the middle of each third first
+    picked = [order[len(order) * (2 * i + 1) // (2 * MEASURED)] for i in shares]
+    random = torch.get_rng_state()
     moments = {name: buffer.clone() for name, buffer in model.named_buffers()}  # of batch normalisation
+    still = make_optimizer([list(model.parameters())], replace(job.optim, lr=0.0))
+    seconds: list[float] = []
     model.train()
-    for number, index in enumerate(picked):
-        batch = corpus.batch(index).to(device)
+    for index in chain(picked[:WARM_UP], picked):
+        if len(seconds) >= WARM_UP + LEAST and sum(seconds) > SECONDS:
+            break
         began = time.perf_counter()
-        with precision(train.precision, device):
-            extra = job.task.extra(model, len(batch), middle)
-            loss = job.objective(model, batch, middle).loss + (extra() if extra is not None else 0.0)
+        batch = corpus.batch(index).to(model.device)
+        with precision(train.precision, model.device):
+            extra = job.task.extra(model, len(batch), step)
+            loss = job.objective(model, batch, step).loss + (extra() if extra is not None else 0.0)
         loss.backward()
-        float(loss.detach())
-        if number:  # the first step also warms up
-            tokens, seconds = tokens + batch.predicted, seconds + time.perf_counter() - began
-    model.zero_grad(set_to_none=True)
+        descend(still, gradient_norm(model.parameters()), job.optim.clip)
+        model.zero_grad(set_to_none=True)
+        seconds.append(time.perf_counter() - began)
     torch.set_rng_state(random)
     for name, buffer in model.named_buffers():
         buffer.copy_(moments[name])
-    return seconds / tokens * (corpus.predicted + job.splits.valid.predicted / 3)
+    mean = sum(seconds[WARM_UP:]) / (len(seconds) - WARM_UP)
+    return Pace(mean, mean * len(order) * job.splits.valid.predicted / corpus.predicted / 3)

@@ -17,7 +17,7 @@ from uncollapse.data.labels import LabelSpace
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
 from uncollapse.evaluation.overlap import sentence_bleu
-from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.posterior import drawn_codes, posteriors
 from uncollapse.evaluation.probe import linear_probe
 from uncollapse.generation.decode import write
 from uncollapse.latent import Mixture, Prior, Source
@@ -59,7 +59,7 @@ def tense_protocol(
             found |= inventions(invent(model, train, prior, splits.longest, seed), rows, name)
     found |= _held_out(model, splits.test, splits.longest)
     known = conversions(model, train, splits.longest, TRAINING_ROWS)
-    probe = linear_probe(*_codes(model, train), *_codes(model, splits.test))
+    probe = linear_probe(*_codes(model, train, seed), *_codes(model, splits.test, seed + 1))
     return found | {
         "training_exact": float(off_diagonal(known.exact).mean()),
         "leak_accuracy": probe.accuracy,
@@ -189,5 +189,5 @@ def exact_share(done: Conversions, rows: np.ndarray | None = None) -> float:
     return float(off_diagonal(exact).mean()) if len(exact) else 0.0
 
 
-def _codes(model: VAE, corpus: Corpus) -> tuple[torch.Tensor, torch.Tensor]:
-    return posteriors(model, corpus).mu, torch.from_numpy(corpus.labels[corpus.form_field])
+def _codes(model: VAE, corpus: Corpus, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return drawn_codes(model, corpus, seed), torch.from_numpy(corpus.labels[corpus.form_field])
