@@ -57,10 +57,14 @@ def run(arguments: list[str]) -> int:
 
 def _again(arguments: list[str], *more: str) -> str:
     """Return the command that goes on with this training; a flag given anew takes the place of the one before."""
-    joined = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--") else [a])]
-    dropped = {i + after for i, a in enumerate(joined) if more and a == more[0] for after in (0, 1)}
-    kept = [a for i, a in enumerate(joined) if i not in dropped and a not in ("--resume", "--overwrite")]
-    return shlex.join(["uncollapse", "train", *kept, *more, "--resume"])
+    return shlex.join(["uncollapse", "train", *_without(arguments, *more[:1]), *more, "--resume"])
+
+
+def _without(arguments: list[str], *flags: str) -> list[str]:
+    """Return the arguments without some flags and their values, and without those that say what becomes of an older run."""
+    parts = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--") else [a])]
+    dropped = {i + after for i, part in enumerate(parts) if part in flags for after in (0, 1)}
+    return [part for i, part in enumerate(parts) if i not in dropped and part not in ("--resume", "--overwrite")]
 
 
 def close(done: Run, arguments: list[str]) -> None:
@@ -85,7 +89,7 @@ def close(done: Run, arguments: list[str]) -> None:
         show(f"trained for {len(done.log)} epochs, and the last was the best: about {minutes:g} minutes more may help:")
         show(f"  {_again(arguments, '--train.minutes', f'{2 * minutes:g}')}")
     show("\nnext:")
-    for command in _next(done, verdict.state, splits.valid):
+    for command in _next(done, verdict.state, splits.valid, arguments):
         show(f"  {command}")
 
 
@@ -111,15 +115,13 @@ def _tour(done: Run, valid: Corpus) -> None:
         _show("validation sentences nearest to the first of them", [other for _, other in found])
 
 
-def _next(done: Run, state: str, valid: Corpus) -> list[str]:
+def _next(done: Run, state: str, valid: Corpus, arguments: list[str]) -> list[str]:
     """Return the three commands to type next."""
     here, text = shlex.quote(str(done.path)), done.vocabulary.level != "pixel"
     evaluate = f"uncollapse evaluate {here}"
     sample = f"uncollapse sample {here} -n 20{' --decode nucleus' if text else ''}"
-    path, name = done.config.data.path, done.config.data.name
-    data = f"--data.path {shlex.quote(path)}" if path else f"--data.name {name}"
     if state == "collapsed":
-        again = f"--recipe {done.recipe} {data}" if done.recipe != "default" else data
+        again = shlex.join(_without(arguments, "--remedy", "--out", "--seed", "--train.seed"))
         cure = f"uncollapse train {again} --remedy {CURE}    # {CURE_SAYS}"
         bench = f"uncollapse bench {again}    # which remedy works on these data?"
         return [evaluate, sample if CURE in done.remedies else cure, bench]

@@ -17,12 +17,11 @@ from uncollapse.evaluation.probe import linear_probe
 from uncollapse.generation.decode import write
 from uncollapse.model import VAE
 
-FEATURES = 2**18
 SHOWN = 3
 
 
 class NGramClassifier:
-    """Logistic regression on the tokens and pairs of tokens of a sentence, hashed into 2^18 features.
+    """Logistic regression on the tokens and pairs of tokens of a sentence that occur in training.
 
     Args:
         corpus: to learn from.
@@ -30,14 +29,12 @@ class NGramClassifier:
     """
 
     def __init__(self, corpus: Corpus, field: str) -> None:
-        from sklearn.feature_extraction.text import HashingVectorizer
+        from sklearn.feature_extraction.text import CountVectorizer
         from sklearn.linear_model import LogisticRegression
 
-        self._features = HashingVectorizer(
-            n_features=FEATURES, analyzer=self._grams, binary=True, alternate_sign=False, norm=None
-        )
+        self._features = CountVectorizer(analyzer=self._grams, binary=True)
         sentences = [corpus.ids(i).tolist() for i in range(len(corpus))]
-        self._fit = LogisticRegression(max_iter=200).fit(self._features.transform(sentences), corpus.labels[field])
+        self._fit = LogisticRegression(max_iter=200).fit(self._features.fit_transform(sentences), corpus.labels[field])
 
     @staticmethod
     def _grams(ids: Sequence[int]) -> list[str]:
