@@ -92,7 +92,7 @@ def test_a_dry_run_says_what_would_be_chosen_and_leaves_nothing(tmp_path, monkey
     for said in (
         "tokens: subwords",
         "network: lstm, hidden 128, embeddings 64, z 32",
-        "training: kl-controller, adam 0.002",
+        "training: kl-controller, adam 0.004",
     ):
         assert said in err
     assert out == "" and [path.name for path in tmp_path.iterdir()] == ["captions.txt"]

@@ -8,7 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+import uncollapse as uc
+from uncollapse import plan
 from uncollapse.cli import VERBS, main
+from uncollapse.training.timing import Pace
 
 QUICK = (
     "--data.sentences 200 --model.hidden 12 --model.emb 8 --model.latent 4 --train.epochs 1 --train.device cpu".split()
@@ -49,8 +52,24 @@ def test_a_file_of_sentences_is_enough(sentences_file, tmp_path, capsys, monkeyp
     assert main(["train", *flags]) == 0
     out, err = capsys.readouterr()
     assert "split off the training part" in err and "verdict" in out and (tmp_path / "runs" / "my_sentences-1").is_dir()
-    assert "tokens: " in err and "training: kl-controller, adam 0.002, 1 epochs" in err
+    assert "tokens: " in err and "training: kl-controller, adam 0.004, 1 epochs" in err
     assert main(["evaluate", "runs/my_sentences-1", "--iw-samples", "3"]) == 0
+
+
+def test_too_little_text_and_too_little_time_are_said_and_more_of_it_can_be_given(
+    sentences_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan, "measure_pace", lambda job, step: Pace(0.2, 0.1))
+    flags = ["--data.path", str(sentences_file), "--model.hidden", "12", "--train.minutes", "0.01"]
+    assert main(["train", *flags]) == 0
+    out = capsys.readouterr().out
+    assert "what is missing: more text (90 training sentences; 10,000 are enough as a rule)" in out
+    epochs = uc.load("runs/my_sentences-1").config.train.epochs
+    (more,) = (line.strip() for line in out.splitlines() if line.strip().endswith("--resume"))
+    assert more.endswith("--train.minutes 0.02 --resume") and more.count("--train.minutes") == 1
+    assert main(more.split()[1:]) == 0
+    assert uc.load("runs/my_sentences-1").config.train.epochs > epochs
 
 
 def test_evaluate_prints_a_table_or_json_and_rows(run, tmp_path, capsys):

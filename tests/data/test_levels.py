@@ -36,7 +36,7 @@ def test_the_level_is_chosen_by_the_text(texts, level):
 
 
 def test_more_text_gives_more_subwords_and_a_level_that_is_said_is_kept():
-    assert [choose_tokens(RAW, n).most for n in (3000, 10**5, 10**7)] == [2000, 4000, 8000]
+    assert [choose_tokens(RAW, n).most for n in (3000, 30_000, 10**5, 10**7)] == [1000, 2000, 4000, 8000]
     for level in ("word", "char", "bpe"):
         assert choose_tokens(RAW, len(RAW), level).level == level
 

@@ -9,7 +9,7 @@ from uncollapse.api import Run
 from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars
-from uncollapse.config import catalogue
+from uncollapse.config import catalogue, compose
 from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.use import use_protocol
 from uncollapse.evaluation.verdict import judge
@@ -18,6 +18,10 @@ from uncollapse.launch import preview
 SHOWN_SAMPLES, SHOWN_RECONSTRUCTIONS, SHOWN_STEPS, SHOWN_NEIGHBOURS = 5, 3, 5, 2
 JUDGED = 100
 """Validation sentences that are reconstructed for the verdict."""
+FEW = 10_000
+"""Training sentences with which a space should come alive."""
+ENOUGH = 10
+"""Epochs after which a living space needs no more time."""
 SEARCHED = 1000
 """Validation sentences that neighbours are looked for among."""
 CURE, CURE_SAYS = "kl-controller", "holds the rate at a target, whatever weight that takes"
@@ -51,7 +55,8 @@ def run(arguments: list[str]) -> int:
     except uc.Interrupted:
         say(f"stopped; the state is saved. Go on with: {_again(arguments)}")
         return 130
-    close(done, arguments)
+    timed = not compose(asked.recipe, asked.remedy, settings).train.epochs
+    close(done, arguments, timed)
     return 0
 
 
@@ -67,8 +72,8 @@ def _without(arguments: list[str], *flags: str) -> list[str]:
     return [part for i, part in enumerate(parts) if i not in dropped and part not in ("--resume", "--overwrite")]
 
 
-def close(done: Run, arguments: list[str]) -> None:
-    """Print what was learned, the verdict and the next commands."""
+def close(done: Run, arguments: list[str], timed: bool) -> None:
+    """Print what was learned, the verdict and the next commands; whether more time would help, where time was the limit."""
     splits, _ = done.splits()
     text = done.vocabulary.level != "pixel"
     if text:
@@ -84,9 +89,14 @@ def close(done: Run, arguments: list[str]) -> None:
         f"\nvalidation: nll_elbo {metrics['nll_elbo']:.2f} nats per sentence, perplexity {metrics['ppl_elbo']:.1f} (EOS counted)"
     )
     show(f"verdict: {verdict.state} ({verdict.evidence})")
-    if entry["epoch"] == len(done.log) < done.config.train.epochs + 1 and "--train.epochs" not in arguments:
+    if done.model.latent and verdict.state != "alive" and len(splits.train) < FEW:
+        show(f"what is missing: more text ({len(splits.train):,} training sentences; {FEW:,} are enough as a rule)")
+    short = verdict.state != "alive" or len(done.log) < ENOUGH
+    if timed and short and entry["epoch"] == len(done.log):  # it was still getting better
         minutes = done.config.train.minutes
-        show(f"trained for {len(done.log)} epochs, and the last was the best: about {minutes:g} minutes more may help:")
+        show(
+            f"trained for {len(done.log)} epochs, and the last was the best: about {minutes:g} minutes more would help:"
+        )
         show(f"  {_again(arguments, '--train.minutes', f'{2 * minutes:g}')}")
     show("\nnext:")
     for command in _next(done, verdict.state, splits.valid, arguments):

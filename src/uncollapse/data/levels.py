@@ -16,7 +16,7 @@ FEW_WORDS = 2_000
 SHORT = 2.0
 """Words of a sentence, in the mean, up to which it is read by characters."""
 FEW_LETTERS = 64
-SUBWORDS = ((300_000, 2_000), (2_000_000, 4_000))
+SUBWORDS = ((30_000, 1_000), (300_000, 2_000), (2_000_000, 4_000))
 """Words of the training split up to which so many subwords are learned; 8,000 for a larger one."""
 
 
