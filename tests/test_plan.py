@@ -31,6 +31,7 @@ BASE = "train --recipe grammar --data.sentences 60 --model.hidden 8 --model.emb 
         ("--objective.divergence renyi --objective.alpha 0", "Renyi divergence of order 0"),
         ("--model.bn 0.6 --train.batch_size 1", "a batch of one sentence has no variance"),
         ("--objective.weight linear(1,-1,1steps)", "objective.weight: expected values of at least 0"),
+        ("--model.encoder_state max --remedy twr-mean", "model.encoder_state max: there is one posterior"),
         ("--model.condition ,", "model.condition: expected label fields"),
         ("--model.latent 0 --model.bn 0.6", "nothing for floor, target, mmd, bow or bn"),
     ],

@@ -156,6 +156,7 @@ def build_encoder(config: Config, vocabulary_size: int, classes: dict[str, int])
         settings.bn,
         df,
         condition,
+        settings.encoder_state,
     )
 
 

@@ -41,6 +41,7 @@ def refuse_for_pictures(config: Config) -> None:
         "model.word_dropout": model.word_dropout,
         "model.skip": model.skip,
         "model.decode": model.decode != "last",
+        "model.encoder_state": model.encoder_state != "last",
         "objective.where": objective.where != "last",
         "objective.teacher_forcing": objective.teacher_forcing.strip() not in ("1", "1.0"),
         "objective.bow": objective.bow,
@@ -96,6 +97,11 @@ def refuse_impossible(config: Config) -> None:
     if objective.divergence == "renyi" and objective.alpha == 0:
         raise UserError(
             "objective.alpha: the Renyi divergence of order 0 is 0 for every posterior; expected another order"
+        )
+    if model.encoder_state != "last" and (model.decode != "last" or objective.where != "last"):
+        raise UserError(
+            f"model.encoder_state {model.encoder_state}: there is one posterior, but model.decode {model.decode} and "
+            f"objective.where {objective.where} need one at every timestep; take model.encoder_state last"
         )
     if model.bn and config.train.batch_size == 1:
         raise UserError("model.bn: a batch of one sentence has no variance; expected train.batch_size of at least 2")

@@ -64,6 +64,9 @@ class ModelConfig:
     decoder: Literal["lstm", "gru", "rnn", "cnn", "pixelcnn", "deconvolution"] = setting(
         "lstm", "recurrent cell, or gated causal convolutions; pixelcnn, or all pixels at once: of pictures"
     )
+    encoder_state: Literal["last", "mean", "max"] = setting(
+        "last", "of a recurrent encoder, what q(z | x) is read from: the last state, or the mean or maximum over all"
+    )
     channels: int = setting(64, "of the convolutions of pictures", 1)
     kernels: str = setting("7, 7, 7, 7, 7, 5, 5, 5, 5, 3, 3, 3, 3", "sizes of the pixelcnn's kernels, one a layer, odd")
     maps: int = setting(4, "planes of z beside the picture in a pixelcnn", 1)

@@ -1,5 +1,6 @@
 """Exactness of encoder and decoder, for every cell."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -168,3 +169,17 @@ def test_the_encoder_reads_to_the_end_of_the_sentence(vae, corpus):
     one, other = corpus.batch([0]), corpus.batch([0])
     other.tokens[0, -2] = (other.tokens[0, -2] + 1) % len(corpus.vocabulary)
     assert isinstance(corpus, Corpus) and not torch.equal(vae.posterior(one).mu, vae.posterior(other).mu)
+
+
+@pytest.mark.parametrize("how", ["last", "mean", "max"])
+def test_what_the_posterior_is_read_from_is_that_of_the_sentence_alone(how, corpus):
+    """Pads change nothing: every sentence by itself, with the formula of its own states."""
+    torch.manual_seed(0)
+    encoder = RecurrentEncoder(len(corpus.vocabulary), 5, 7, 3, pool=how)
+    together = encoder(corpus.batch(np.arange(len(corpus)))).posterior
+    for i in range(len(corpus)):
+        tokens = corpus.batch(np.array([i])).tokens
+        states = encoder.cell(encoder.embedding(tokens))[0][0]
+        summary = {"last": states[-1], "mean": states.mean(0), "max": states.max(0).values}[how]
+        expected = torch.cat([together.mu[i], together.logvar[i]])
+        assert torch.allclose(encoder.posterior(summary), expected, atol=1e-6)

@@ -13,6 +13,7 @@ from uncollapse.nn.padding import Places, last
 from uncollapse.nn.recurrent import CELLS, Cell
 
 Combine = Literal["last", "mean", "sum"]
+Pool = Literal["last", "mean", "max"]
 
 
 class FixedScaleNorm(nn.Module):
@@ -52,6 +53,8 @@ class RecurrentEncoder(Encoder):
         norm: gamma of the batch normalisation of mu; 0 for none.
         df: degrees of freedom of t posteriors; 0 for Gaussian ones.
         condition: labels -> a vector beside every embedding, or None.
+        pool: what mu and sigma are read from: the state behind EOS, or the mean or maximum over all states (Long et al. 2019);
+            not with posteriors of all timesteps.
     """
 
     def __init__(
@@ -66,9 +69,10 @@ class RecurrentEncoder(Encoder):
         norm: float = 0.0,
         df: float = 0.0,
         condition: Condition | None = None,
+        pool: Pool = "last",
     ) -> None:
         super().__init__()
-        self.condition = condition
+        self.condition, self.pool = condition, pool
         self.combine, self.timestepwise, self.df = combine, timestepwise or combine != "last", df
         self.embedding = nn.Embedding(vocabulary, emb)
         self.cell = CELLS[cell](emb + (condition.width if condition else 0), hidden, batch_first=True)
@@ -82,7 +86,7 @@ class RecurrentEncoder(Encoder):
         states, _ = self.cell.unroll(embedded, told[:, None])
         # The network only looks back, so pads behind EOS change nothing.
         if not self.timestepwise:
-            return Inference(self._head(last(states, batch)))
+            return Inference(self._head(pooled(states, batch, self.pool)))
         mask = torch.arange(states.shape[1], device=states.device) <= batch.lengths[:, None]
         places = Places.where(mask) if batch.padded else Places((len(batch), states.shape[1]))
         found = self._head(places.pick(states))
@@ -95,6 +99,19 @@ class RecurrentEncoder(Encoder):
 
     def _family(self, mu: Tensor, logvar: Tensor) -> Diagonal:
         return StudentT(mu, logvar, self.df) if self.df else Gaussian(mu, logvar)
+
+
+def pooled(states: Tensor, batch: Batch, how: Pool) -> Tensor:
+    """Return the last state of each sentence, or the mean or maximum of every unit over its states, `[B, T, H]` -> `[B, H]`.
+
+    Source: Long, Cao & Cheung 2019, Preventing Posterior Collapse in Sequence VAEs with Pooling, section 3.
+    """
+    if how == "last":
+        return last(states, batch)
+    pads = torch.arange(states.shape[1], device=states.device) > batch.lengths[:, None]
+    if how == "max":
+        return states.masked_fill(pads[..., None], -torch.inf).amax(1)
+    return states.masked_fill(pads[..., None], 0).sum(1) / (batch.lengths[:, None] + 1)
 
 
 def combined(steps: Diagonal, mask: Tensor, how: Combine) -> Diagonal:
