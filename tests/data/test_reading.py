@@ -79,6 +79,11 @@ def test_a_table_with_tabs_is_known_by_its_header(tmp_path, name):
     assert found.texts == ["A man runs.", "It rains."] and found.labels["gold_label"] == ["neutral"] * 2
 
 
+def test_a_label_and_a_text_that_is_a_name_of_texts_are_no_header(tmp_path):
+    found, _ = read_texts(write(tmp_path / "a.tsv", "1\ttext\n0\tno text\n"))
+    assert found.texts == ["text", "no text"] and found.labels == {"label": ["1", "0"]}
+
+
 def test_texts_numbers_and_truth_values_beside_the_text_are_labels_and_lists_are_not(tmp_path):
     rows = [
         {"text": "a", "friendly": "no", "stars": 1, "new": True, "votes": ["x"], "rare": "y"},

@@ -80,8 +80,12 @@ def _as_text(value: Any) -> str:
 
 def is_table(lines: Iterable[tuple[int, str]], columns: int) -> bool:
     """Return whether the first line is a header with tabs, of at least so many columns, one of which is named as a text."""
-    first = next((line for _, line in lines), "").lower().split("\t")
-    return len(first) >= columns and any(name.strip() in TEXT_NAMES for name in first)
+    first = [name.strip().lower() for name in next((line for _, line in lines), "").split("\t")]
+    return (
+        len(first) >= columns
+        and all(name[:1].isalpha() for name in first)
+        and any(name in TEXT_NAMES for name in first)
+    )
 
 
 def choose_columns(
