@@ -80,9 +80,9 @@ def test_a_text_too_long_for_the_minutes_is_visited_in_parts(tmp_path, monkeypat
     )
     assert main(flags.split()) == 0
     said = capsys.readouterr().err
-    assert "4 epochs of 28 steps, each over 53% of the text, about 2 min" in said
+    assert "4 epochs of 28 steps of 16 sentences, each over 53% of the text, about 2 min" in said
     assert main([*flags.replace("--train.minutes 2", "--train.minutes 4").split()]) == 0
-    assert "4 epochs of 53 steps, about 4 min" in capsys.readouterr().err
+    assert "4 epochs of 53 steps of 16 sentences, about 4 min" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_be_chosen_and_leaves_nothing(tmp_path, monkeypatch, capsys):

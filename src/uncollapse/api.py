@@ -624,8 +624,8 @@ def train(
         recipe: a name of `uncollapse recipes`, or a YAML file.
         remedy: one or several names of `uncollapse remedies`, or YAML files.
         seed: short for `train={"seed": …}`.
-        out: the run folder; `runs/RECIPE-REMEDIES-SEED` by default.
-        resume: go on with an interrupted run of the same settings.
+        out: the run folder; by default `runs/RECIPE-REMEDIES-SEED`, with the name of the data for the recipe `default`.
+        resume: go on with a run of the same settings, to more epochs or minutes if they are asked for.
         overwrite: begin anew where a run already is.
         listener: is told how training goes.
         settings: sections of settings, such as `data={"path": "my.txt"}, model={"latent": 16}`.

@@ -86,8 +86,9 @@ def bench(
             path = out / f"{remedy}-{seed}"
             resume = RunFolder(path).config_file.exists()
             run = train(recipe, remedy.split("+"), seed, path, resume, listener=listener(path.name), **sections)
-            # where the epochs were left open, those that the first run chose are the budget of all
-            sections["train"] = {**sections.get("train", {}), "epochs": run.config.train.epochs}
+            # where the length was left open, what the first run chose is the budget of all
+            chosen = {name: getattr(run.config.train, name) for name in ("epochs", "steps_per_epoch")}
+            sections["train"] = {**sections.get("train", {}), **chosen}
             found.append(measure(run, iw_samples, iw_sentences))
         names = (name for name in (*SHOWN, *SHOWN_OF_FORMS) if all(name in one for one in found))
         values = {name: [one[name] for one in found] for name in names}

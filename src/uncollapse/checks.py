@@ -41,7 +41,6 @@ def refuse_for_pictures(config: Config) -> None:
         "model.word_dropout": model.word_dropout,
         "model.skip": model.skip,
         "model.decode": model.decode != "last",
-        "model.encoder_state": model.encoder_state != "last",
         "objective.where": objective.where != "last",
         "objective.teacher_forcing": objective.teacher_forcing.strip() not in ("1", "1.0"),
         "objective.bow": objective.bow,

@@ -13,7 +13,7 @@ from uncollapse.config import Config, compose, differences, load_named, remedies
 from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import score
 from uncollapse.evaluation.mixture import fit_mixture
-from uncollapse.plan import plan
+from uncollapse.plan import MOST_EPOCHS, plan
 from uncollapse.run import Origin, RunFolder
 from uncollapse.training.guards import cpu_threads
 from uncollapse.training.job import Job
@@ -27,6 +27,7 @@ OPEN = (
     ("model", "hidden", 0),
     ("train", "epochs", 0),
     ("train", "batch_size", 0),
+    ("train", "steps_per_epoch", 0),
 )
 """Settings whose value may be left to be chosen, and how that is written."""
 
@@ -95,7 +96,10 @@ def _resume(folder: RunFolder, origin: Origin, listener: Listener) -> Job:
         _, job = plan(origin, folder.cache, listener.remark, folder)
         trainer = Trainer(job, folder, listener)
         trainer.resume()
-        if origin != folder.origin():
+        if (
+            origin != folder.origin()
+        ):  # a longer training, of which nothing may be left over from the end of the shorter
+            trainer.progress.finished, trainer.plateau.waited, trainer.plateau.decays = False, 0, 0
             folder.write_origin(origin)
         _fit(trainer)
     return job
@@ -135,15 +139,15 @@ def _same_settings(folder: RunFolder, asked: Origin, listener: Listener) -> Conf
             chosen = {name: getattr(getattr(found, section), name)}
             config = replace(config, **{section: replace(getattr(config, section), **chosen)})
     before, now = found.train, config.train
-    epochs = max(now.epochs, _fitting(folder, now.minutes)) if now.minutes > before.minutes else now.epochs
-    if epochs > before.epochs:
-        found = replace(found, train=replace(before, epochs=epochs, minutes=now.minutes))
-        config = replace(config, train=replace(now, epochs=epochs))
+    if now.minutes > before.minutes and not asked.config.train.epochs:
+        now = replace(now, epochs=max(now.epochs, min(MOST_EPOCHS, _fitting(folder, now.minutes))))
+    epochs, minutes = max(before.epochs, now.epochs), max(before.minutes, now.minutes)
+    found, config = replace(found, train=replace(before, epochs=epochs, minutes=minutes)), replace(config, train=now)
     if differ := differences(found, config):
         said = "; ".join(f"{key} was {before!r}, now {now!r}" for key, (before, now) in differ.items())
         raise UserError(f"{folder.path}: --resume needs the settings of the run, or a longer training: {said}")
-    if epochs > before.epochs:
-        listener.remark(f"going on to {epochs} epochs, from {before.epochs}; the schedules are stretched over them")
+    if now.epochs > before.epochs:
+        listener.remark(f"going on to {now.epochs} epochs, from {before.epochs}; the schedules are stretched over them")
     return config
 
 

@@ -96,7 +96,7 @@ def with_choices(config: Config, splits: Splits) -> tuple[Config, list[str]]:
     model, chosen = config.model, []
     if not (model.emb and model.hidden):
         hidden = model.hidden or next((width for most, width in WIDTHS if splits.train.predicted <= most), WIDEST)
-        model = replace(model, hidden=hidden, emb=model.emb or hidden // 2)
+        model = replace(model, hidden=hidden, emb=model.emb or max(1, hidden // 2))
         chosen.append(
             f"network: {model.decoder}, hidden {model.hidden}, embeddings {model.emb}, z {model.latent}; "
             "--model.hidden, --model.emb, --model.latent"
@@ -174,11 +174,13 @@ def _with_time(origin: Origin, config: Config, job: Job, remark: Remark) -> Conf
             steps = max(min(LEAST_STEPS, steps), fitting)
         epochs = max(1, min(MOST_EPOCHS, int(budget / (step * steps + pace.validation))))
     total = (step * steps + pace.validation) * epochs + inner * min(most, steps * epochs)
-    share = f", each over {steps / job.steps_per_epoch:.0%} of the text" if steps < job.steps_per_epoch else ""
+    part = f", each over {steps / job.steps_per_epoch:.0%} of the text" if steps < job.steps_per_epoch else ""
+    remedies = ", ".join(origin.remedies) or "no remedy"
+    flags = f"--remedy NAME, --train.batch_size, {'--train.epochs' if settings.epochs else '--train.minutes'}"
     remark(
-        f"training: {', '.join(origin.remedies) or 'no remedy'}, {config.optim.optimizer} {config.optim.lr:g}, {epochs} epochs "
-        f"of {steps:,} steps{share}, about {spell_time(total)}{_aggressive_words(settings)}; --remedy NAME, "
-        f"{'--train.epochs' if settings.epochs else '--train.minutes'} (measured in {time.perf_counter() - began:.1f} s)"
+        f"training: {remedies}, {config.optim.optimizer} {config.optim.lr:g}, {epochs} epochs of {steps:,} steps of "
+        f"{settings.batch_size} sentences{part}, about {spell_time(total)}{_aggressive_words(settings)}; {flags} "
+        f"(measured in {time.perf_counter() - began:.1f} s)"
     )
     if steps < job.steps_per_epoch:
         settings = replace(settings, steps_per_epoch=steps)

@@ -167,7 +167,7 @@ PROTOCOLS = {
         run=lambda s: probe_protocol(s.model, s.splits, s.split, s.seed),
         fits=lambda s: s.latent and bool(s.splits.train.labels),
         help="linear probes for labels",
-        rows={"probes": "labels: majority and linear probe on mu; scoring and decoding at the mean code of each class"},
+        rows={"probes": "labels: majority and linear probe on z; scoring and decoding at the mean code of each class"},
     ),
     "twr": Protocol(
         run=lambda s: dict(twr_protocol(s.model, s.corpus)),

@@ -154,7 +154,7 @@ def _language_model(
                 "vocab_from": str(run.path),
             },
             model={"emb": model.emb, "hidden": model.hidden, "decoder": model.decoder, "context": model.context},
-            train={"epochs": epochs},
+            train={"epochs": epochs, "batch_size": 32},
         )
     except UserError as error:
         raise UserError(

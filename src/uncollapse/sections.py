@@ -28,9 +28,9 @@ class DataConfig:
     format: Literal["auto", "txt", "tsv", "csv", "jsonl", "parallel"] = setting(
         "auto", "auto: by the file's suffix; parallel: a row of forms a line"
     )
-    text_column: str = setting("", "of a .csv or .jsonl: the field of the text, where it is not found by itself")
+    text_column: str = setting("", "of a table or .jsonl: the field of the text, where it is not found by itself")
     label_column: str = setting(
-        "", "of a .csv or .jsonl: the label fields, separated by commas, where not all are meant"
+        "", "of a table or .jsonl: the label fields, separated by commas, where not all are meant"
     )
     columns: str = setting("", "of parallel rows: their label field and its names, such as 'tense: sp, tp, pg, p'")
     pairs: str = setting(

@@ -37,9 +37,9 @@ def test_the_three_formats_plain_and_compressed(tmp_path, suffix):
 
 
 def test_several_label_fields(tmp_path):
-    rows = [{"text": "a", "label": {"tense": "past", "n": 1}}, {"text": "b", "label": {"n": 2, "tense": "past"}}]
+    rows = [{"text": "a", "label": {"tense": "past", "n": 1}}, {"text": "b", "label": {"n": 2, "tense": "now"}}]
     found, _ = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
-    assert found.labels == {"n": ["1", "2"], "tense": ["past", "past"]}
+    assert found.labels == {"n": ["1", "2"], "tense": ["past", "now"]}
 
 
 TABLE = """id,mr,ref,stars
@@ -63,7 +63,7 @@ def test_a_table_under_a_header(tmp_path):
         with pytest.raises(UserError, match=said):
             read_texts(tmp_path / "e2e.csv", **fields)
     with pytest.raises(UserError, match=r"are for \.csv"):
-        read_texts(write(tmp_path / "a.txt", "a b\n"), text_column="ref")
+        read_parts(data(write(tmp_path / "a.txt", "a b\n"), text_column="ref"))
 
 
 def test_the_only_column_that_looks_like_text_is_taken_and_what_takes_many_values_is_no_label(tmp_path):
@@ -74,9 +74,45 @@ def test_the_only_column_that_looks_like_text_is_taken_and_what_takes_many_value
 
 @pytest.mark.parametrize("name", ["snli.txt", "snli.tsv"])
 def test_a_table_with_tabs_is_known_by_its_header(tmp_path, name):
-    rows = 'gold_label\tsentence1\tsentence2\nneutral\tA man runs.\tA man is "late.\nneutral\tIt rains.\tIt is dry.\n'
+    rows = (
+        'gold_label\tsentence1\tsentence2\nneutral\tA man runs.\tA man is "late.\nentailment\tIt rains.\tIt is dry.\n'
+    )
     found, _ = read_texts(write(tmp_path / name, rows))
-    assert found.texts == ["A man runs.", "It rains."] and found.labels["gold_label"] == ["neutral"] * 2
+    assert found.texts == ["A man runs.", "It rains."] and found.labels["gold_label"] == ["neutral", "entailment"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["text,stars\na b,1\nc d,2\n", "text;stars\na b;1\nc d;2\n", ",text,stars\n0,a b,1\n1,c d,2\n",
+     'text,stars\n"a\nb",1\nc  d,2\n'],
+)  # fmt: skip
+def test_tables_as_spreadsheets_and_pandas_write_them(tmp_path, content):
+    found, _ = read_texts(write(tmp_path / "a.csv", content))
+    assert found.texts == ["a b", "c d"] and found.labels["stars"] == ["1", "2"] and found.column == "text"
+
+
+def test_the_training_part_chooses_the_columns_of_all(tmp_path):
+    for part, count in (("train", 100), ("valid", 20), ("test", 20)):
+        rows = [f"user{i},some words about {i},{i % 2},en" for i in range(count)]
+        write(tmp_path / f"{part}.csv", "\n".join(["user,review,stars,lang", *rows]))
+    write(tmp_path / "train_stats.csv", "a,b\n1,2\n").rename(tmp_path / "about.csv")
+    parts, _ = read_parts(data(tmp_path))
+    assert all(
+        set(parts[part].labels) == {"stars"} for part in parts
+    )  # users are too many, and one language is no label
+
+
+def test_a_table_beside_texts_is_no_split(tmp_path):
+    write(tmp_path / "train.txt", "a b\n" * 50)
+    write(tmp_path / "train_results.csv", "a,b\n1,2\n")
+    write(tmp_path / "eval.csv", "a,b\n1,2\n").unlink()
+    assert len(read_parts(data(tmp_path))[0]["train"].texts) == 46
+
+
+def test_a_number_as_label_beside_a_list(tmp_path):
+    rows = [{"text": "a b c", "label": i, "tokens": ["a"]} for i in range(2)]
+    found, _ = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert found.labels == {"label": ["0", "1"]}
 
 
 def test_a_label_and_a_text_that_is_a_name_of_texts_are_no_header(tmp_path):
@@ -90,7 +126,7 @@ def test_texts_numbers_and_truth_values_beside_the_text_are_labels_and_lists_are
         {"text": "b", "friendly": "yes", "stars": 2, "new": False, "votes": []},
     ]
     found, remarks = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
-    assert found.labels == {"friendly": ["no", "yes"], "new": ["true", "false"], "stars": ["1", "2"]}
+    assert found.labels == {"friendly": ["no", "yes"], "new": ["True", "False"], "stars": ["1", "2"]}
     assert remarks == ["a.jsonl: 'rare' is not on line 2, so that it is no label field"]
 
 
@@ -118,8 +154,12 @@ def test_a_txt_whose_every_line_holds_one_tab_draws_a_hint(tmp_path):
         ("a.jsonl", b'["text"]\n', 'line 1: expected {"text": '),
         ("a.jsonl", b'{"text": "a"}\n{"label": "b"}\n', "line 2: expected the text 'text', got none"),
         ("a.jsonl", b'{"text": "a", "label": [1]}\n', "line 1: expected a name or number as the label label, got [1]"),
-        ("a.csv", b"a man is here, and so am I\nno\n", "expected a header of different column names in the first row"),
-        ("a.csv", b"text,label\nfine,1\nfine\n", "line 3: expected 2 columns (text, label), got 1"),
+        (
+            "a.csv",
+            b"a man is standing in the pouring rain, and so am I\nno, no\n",
+            "expected a header of different column names in the first row",
+        ),
+        ("a.csv", b"text,label\nfine,1\nfine\n", "row 3: expected 2 columns (text, label), got 1"),
         ("a.csv", b"one,two\n" + b"a b c,d e f\ng h i,j k l\n", "got one, two, which all look like text"),
         ("a.txt.gz", b"this is no gzip", "cannot be read"),
         ("a.txt.gz", gzip.compress(b"a b c d e f g\n" * 50, mtime=0)[:20] + b"\x00" * 20, "cannot be read"),

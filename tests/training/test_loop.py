@@ -11,6 +11,7 @@ import torch
 
 import uncollapse as uc
 from tests.conftest import TINY
+from uncollapse import plan as plan_module
 from uncollapse.build import build_model, build_objective, build_splits
 from uncollapse.config import Config, available, compose, merge
 from uncollapse.data.corpus import shuffled_batches
@@ -22,7 +23,7 @@ from uncollapse.training.job import Job
 from uncollapse.training.loop import Trainer
 from uncollapse.training.optimizers import descend
 from uncollapse.training.progress import Listener
-from uncollapse.training.timing import measure_pace
+from uncollapse.training.timing import Pace, measure_pace
 
 
 class StopAt(Listener):
@@ -121,6 +122,23 @@ def test_minutes_that_were_too_few_can_be_made_more(tmp_path):
     assert second.config.train.epochs > first.config.train.epochs and second.config.train.minutes == 0.05
     assert len(second.log) == second.config.train.epochs
     assert len(uc.train("grammar", "annealed", out=tmp_path / "run", resume=True, **more).log) == len(second.log)
+
+
+def test_a_text_visited_in_parts_goes_on_by_the_same_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan_module, "measure_pace", lambda job, step: Pace(0.1, 0.1))
+    changes = settings(train={"epochs": 0, "minutes": 8.5 / 60})
+    changes["data"] = {"sentences": 640}  # forty steps, of which 20 are the least of an epoch
+    with pytest.raises(uc.Interrupted):
+        uc.train("grammar", "annealed", out=tmp_path / "run", listener=StopAt(30), **changes)
+    run = uc.train("grammar", "annealed", out=tmp_path / "run", resume=True, **changes)
+    assert run.config.train.steps_per_epoch == 20 and [entry["step"] for entry in run.log] == [20, 40, 60, 80]
+
+
+def test_a_training_that_the_plateau_ended_goes_on_when_it_is_made_longer(tmp_path):
+    changes = settings(optim={"lr": 0.0, "patience": 1, "decay_after": 0, "max_decays": 1}, train={"epochs": 6})
+    assert len(uc.train("grammar", out=tmp_path / "run", **changes).log) == 2  # stopped
+    changes["train"]["epochs"] = 8
+    assert len(uc.train("grammar", out=tmp_path / "run", resume=True, **changes).log) == 3
 
 
 def test_a_decay_survives_an_interruption(tmp_path):

@@ -15,7 +15,7 @@ from uncollapse.config import Settings
 from uncollapse.data.labels import Asked
 from uncollapse.data.picture_files import pictures_in
 from uncollapse.data.pictures import texts_of
-from uncollapse.data.reading import Texts, decode_lines, read_texts, suffix_of
+from uncollapse.data.reading import Texts, decode_lines, read_texts
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
 
@@ -132,10 +132,9 @@ def _read_pictures(source: str, run: Run) -> Texts:
 def _read_file(path: Path, run: Run, label: str) -> Texts:
     data = run.config.data
     format = "auto" if data.format == "parallel" else data.format
-    table = suffix_of(path) in (".csv", ".jsonl") or format in ("csv", "jsonl")
-    fields = {"text_column": data.text_column, "label_column": data.label_column} if table else {}
+    labels = data.label_column if run.told.names and not label else ""
     try:
-        found, remarks = read_texts(path, format, **fields)
+        found, remarks = read_texts(path, format, text_column=data.text_column, label_column=labels)
     except UserError:
         if not label or format != "tsv":
             raise

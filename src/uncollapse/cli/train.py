@@ -14,6 +14,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.use import use_protocol
 from uncollapse.evaluation.verdict import judge
 from uncollapse.launch import preview
+from uncollapse.plan import MOST_EPOCHS
 
 SHOWN_SAMPLES, SHOWN_RECONSTRUCTIONS, SHOWN_STEPS, SHOWN_NEIGHBOURS = 5, 3, 5, 2
 JUDGED = 100
@@ -89,8 +90,9 @@ def close(done: Run, arguments: list[str], timed: bool) -> None:
         f"\nvalidation: nll_elbo {metrics['nll_elbo']:.2f} nats per sentence, perplexity {metrics['ppl_elbo']:.1f} (EOS counted)"
     )
     show(f"verdict: {verdict.state} ({verdict.evidence})")
-    if done.model.latent and verdict.state != "alive" and len(splits.train) < FEW:
+    if CURE in done.remedies and verdict.state != "alive" and len(splits.train) < FEW:
         show(f"what is missing: more text ({len(splits.train):,} training sentences; {FEW:,} are enough as a rule)")
+    timed &= done.config.train.epochs < MOST_EPOCHS
     short = verdict.state != "alive" or len(done.log) < ENOUGH
     if timed and short and entry["epoch"] == len(done.log):  # it was still getting better
         minutes = done.config.train.minutes

@@ -54,7 +54,7 @@ def choose_tokens(texts: Iterable[str], sentences: int, level: Level | Literal["
     total = words * sentences / max(1, len(few))
     subwords = next((most for limit, most in SUBWORDS if total <= limit), 8_000)
     if level == "char" or (level == "auto" and words <= SHORT * len(few) and letters <= FEW_LETTERS):
-        return Tokens("char", MOST_WORDS, f"short strings of {letters} different letters")
+        return Tokens("char", MOST_WORDS, f"{letters} different letters")
     if level == "bpe" or (level == "auto" and not unknown and (different > FEW_WORDS or once > 0.01 * words)):
         return Tokens("bpe", subwords, f"{different:,} different words, {once:,} of them once")
     written = f"the text writes unknown words as {unknown}"

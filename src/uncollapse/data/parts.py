@@ -31,7 +31,9 @@ def find_parts(path: Path, leave: str = "") -> dict[str, Path]:
     )
     parts: dict[str, Path] = {}
     for part, words in PARTS.items():
-        found = [p for p in files if any(word in p.name.lower() for word in words) and p not in parts.values()]
+        named = [p for p in files if any(word in p.name.lower() for word in words) and p not in parts.values()]
+        # a table beside texts is rather something about them
+        found = [p for p in named if suffix_of(p) != ".csv"] or named
         if len(found) > 1:
             raise UserError(f"{path}: {' and '.join(p.name for p in found)} both look like the {part} split; keep one")
         if found:
@@ -62,14 +64,18 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
     files |= {part: Path(file) for part, file in (("valid", settings.valid), ("test", settings.test)) if file}
     parts: dict[str, Texts] = {}
     remarks: list[str] = []
-    for part, file in files.items():
-        parts[part], said = read_texts(
-            file,
-            settings.format,
-            settings.columns,
-            text_column=settings.text_column,
-            label_column=settings.label_column,
-        )
+    text, labels = settings.text_column, settings.label_column
+    for part, file in files.items():  # the training part first, whose fields are those of all
+        found, said = read_texts(file, settings.format, settings.columns, text_column=text, label_column=labels)
+        if part == "train":
+            if (text or labels) and not found.column:
+                raise UserError(
+                    f"{file}: data.text_column and data.label_column are for .csv, .jsonl and tables under a header"
+                )
+            text, labels = found.column, ",".join(found.labels)
+        elif found.column:
+            found.labels = {field: names for field, names in found.labels.items() if field in parts["train"].labels}
+        parts[part] = found
         remarks += said
     held = round(len(np.unique(parts["train"].units)) * held_out)
     for part in ("test", "valid"):

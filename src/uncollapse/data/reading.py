@@ -13,10 +13,10 @@ from typing import BinaryIO
 import numpy as np
 
 from uncollapse.data.lines import Lines
-from uncollapse.data.tables import choose_columns, is_table, read_csv, read_jsonl
+from uncollapse.data.tables import choose_columns, is_table, read_jsonl, read_table
 from uncollapse.errors import UserError
 
-SUFFIXES = {".txt": "txt", ".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl"}
+SUFFIXES = {".txt": "txt", ".tsv": "tsv", ".jsonl": "jsonl", ".csv": "csv"}
 
 HELD_BYTES = 2**27
 """A larger file of sentences, decompressed, is read line by line whenever it is needed, and never held."""
@@ -36,11 +36,13 @@ class Texts:
         texts: one a sentence; of a very large file, `Lines`.
         labels: for each label field, the label of every sentence.
         rows: for each sentence the row of parallel forms that it stands in; empty where there are no such rows.
+        column: of a table or of objects, the field that the texts stand in.
     """
 
     texts: Sequence[str] = field(default_factory=list)
     labels: dict[str, list[str]] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
+    column: str = ""
 
     @staticmethod
     def of_rows(rows: Iterable[Sequence[str]], field: str, names: Sequence[str]) -> "Texts":
@@ -99,7 +101,8 @@ def read_texts(
             `.jsonl` (objects with a text and perhaps labels); each also with `.gz`.
         format: txt, tsv, csv or jsonl, or auto: by the suffix (txt where it says nothing); parallel: a row of forms a line.
         columns: of a parallel file, as `Columns.parse` reads them.
-        text_column: of a table or of objects, the field of the text; as a rule it is found (`tables.choose_columns`).
+        text_column: of a table or of objects, and of nothing else, the field of the text; as a rule it is found
+            (`tables.choose_columns`).
         label_column: likewise the label fields, separated by commas.
 
     Returns:
@@ -116,10 +119,6 @@ def read_texts(
         (kind == "tsv" or format == "auto") and is_table(lines_of(path), 2 if kind == "tsv" else 3)
     ):
         return _read_records(path, kind, text_column, label_column)
-    if text_column or label_column:
-        raise UserError(
-            f"{path}: data.text_column and data.label_column are for .csv, .jsonl and tables under a header, got {kind}"
-        )
     found = _read_tsv(path) if kind == "tsv" else _read_txt(path)
     _refuse_empty(found, path)
     remarks = []
@@ -233,11 +232,10 @@ def _read_tsv(path: Path) -> Texts:
 
 def _read_records(path: Path, kind: str, text: str, labels: str) -> tuple[Texts, list[str]]:
     lines = _held_lines(path)
-    delimiter = "," if kind == "csv" else "\t"
-    records = read_jsonl(lines, str(path)) if kind == "jsonl" else read_csv(lines, delimiter, str(path))
-    texts, found, remarks = choose_columns(records, text, labels, path)
+    records = read_jsonl(lines, str(path)) if kind == "jsonl" else read_table(lines, kind == "csv", str(path))
+    column, texts, found, remarks = choose_columns(records, text, labels, path)
     _refuse_empty(Texts(texts), path)
-    return Texts(texts, found), remarks
+    return Texts(texts, found, column=column), remarks
 
 
 def split_row(line: str) -> list[str]:

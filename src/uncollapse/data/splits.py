@@ -13,7 +13,7 @@ from uncollapse.data.grammar import english
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.levels import choose_tokens
 from uncollapse.data.parts import read_parts
-from uncollapse.data.reading import Columns, Texts
+from uncollapse.data.reading import SUFFIXES, Columns, Texts, suffix_of
 from uncollapse.data.synthetic import Generator
 from uncollapse.data.vocabulary import Vocabulary, build_vocabulary
 from uncollapse.errors import UserError, nearest
@@ -25,6 +25,7 @@ CUT = (
     "[print(s.strip()) for p in sys.stdin for s in sentencex.segment('en', p) if s.strip()]\""
 )
 """The command that cuts paragraphs of stdin into sentences."""
+REMEDY = f"raise it, or cut the text into sentences: pip install sentencex; {CUT} < FILE > sentences.txt"
 LEVELS = {"word": "words", "char": "characters", "bpe": "subwords"}
 MOST_SENTENCES = {"grammar": 10**7, "synthetic": 10**5, "verbs": 10**7}
 """Of the training part of an embedded corpus, which is held in memory; one of `synthetic` takes 50 kB while it is drawn."""
@@ -140,6 +141,7 @@ def load_splits(
         raise UserError(f"expected --data.path FILE or --data.name ({', '.join(corpora)}), got {got}")
     made = embedded(name, settings.seed, settings.sentences, corpora) if name else None
     parts, remarks = (made, []) if made else read_parts(settings, kept)
+    new = vocabulary is None
     if vocabulary is None:
         texts, most = parts["train"].texts, settings.max_vocab
         if level == "auto" or not most:
@@ -153,11 +155,15 @@ def load_splits(
     space = LabelSpace({**_label_space(parts).names, **known})
     longest = settings.max_length
     encoded = {part: _encode(texts, vocabulary, longest, space, part, cache) for part, texts in parts.items()}
-    if encoded["train"].left_out > len(encoded["train"]) and not parts["train"].rows:
+    if (
+        new
+        and longest == DataConfig.max_length
+        and encoded["train"].left_out > len(encoded["train"])
+        and _of_lines(path)
+    ):
         lines = f"{encoded['train'].left_out:,} of {len(parts['train'].texts):,} lines"
         raise UserError(
-            f"{path}: expected a sentence a line, but {lines} are longer than data.max_length ({longest} tokens); raise it, or "
-            f"cut the text into sentences: pip install sentencex; {CUT} < {path} > sentences.txt"
+            f"{path}: expected a sentence a line, but {lines} are longer than data.max_length ({longest} tokens); {REMEDY}"
         )
     remarks += [
         f"{part}: {corpus.left_out:,} of {len(parts[part].texts):,} sentences are longer than data.max_length "
@@ -171,6 +177,10 @@ def load_splits(
     ]
     floor = {part: english().nll(encoded[part].texts()) for part in exact if vocabulary.level == "word"}
     return Splits(encoded["train"], encoded["valid"], encoded["test"], floor, tuple(remarks))
+
+
+def _of_lines(path: str) -> bool:
+    return Path(path).is_file() and SUFFIXES.get(suffix_of(Path(path)), "txt") == "txt"
 
 
 def _label_space(parts: Mapping[str, Texts]) -> LabelSpace:
@@ -189,7 +199,7 @@ def _encode(
     """Encode one split, its labels too; sentences over the limit are left out of both."""
     flat, offsets, kept = encode(texts.texts, vocabulary, max_length, cache)
     if not len(kept):
-        raise UserError(f"{part}: every sentence is longer than data.max_length {max_length} tokens; raise it")
+        raise UserError(f"{part}: every sentence is longer than data.max_length {max_length} tokens; {REMEDY}")
     labels = {field: space.ids(field, texts.labels[field])[kept] for field in texts.labels if field in space.names}
     rows = np.asarray(texts.rows, dtype=np.int64)
     return Corpus(

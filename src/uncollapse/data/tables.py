@@ -3,9 +3,8 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from uncollapse.errors import UserError, nearest
 
@@ -16,35 +15,45 @@ TEXT_WORDS = 3
 """Words in the mean from which a field without such a name is taken for a text, if half of its values differ."""
 MOST_CLASSES = 50
 """Different values up to which a field is a label field of its own accord."""
+LONGEST_NAME = 30
+"""Letters of the name of a column; what is longer is a sentence, and no header."""
 LOOKED_AT = 1000
 """Records that are looked at to tell a text from a label."""
 
 Record = Mapping[str, str]
 
 
-def read_csv(lines: Iterable[tuple[int, str]], delimiter: str, source: str) -> Iterator[tuple[int, Record]]:
+def read_table(lines: Iterator[tuple[int, str]], quoted: bool, source: str) -> Iterator[tuple[int, Record]]:
     """Yield the number of the line and the fields of every row under a header.
+
+    Args:
+        lines: with their numbers; fields are separated by the sign that stands most often in the first.
+        quoted: whether fields may stand in quotation marks (a .csv), or are what stands between tabs.
+        source: for messages.
 
     Raises:
         UserError: no header, or a row of more or fewer fields.
     """
-    text = (f"{line}\n" for _, line in lines)
-    reader = csv.reader(text) if delimiter == "," else csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    first = next(lines, (0, ""))[1]
+    separator = max(",;\t", key=first.count) if quoted else "\t"
+    text = chain([f"{first}\n"], (f"{line}\n" for _, line in lines))
+    reader = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
     try:
         names = [name.strip() for name in next(reader, [])]
-        if not all(names) or len(set(names)) < len(names) or any(len(name.split()) > TEXT_WORDS for name in names):
+        names[:1] = [names[0] or "index"] if names else []  # as pandas writes it
+        if not all(names) or len(set(names)) < len(names) or any(len(name) > LONGEST_NAME for name in names):
             raise UserError(
-                f"{source}: expected a header of different column names in the first row, got {delimiter.join(names)[:60]!r}; "
+                f"{source}: expected a header of different column names in the first row, got {first[:60]!r}; "
                 "add one, or --data.format txt for a sentence a line"
             )
         for row in reader:
             if len(row) != len(names):
                 raise UserError(
-                    f"{source}, line {reader.line_num}: expected {len(names)} columns ({', '.join(names)[:80]}), got {len(row)}"
+                    f"{source}, row {reader.line_num}: expected {len(names)} columns ({', '.join(names)[:80]}), got {len(row)}"
                 )
-            yield reader.line_num, dict(zip(names, row, strict=True))
+            yield reader.line_num, {name: " ".join(value.split()) for name, value in zip(names, row, strict=True)}
     except csv.Error as error:
-        raise UserError(f"{source}, line {reader.line_num}: expected rows of a table, got {error}") from None
+        raise UserError(f"{source}, row {reader.line_num}: expected rows of a table, got {error}") from None
 
 
 def read_jsonl(lines: Iterable[tuple[int, str]], source: str) -> Iterator[tuple[int, Record]]:
@@ -64,18 +73,14 @@ def read_jsonl(lines: Iterable[tuple[int, str]], source: str) -> Iterator[tuple[
         label = row.pop("label", None)
         fields = row | (label if isinstance(label, dict) else {"label": label})
         for name, value in fields.items():
-            if isinstance(value, list | dict) and (name == "label" or (label is not None and name in label)):
+            if isinstance(value, list | dict) and (name == "label" or (isinstance(label, dict) and name in label)):
                 raise UserError(f"{where}: expected a name or number as the label {name}, got {json.dumps(value)[:60]}")
-        record = {name: _as_text(value) for name, value in fields.items() if isinstance(value, str | int | float)}
+        record = {name: str(value) for name, value in fields.items() if isinstance(value, str | int | float)}
         try:
             "".join((*record, *record.values())).encode()
         except UnicodeEncodeError:
             raise UserError(f"{where}: expected text, got half of a surrogate pair in {line[:60]!r}") from None
         yield number, record
-
-
-def _as_text(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def is_table(lines: Iterable[tuple[int, str]], columns: int) -> bool:
@@ -90,7 +95,7 @@ def is_table(lines: Iterable[tuple[int, str]], columns: int) -> bool:
 
 def choose_columns(
     records: Iterable[tuple[int, Record]], text: str, labels: str, source: Path
-) -> tuple[list[str], dict[str, list[str]], list[str]]:
+) -> tuple[str, list[str], dict[str, list[str]], list[str]]:
     """Part records into texts and labels.
 
     Args:
@@ -100,14 +105,14 @@ def choose_columns(
         source: the file, for messages.
 
     Returns:
-        the texts that are not blank; for each label field, the label of each of them; and remarks for the user.
+        the field of the texts; the texts that are not blank; for each label field, the label of each of them; remarks.
 
     Raises:
         UserError: a field that there is not, or none or several that may be the text.
     """
     columns, lines, missing = _columns(records)
     if not lines:
-        return [], {}, []
+        return "", [], {}, []
     name = _text_column(columns, text, source)
     if name in missing:
         raise UserError(f"{source}, line {missing[name]}: expected the text {name!r}, got none")
@@ -119,10 +124,12 @@ def choose_columns(
                 f"{source}: data.label_column: no field {field!r} on every line; there are {', '.join(there)}"
             )
     fields = asked or [
-        field for field, values in columns.items() if field not in (name, *missing) and len(set(values)) <= MOST_CLASSES
+        field
+        for field, values in columns.items()
+        if field not in (name, *missing) and 2 <= len(set(values)) <= MOST_CLASSES
     ]
     kept = [i for i, value in enumerate(columns[name]) if value.strip()]
-    found = {field: [columns[field][i].strip() for i in kept] for field in sorted(fields)}
+    found = {field: [columns[field][i] for i in kept] for field in sorted(fields)}
     remarks = [
         f"{source.name}: {field!r} is not on line {line}, so that it is no label field"
         for field, line in missing.items()
@@ -130,7 +137,7 @@ def choose_columns(
     if len(columns) > 1 and name != "text" and not text:
         others = f"; label fields: {', '.join(found) or 'none'}"
         remarks.append(f"{source.name}: the text is {name!r} of {', '.join(columns)} (--data.text_column){others}")
-    return [columns[name][i] for i in kept], found, remarks
+    return name, [columns[name][i] for i in kept], found, remarks
 
 
 def _columns(records: Iterable[tuple[int, Record]]) -> tuple[dict[str, list[str]], int, dict[str, int]]:

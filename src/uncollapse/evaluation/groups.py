@@ -53,7 +53,11 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
         raise UserError("protocol probe: a language model (model.latent 0) has no codes to probe")
     train = splits.train.subset(chosen(len(splits.train), FITTED, seed))
     corpus = splits[split].subset(chosen(len(splits[split]), sentences, seed))
-    fields = {field: names for field, names in train.label_names.items() if len(names) <= MOST_CLASSES}
+    fields = {
+        field: names
+        for field, names in train.label_names.items()
+        if len(names) <= MOST_CLASSES and len(np.unique(train.labels[field])) > 1
+    }
     if not fields:
         raise UserError(
             f"protocol probe: expected data with labels (.tsv, .jsonl, rows of forms) of at most {MOST_CLASSES} classes, got "
