@@ -72,6 +72,8 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
                 raise UserError(
                     f"{file}: data.text_column and data.label_column are for .csv, .jsonl and tables under a header"
                 )
+            if found.column and not labels:  # what is the same everywhere labels nothing
+                found.labels = {field: names for field, names in found.labels.items() if len(set(names)) > 1}
             text, labels = found.column, ",".join(found.labels)
         elif found.column:
             found.labels = {field: names for field, names in found.labels.items() if field in parts["train"].labels}

@@ -126,7 +126,7 @@ def choose_columns(
     fields = asked or [
         field
         for field, values in columns.items()
-        if field not in (name, *missing) and 2 <= len(set(values)) <= MOST_CLASSES
+        if field not in (name, *missing) and len(set(values)) <= MOST_CLASSES
     ]
     kept = [i for i, value in enumerate(columns[name]) if value.strip()]
     found = {field: [columns[field][i] for i in kept] for field in sorted(fields)}
