@@ -20,7 +20,7 @@ from measure import alternate, machine
 
 import uncollapse as uc
 from uncollapse.evaluation.adaptive import adaptive_draws
-from uncollapse.evaluation.bounds import chosen, fixed_draws
+from uncollapse.evaluation.bounds import fixed_draws, subsample_indices
 
 SAMPLES = 500
 
@@ -35,7 +35,7 @@ def main():
     asked = parser.parse_args()
     run = uc.load(asked.run)
     corpus = run.splits()[0].test
-    indices = chosen(len(corpus), asked.sentences * (asked.rounds + 1), 0)
+    indices = subsample_indices(len(corpus), asked.sentences * (asked.rounds + 1), 0)
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.txt"
         empty.write_text("\n")

@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from measure import BATCHES, RECIPES, Work, after_torch, alternate, config_of, gemm_rate, machine, resident, trainer_of
 
-from uncollapse.build import build_splits
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.evaluation.bounds import iw_bound, log_weights
-from uncollapse.generation.choose import Decoding
-from uncollapse.generation.decode import write
-from uncollapse.importers import PARTS
+from uncollapse.generation.decode import generate_ids
+from uncollapse.generation.decoding import Decoding
+from uncollapse.interop.checkpoints import PARTS
+from uncollapse.runs.build import build_splits
 
 SAMPLES = 500
 SENTENCES = {"toy": 16, "ptb": 8, "ptb256": 8, "yahoo": 2}
@@ -52,12 +52,12 @@ class Reference:
 
         words = VocabEntry({token: i for i, token in enumerate(vocabulary.tokens)})
         sizes = types.SimpleNamespace(
-            ni=config.model.emb,
-            enc_nh=config.model.hidden,
-            dec_nh=config.model.hidden,
+            ni=config.decoder.emb,
+            enc_nh=config.decoder.hidden,
+            dec_nh=config.decoder.hidden,
             nz=config.model.latent,
-            dec_dropout_in=config.model.dropout_in,
-            dec_dropout_out=config.model.dropout_out,
+            dec_dropout_in=config.decoder.dropout_in,
+            dec_dropout_out=config.decoder.dropout_out,
             device=torch.device("cpu"),
         )
 
@@ -100,7 +100,7 @@ class Pairs:
 
     def __init__(self, reference, trainer, count):
         self.theirs, self.count, self.corpus = reference.batches, count, trainer.splits.train
-        self.ours = shuffled_batches(self.corpus.lengths, trainer.train.batch_size, 0, 0)
+        self.ours = shuffled_batches(self.corpus.lengths, trainer.batch_size, 0, 0)
         self.random = np.random.default_rng(0)
         self.length = np.array([self.corpus.lengths[index].mean() for index in self.ours])
         self.chosen = {}
@@ -197,7 +197,7 @@ def decoding(reference, trainer, asked):
 
     def ours(decoding, count):
         def work(number):
-            found = write(trainer.model, z[number, :count], LONGEST, decoding=decoding)
+            found = generate_ids(trainer.model, z[number, :count], LONGEST, decoding=decoding)
             written["ours"][decoding.strategy, number] = found
             return count
 
@@ -248,7 +248,7 @@ def train_in_this_process(who, asked):
         else:
             trainer = trainer_of(asked.size, asked.text, folder, precision)
             corpus = trainer.splits.train
-            batches = shuffled_batches(corpus.lengths, trainer.train.batch_size, 0, 0)
+            batches = shuffled_batches(corpus.lengths, trainer.batch_size, 0, 0)
             for index in of_all_lengths(batches, [corpus.lengths[index].max() for index in batches]):
                 trainer.step(trainer.batch(index))
     print(resident() - after_torch)
@@ -274,8 +274,8 @@ def report(asked):
             "recipe": RECIPES[asked.size],
             "machine": machine(),
             "vocabulary": len(trainer.splits.vocabulary),
-            "emb": config.model.emb,
-            "hidden": config.model.hidden,
+            "emb": config.decoder.emb,
+            "hidden": config.decoder.hidden,
             "rounds": asked.rounds,
         }
         wanted = asked.only.split(",")

@@ -18,7 +18,7 @@ import uncollapse as uc
 from uncollapse.evaluation.bounds import score
 from uncollapse.evaluation.overlap import corpus_bleu
 from uncollapse.evaluation.use import use_protocol
-from uncollapse.run import RunFolder
+from uncollapse.runs.folder import RunFolder
 
 ANNEALED = {"objective": {"weight": "linear(0.1, 1, 20%)"}}
 BATCH_FLOOR = {"floor": 8.0, "floor_kind": "batch"}
@@ -28,7 +28,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "before": {  # the default until now: words, annealed, SGD's sizes, no warm-up
         "remedy": "vanilla",
         "data": {"level": "word", "max_vocab": 20_000},
-        "model": {"emb": 256, "hidden": 256, "dropout_in": 0.5, "dropout_out": 0.5},
+        "encoder": {"emb": 256, "hidden": 256},
+        "decoder": {"emb": 256, "hidden": 256, "dropout_in": 0.5, "dropout_out": 0.5},
         "objective": {"weight": "linear(0.1, 1, 50%)"},
         "optim": {"lr": 0.001, "lr_factor": "1"},
     },
@@ -43,9 +44,9 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         "objective": {**BATCH_FLOOR, "weight": "linear(0, 1, 20%)"},
         "train": {"pretrain_epochs": 1},
     },
-    "hidden 512": {"model": {"emb": 256, "hidden": 512}},
-    "hidden 128": {"model": {"emb": 64, "hidden": 128}},
-    "dropout 0.5": {"model": {"dropout_in": 0.5, "dropout_out": 0.5}},
+    "hidden 512": {"encoder": {"emb": 256, "hidden": 512}, "decoder": {"emb": 256, "hidden": 512}},
+    "hidden 128": {"encoder": {"emb": 64, "hidden": 128}, "decoder": {"emb": 64, "hidden": 128}},
+    "dropout 0.5": {"decoder": {"dropout_in": 0.5, "dropout_out": 0.5}},
     "lr 0.001": {"optim": {"lr": 0.001}},
 }
 JUDGED = 100

@@ -18,15 +18,12 @@ def resident():
 after_torch = resident()
 """What it was when torch had been imported, and nothing else."""
 
-from uncollapse.build import build_model, build_objective, build_splits
-from uncollapse.config import compose
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.labels import LabelSpace
-from uncollapse.run import RunFolder
+from uncollapse.runs.build import build_model, build_objective, build_splits
+from uncollapse.runs.config import compose
+from uncollapse.runs.job import Job
 from uncollapse.torch_private import linear, onednn
-from uncollapse.training.job import Job
-from uncollapse.training.loop import Trainer
-from uncollapse.training.progress import Listener
 
 RECIPES = {"toy": "synthetic", "ptb": "ptb", "ptb256": "ptb", "yahoo": "yahoo", "tense": "tense"}
 """The recipe that each size is that of."""
@@ -58,7 +55,10 @@ def trainer_of(size, text, folder, precision=""):
     batches = len(shuffled_batches(splits.train.lengths, config.train.batch_size, 0, 0))
     model = build_model(config, len(splits.vocabulary), splits.train.lengths + 1, LabelSpace(splits.train.label_names))
     objective = build_objective(config, batches)
-    return Trainer(Job(model.train(), objective, splits, config.optim, config.train), RunFolder(folder), Listener())
+    trainer = Job(model.train(), objective, splits, config.optim, config.train).trainer()
+    trainer.splits, trainer.batch_size = splits, config.train.batch_size
+    trainer.batch = lambda index: splits.train.training_batch(index).to(trainer.device)
+    return trainer
 
 
 @dataclass(frozen=True)

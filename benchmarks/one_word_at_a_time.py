@@ -15,10 +15,10 @@ import time
 import numpy as np
 import torch
 
-from uncollapse.build import build_model, build_objective, build_splits
-from uncollapse.config import compose
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.labels import LabelSpace
+from uncollapse.runs.build import build_model, build_objective, build_splits
+from uncollapse.runs.config import compose
 
 
 def one_word(model, batch, weight):
@@ -31,7 +31,7 @@ def one_word(model, batch, weight):
     mu, logvar = encoder.posterior(states[:, 0]).chunk(2, -1)
     z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
     rate = 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
-    state, distortion = decoder.start(model.given(z, batch.labels)), 0.0
+    state, distortion = decoder.start(model.decoder_input(z, batch.labels)), 0.0
     for t in range(batch.inputs.shape[1]):
         logits, state = decoder.step(batch.inputs[:, t], state)
         distortion = distortion + torch.nn.functional.cross_entropy(logits, batch.targets[:, t])
@@ -69,7 +69,7 @@ def main():
         with torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision == "bf16"):
             return objective(our_model, batch, 50).loss
 
-    def descend(model, optimizer, loss):
+    def clip_and_step(model, optimizer, loss):
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
@@ -83,9 +83,9 @@ def main():
     order = shuffled_batches(corpus.lengths, size, 0, 0)
     loop, ours = [], []
     for number in range(asked.rounds + 1):  # the first round warms up
-        slow = timed(lambda b: descend(loop_model, loop_optimizer, one_word(loop_model, b, weight)), singles)
+        slow = timed(lambda b: clip_and_step(loop_model, loop_optimizer, one_word(loop_model, b, weight)), singles)
         batches = (corpus.batch(order[(20 * number + i) % len(order)]) for i in range(20))
-        fast = timed(lambda b: descend(our_model, our_optimizer, our_loss(b)), batches)
+        fast = timed(lambda b: clip_and_step(our_model, our_optimizer, our_loss(b)), batches)
         if number:
             loop.append(slow)
             ours.append(fast)
@@ -109,7 +109,7 @@ def check(one, other, corpus):
     by_loop = float(one_word(one.eval(), batch, 1.0).detach())
     torch.manual_seed(0)
     q = other.eval().posterior(batch)
-    z = q.at(torch.randn(1, 1, other.latent))
+    z = q.transform(torch.randn(1, 1, other.latent))
     expected = float((other.distortion(batch, z).sum() + other.rate(q, z).sum()).detach())
     assert abs(by_loop - expected) < 1e-3 * abs(expected), (by_loop, expected)
     one.train(), other.train()

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from measure import after_torch, resident
 
-from uncollapse.build import build_splits
-from uncollapse.config import compose
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.splits import EMBEDDED
-from uncollapse.run import RunFolder
+from uncollapse.runs.build import build_splits
+from uncollapse.runs.config import compose
+from uncollapse.runs.folder import RunFolder
 
 PIECE = 100_000
 """Sentences that are drawn at a time."""

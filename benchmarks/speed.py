@@ -22,8 +22,8 @@ from measure import RECIPES, Work, alternate, gemm_rate, machine, resident, trai
 
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.evaluation.bounds import log_weights
-from uncollapse.generation.choose import Decoding
-from uncollapse.generation.decode import write
+from uncollapse.generation.decode import generate_ids
+from uncollapse.generation.decoding import Decoding
 from uncollapse.training.aggressive import LEAST_INNER_STEPS
 
 SAMPLES = 100
@@ -33,7 +33,7 @@ CODES = 32
 def steps(trainer, rounds):
     """Return the tokens per second of full and of inner steps, on the same batches, alternated."""
     corpus = trainer.splits.train
-    order = shuffled_batches(corpus.lengths, trainer.train.batch_size, 0, 0)
+    order = shuffled_batches(corpus.lengths, trainer.batch_size, 0, 0)
 
     def work(number, moves="all"):
         batches = [order[i % len(order)] for i in range(number * LEAST_INNER_STEPS, (number + 1) * LEAST_INNER_STEPS)]
@@ -65,7 +65,7 @@ def decoding(trainer, how, longest, rounds):
     beams = strategy.beam_width if how == "beam" else 1
 
     def work(_):
-        write(trainer.model, z, longest, decoding=strategy)
+        generate_ids(trainer.model, z, longest, decoding=strategy)
         return CODES * beams * longest
 
     return alternate({how: work}, rounds)[how]

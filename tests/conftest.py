@@ -13,6 +13,7 @@ import torch
 import uncollapse as uc
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.distributions.priors import StandardNormal
 from uncollapse.model import VAE
 from uncollapse.nn.decoders import ConvolutionalDecoder, RecurrentDecoder
 from uncollapse.nn.encoders import RecurrentEncoder
@@ -31,7 +32,9 @@ SENTENCES = [
     "today the cat ran on the mat",
 ]
 TINY = {
-    "model": {"latent": 4, "emb": 8, "hidden": 12, "init": "torch"},
+    "model": {"latent": 4, "init": "torch"},
+    "encoder": {"emb": 8, "hidden": 12},
+    "decoder": {"emb": 8, "hidden": 12},
     "optim": {"optimizer": "adam", "lr": 0.01},
     "train": {"epochs": 2, "batch_size": 16, "device": "cpu"},
     "data": {"sentences": 200},
@@ -63,7 +66,9 @@ def tiny_vae(vocabulary: int, latent: int = 3, cell: str = "lstm", seed: int = 0
         decoder = ConvolutionalDecoder(vocabulary, 5, 7, latent, context=3, **dropout)
     else:
         decoder = RecurrentDecoder(vocabulary, 5, 7, latent, cell, **dropout)
-    model = VAE(RecurrentEncoder(vocabulary, 5, 7, latent, "lstm" if cell == "cnn" else cell), decoder, latent)
+    model = VAE(
+        RecurrentEncoder(vocabulary, 5, 7, latent, "lstm" if cell == "cnn" else cell), decoder, StandardNormal(latent)
+    )
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.8, 0.8)
     return model.eval()

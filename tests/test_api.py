@@ -8,8 +8,8 @@ import torch
 
 import uncollapse as uc
 from tests.conftest import TINY
-from uncollapse.config import merge
-from uncollapse.run import RunFolder
+from uncollapse.runs.config import merge
+from uncollapse.runs.folder import RunFolder
 
 TEXTS = ["the trader sold the shares .", "these pianists will sing his waltzes .", "the trader sold the shares ."]
 
@@ -74,7 +74,13 @@ def test_misuse_is_said_in_one_line(trained, call, said):
 
 def test_a_language_model_has_no_codes(tmp_path):
     run = uc.train(
-        "grammar", "lm", out=tmp_path / "lm", data={"sentences": 60}, train={"epochs": 1}, model={"hidden": 8, "emb": 8}
+        "grammar",
+        "lm",
+        out=tmp_path / "lm",
+        data={"sentences": 60},
+        train={"epochs": 1},
+        encoder={"hidden": 8, "emb": 8},
+        decoder={"hidden": 8, "emb": 8},
     )
     assert len(run.sample(2)) == 2
     with pytest.raises(uc.UserError, match="has no latent space"):
@@ -98,10 +104,10 @@ def test_empty_and_unknown_sentences_have_codes_too(trained):
             "truncated or damaged",
         ),
         (lambda p: (p / "model.safetensors").write_bytes(b""), "truncated or damaged"),
-        (lambda p: rewrite(p, "version: 2", "version: 99"), "expected a version from 1 to 2, got 99"),
+        (lambda p: rewrite(p, "version: 3", "version: 99"), "expected a version from 1 to 3, got 99"),
         (lambda p: rewrite(p, "latent: 4", "latent: 5"), "does not fit config.yaml"),
         (lambda p: rewrite(p, "latent: 4", "latant: 4"), "unknown setting 'model.latant'"),
-        (lambda p: rewrite(p, "version: 2", "version: [1"), "expected YAML"),
+        (lambda p: rewrite(p, "version: 3", "version: [1"), "expected YAML"),
         (shutil.rmtree, "no such run folder"),
     ],
 )

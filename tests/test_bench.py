@@ -1,12 +1,12 @@
 import pytest
 
 from tests.conftest import TINY
-from uncollapse.bench import Result, bench, frontier, recommend, relative_time
 from uncollapse.cli import main
-from uncollapse.config import merge
 from uncollapse.errors import UserError
-from uncollapse.run import RunFolder
-from uncollapse.training.progress import Listener
+from uncollapse.runs.bench import Result, bench, frontier, recommend, relative_time
+from uncollapse.runs.config import merge
+from uncollapse.runs.folder import RunFolder
+from uncollapse.training.callbacks import Callback
 
 
 def result(name, rate, distortion, state="alive", nll_iw=None, seconds=1.0):
@@ -42,11 +42,11 @@ def test_means_and_spreads_are_over_seeds():
 def test_finished_runs_are_not_trained_again(tmp_path):
     trained = []
 
-    class Spy(Listener):
-        def epoch_ends(self, entry):
+    class Spy(Callback):
+        def on_validate(self, trainer, entry):
             trained.append(entry["epoch"])
 
-    arguments = (tmp_path, "grammar", ["vanilla", "lm", "annealed+skip"], 2, TINY, lambda name: Spy(), 3, 20)
+    arguments = (tmp_path, "grammar", ["vanilla", "lm", "annealed+skip"], 2, TINY, lambda name: [Spy()], 3, 20)
     first = bench(*arguments)
     assert len(trained) == 12 and sorted(p.name for p in tmp_path.iterdir())[:2] == [
         "annealed+skip-1",
@@ -54,23 +54,21 @@ def test_finished_runs_are_not_trained_again(tmp_path):
     ]
     again = bench(*arguments)
     assert len(trained) == 12 and [r.values for r in again] == [r.values for r in first]
-    more = bench(tmp_path, "grammar", ["vanilla"], 1, TINY, lambda name: Spy(), 7, 20)
+    more = bench(tmp_path, "grammar", ["vanilla"], 1, TINY, lambda name: [Spy()], 7, 20)
     assert len(trained) == 12 and more[0].values["nll_iw"] != first[0].values["nll_iw"][:1]
     with pytest.raises(UserError, match="different remedies"):
-        bench(tmp_path, "grammar", ["vanilla", "vanilla"], 1, TINY, lambda name: Spy())
+        bench(tmp_path, "grammar", ["vanilla", "vanilla"], 1, TINY, lambda name: [Spy()])
 
 
 def test_open_epochs_are_chosen_once_for_all(tmp_path):
     settings = merge(TINY, {"train": {"epochs": 0, "minutes": 0.01}})
-    bench(tmp_path, "grammar", ["vanilla", "skip"], 2, settings, lambda name: Listener(), 2, 10)
+    bench(tmp_path, "grammar", ["vanilla", "skip"], 2, settings, lambda name: [], 2, 10)
     epochs = {RunFolder(path).origin().config.train.epochs for path in tmp_path.iterdir()}
     assert len(epochs) == 1 and epochs != {0}
 
 
 def test_the_command_ends_with_table_frontier_and_recommendation(tmp_path, capsys):
-    flags = (
-        "--data.sentences 100 --model.hidden 8 --model.emb 8 --train.epochs 1 --train.device cpu --iw-samples 2".split()
-    )
+    flags = "--data.sentences 100 --encoder.hidden 8 --decoder.hidden 8 --encoder.emb 8 --decoder.emb 8 --train.epochs 1 --train.device cpu --iw-samples 2".split()
     command = ["bench", "--recipe", "grammar", "--remedies", "vanilla,bn", "--out", str(tmp_path), *flags]
     assert main(command) == 0
     out = capsys.readouterr().out
@@ -79,9 +77,7 @@ def test_the_command_ends_with_table_frontier_and_recommendation(tmp_path, capsy
 
 
 def test_rows_of_forms_bring_their_scores_into_the_table(tmp_path, capsys):
-    flags = (
-        "--model.latent 4 --model.emb 8 --model.hidden 12 --train.epochs 1 --data.sentences 800 --iw-samples 2".split()
-    )
+    flags = "--model.latent 4 --encoder.emb 8 --decoder.emb 8 --encoder.hidden 12 --decoder.hidden 12 --train.epochs 1 --data.sentences 800 --iw-samples 2".split()
     assert main(["bench", "--recipe", "verbs", "--remedies", "vanilla,beta", "--out", str(tmp_path), *flags,
                  "--objective.translate", "false", "--train.select", "loss"]) == 0  # fmt: skip
     out = capsys.readouterr().out

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from uncollapse.build import refuse_impossible
 from uncollapse.cli import VERBS, module_of
 from uncollapse.cli.parser import Parser
-from uncollapse.config import compose
+from uncollapse.runs.build import validate
+from uncollapse.runs.config import compose
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "coming-from.md").read_text()
 COMMANDS = re.findall(r"`(uncollapse [^`]+)`", PAGE)
@@ -41,7 +41,7 @@ def test_it_parses(command, monkeypatch):
         module_of(verb).run(arguments)
     asked, settings = stopped.value.args
     if verb == "train":
-        refuse_impossible(compose(asked.recipe, asked.remedy, settings))
+        validate(compose(asked.recipe, asked.remedy, settings))
 
 
 def test_every_source_is_there_and_what_is_missing_is_marked():

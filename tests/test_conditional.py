@@ -9,19 +9,23 @@ import pytest
 import torch
 
 import uncollapse as uc
-from uncollapse.build import build_model, build_objective
 from uncollapse.cli import main
-from uncollapse.config import available
+from uncollapse.distributions.priors import Source
 from uncollapse.errors import UserError
-from uncollapse.latent import Source
-from uncollapse.run import RunFolder
+from uncollapse.objectives import ForwardPass
+from uncollapse.runs.build import build_model, build_objective
+from uncollapse.runs.config import available
+from uncollapse.runs.folder import RunFolder
 from uncollapse.schedules import Clock, constant, parse
-from uncollapse.tasks.forms.consistency import FormsTask
+from uncollapse.tasks.forms.consistency import FormConsistency
+from uncollapse.training.callbacks import Callback
 from uncollapse.training.guards import Interrupted
-from uncollapse.training.progress import Listener
+from uncollapse.training.states import load_state
 
 SMALL = {
-    "model": {"latent": 4, "emb": 8, "hidden": 24},
+    "model": {"latent": 4},
+    "encoder": {"emb": 8, "hidden": 24},
+    "decoder": {"emb": 8, "hidden": 24},
     "data": {"sentences": 400},
     "train": {"epochs": 2, "batch_size": 16, "device": "cpu", "fit_prior": 2, "select": "transfer_bleu4"},
     "optim": {"lr": 0.01, "lr_factor": "linear(1, 0, 100%)"},
@@ -116,16 +120,16 @@ def test_an_interrupted_conditional_run_goes_on_bit_for_bit(verbs, tmp_path):
     import os
     import signal
 
-    class Stop(Listener):
+    class Stop(Callback):
         left = 32  # within the second epoch
 
-        def step(self, epoch, sums):
+        def on_step(self, trainer, update):
             self.left -= 1
             if self.left == 0:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        uc.train("verbs", out=tmp_path / "run", listener=Stop(), **SMALL)
+        uc.train("verbs", out=tmp_path / "run", callbacks=[Stop()], **SMALL)
     again = uc.train("verbs", out=tmp_path / "run", resume=True, **SMALL)
     for name, value in again.folder.load_weights().items():
         assert value.equal(verbs.folder.load_weights()[name]), name
@@ -147,7 +151,7 @@ def test_the_last_weights_are_kept_where_asked(tmp_path):
     settings = SMALL | {"train": SMALL["train"] | {"select": "last", "epochs": 3, "fit_prior": 0}}
     done = uc.train("verbs", out=tmp_path / "run", **settings)
     assert [entry["advice"] for entry in done.log] == ["improved"] * 3
-    state = RunFolder(done.path).load_state()["model"]
+    state = load_state(RunFolder(done.path).state_file)["model"]
     assert all(value.equal(state[name]) for name, value in done.folder.load_weights().items())
 
 
@@ -237,7 +241,7 @@ def test_the_transfer_protocol_needs_labels_and_says_what_it_measured(tmp_path, 
     file = words(tmp_path / "reviews.tsv", *lines)
     done = uc.train(
         "default", out=tmp_path / "run", data={"path": file},
-        model={"latent": 4, "emb": 8, "hidden": 16, "condition": "label"}, train={"epochs": 1},
+        model={"latent": 4, "condition": "label"}, encoder={"emb": 8, "hidden": 16}, decoder={"emb": 8, "hidden": 16}, train={"epochs": 1},
     )  # fmt: skip
     assert main(["evaluate", str(done.path), "--protocol", "transfer", "--iw-samples", "0"]) == 0
     assert "transfer_accuracy" in capsys.readouterr().out
@@ -281,10 +285,12 @@ def test_the_shown_panels_are_those_that_say_something(verbs, trained):
 @pytest.mark.parametrize("remedy", available("remedies"))
 def test_every_remedy_goes_with_a_conditional_model(remedy, tmp_path):
     settings = {
-        "model": {"latent": 4, "emb": 8, "hidden": 12},
+        "model": {"latent": 4},
+        "encoder": {"emb": 8, "hidden": 12},
+        "decoder": {"emb": 8, "hidden": 12},
         "data": {"sentences": 80},
         "train": {"epochs": 2, "pretrain_epochs": int(remedy == "fbp"), "batch_size": 16, "device": "cpu"},
-        "objective": {"dream": "0.1"},
+        "objective": {"form_consistency": "0.1"},
     }
     if remedy == "lm":
         settings |= {"objective": {"translate": False}, "model": settings["model"] | {"latent": 0}}
@@ -327,7 +333,7 @@ def reviews(tmp_path_factory):
         words(folder / f"{part}.txt", *(f"{i % 2}\t{text}" for i, text in enumerate(said)))
     done = uc.train(
         "sentiment", out=folder / "run", data={"path": str(folder)},
-        model={"latent": 4, "emb": 8, "hidden": 12}, train={"epochs": 1},
+        model={"latent": 4}, encoder={"emb": 8, "hidden": 12}, decoder={"emb": 8, "hidden": 12}, train={"epochs": 1},
     )  # fmt: skip
     return folder, done
 
@@ -363,14 +369,20 @@ def test_an_unconditional_run_evaluates_data_with_other_labels(reviews, tmp_path
     folder, _ = reviews
     done = uc.train(
         "sentiment", out=tmp_path / "run", data={"path": str(folder)},
-        model={"latent": 4, "emb": 8, "hidden": 12, "condition": ""}, train={"epochs": 1},
+        model={"latent": 4, "condition": ""}, encoder={"emb": 8, "hidden": 12}, decoder={"emb": 8, "hidden": 12}, train={"epochs": 1},
     )  # fmt: skip
     other = words(tmp_path / "other.txt", *["2\tfood good"] * 40)
     assert done.evaluate(iw_samples=2, data={"path": other})["sentences"] > 0
 
 
 def test_a_conditional_run_has_no_floor_and_says_what_it_was_given(tmp_path):
-    small = {"model": {"latent": 4, "emb": 8, "hidden": 12}, "data": {"sentences": 4000}, "train": {"epochs": 1}}
+    small = {
+        "model": {"latent": 4},
+        "encoder": {"emb": 8, "hidden": 12},
+        "decoder": {"emb": 8, "hidden": 12},
+        "data": {"sentences": 4000},
+        "train": {"epochs": 1},
+    }
     plain = uc.train("grammar", out=tmp_path / "plain", **small)
     field = next(iter(plain.folder.label_space().names))
     told = uc.train("grammar", out=tmp_path / "told", **(small | {"model": small["model"] | {"condition": field}}))
@@ -387,7 +399,7 @@ def test_a_plain_evaluation_keeps_what_a_protocol_measured(run):
 
 
 def test_moved_data_bring_their_pairs_and_an_embedded_corpus_has_none(tmp_path):
-    from uncollapse.config import compose
+    from uncollapse.runs.config import compose
     from uncollapse.tasks.forms.morphology import base_verbs, conjugate
 
     for name in ("old", "new"):
@@ -430,7 +442,7 @@ def test_pairs_and_rows_are_checked_before_training(data, pairs, match, tmp_path
     ("section", "name", "value", "match"),
     [
         ("objective", "teacher_forcing", "2", "teacher_forcing: expected values from 0 to 1, got 2 to 2"),
-        ("objective", "dream", "-1", "dream: expected values of at least 0"),
+        ("objective", "form_consistency", "-1", "form_consistency: expected values of at least 0"),
         ("optim", "lr_factor", "linear(1, -1, 100%)", "lr_factor: expected values of at least 0, got -1 to 1"),
     ],
 )
@@ -440,11 +452,11 @@ def test_schedules_out_of_range_are_refused(section, name, value, match, tmp_pat
 
 
 def test_a_run_is_settled_when_no_schedule_moves(verbs):
-    from uncollapse.config import Config
+    from uncollapse.runs.config import Config
 
     settings = {"objective": {"teacher_forcing": "linear(1, 0, 7 steps)"}}
     assert build_objective(Config.from_settings(settings), 10).settles == 7
-    assert FormsTask(verbs.splits()[0].train, 9, False, parse("linear(0, 1, 9 steps)", Clock(10, 100))).settles == 9
+    assert FormConsistency(verbs.splits()[0].train, 9, parse("linear(0, 1, 9 steps)", Clock(10, 100))).settles == 9
 
 
 def test_the_factor_on_the_learning_rate_reaches_the_optimizer(tmp_path):
@@ -463,11 +475,12 @@ def test_the_factor_on_the_learning_rate_reaches_the_optimizer(tmp_path):
 
 def test_consistency_adds_its_weighted_distortion_to_the_loss(verbs, monkeypatch):
     corpus = verbs.splits()[0].train
-    task = FormsTask(corpus, 9, False, constant(0.3))
+    extra = FormConsistency(corpus, 9, constant(0.3))
     z, forms = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)), corpus.batch([1, 5, 9, 30])
-    monkeypatch.setattr(task, "draw", lambda model, count: (z, forms))  # 12 of the 16 codes were not recognised
+    monkeypatch.setattr(extra, "draw", lambda model, count: (z, forms))  # 12 of the 16 codes were not recognised
     expected = 0.3 * verbs.model.distortion(forms, z[:, None]).sum() / 16
-    torch.testing.assert_close(task.extra(verbs.model, 16, 0)(), expected)
+    batch = corpus.batch(range(16))
+    torch.testing.assert_close(extra(ForwardPass(verbs.model, batch, batch, None, z), 0), expected)
     assert float(expected.detach()) > 0
 
 
@@ -490,6 +503,6 @@ def test_labels_that_a_model_is_not_told_can_still_be_probed(tmp_path):
     small["train"] = {"epochs": 1, "batch_size": 50, "device": "cpu"}
     run = uc.train("grammar", out=tmp_path / "run", **small)
     splits, _ = run.splits()
-    assert {"tense", "number", "mood"} <= set(splits.test.labels) and set(run.told.names) == {"tense"}
+    assert {"tense", "number", "mood"} <= set(splits.test.labels) and set(run.label_space.names) == {"tense"}
     rows = {row["field"]: row for row in run.by_protocol("probe", run.subject(splits))["probes"]}
     assert "scoring" in rows["number"] and "scoring" not in rows["tense"]

@@ -11,7 +11,7 @@ from uncollapse.cli import main
 from uncollapse.data.corpus import Corpus
 from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import iw_bound, log_weights, score, seeded
-from uncollapse.importers import import_run
+from uncollapse.interop.checkpoints import import_run
 
 TRAIN = "the cat sat\na dog sat on the _UNK mat\nthe <unk> ran\n"
 WORDS = ["the", "cat", "sat", "a", "dog", "on", "_UNK", "mat", "ran"]
@@ -90,13 +90,13 @@ def test_an_imported_model_computes_what_its_equations_say(files, kind):
     corpus = Corpus.from_texts(TEST, run.vocabulary)
     assert [corpus.ids(i).tolist() for i in range(3)] == [ids_of(text) for text in TEST]
     scores, samples = score(run.model, corpus, seed=7), 6
-    noise = run.model.prior.noise(3, 1, seeded(7))
+    noise = scores.posterior.noise(3, 1, seeded(7))
     log_w = log_weights(run.model, corpus, torch.arange(3).numpy(), samples, seed=5)
     for i, text in enumerate(TEST):
         distortion, kl, _ = by_hand(lagging_state(), ids_of(text), noise[i])
         assert scores.distortion[i].item() == pytest.approx(distortion.item(), rel=1e-5)
         assert scores.rate[i].item() == pytest.approx(kl.item(), rel=1e-5)
-        streams = run.model.prior.noise(1, samples, seeded((5 * 1_000_003 + i) % 2**32))[0]
+        streams = scores.posterior.noise(1, samples, seeded((5 * 1_000_003 + i) % 2**32))[0]
         _, _, expected = by_hand(lagging_state(), ids_of(text), streams)
         assert log_w[i].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
         bound = -(expected.logsumexp(0) - math.log(samples))
@@ -153,7 +153,7 @@ def change(files, **weights):
         (lambda files: (files / "train.txt").write_text(TRAIN + "new words\n"), "lagging", "13 different words .* got 15"),
         (lambda files: change(files, **{"flow.weight": torch.zeros(1)}), "lagging", "unknown weight 'flow.weight'"),
         (lambda files: torch.save({"encoder.embed.weight": torch.zeros(V, NI)}, files / "old.pt"), "lagging", r"encoder.lstm.\*, found none"),
-        (lambda files: change(files, **{"encoder.linear.weight": torch.zeros(6, 9)}), "lagging", r"\(5, 7\) .* got \(5, 9\)"),
+        (lambda files: change(files, **{"encoder.linear.weight": torch.zeros(6, 9)}), "lagging", "does not fit .* encoder.cell"),
         (lambda files: change(files, **{"decoder.lstm.weight_ih_l1": torch.zeros(28, 7)}), "lagging", "LSTM text model of one layer"),
     ],
 )  # fmt: skip

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from uncollapse.divergences import kl
-from uncollapse.latent import Gaussian
+from uncollapse.distributions.divergences import kl
+from uncollapse.distributions.posteriors import Gaussian
 
 
 def random_gaussian(sentences, latent, seed):
@@ -19,7 +19,7 @@ def standard(sentences, latent, dtype=torch.float32):
 
 def draw(q, samples, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return q.at(torch.randn(len(q), samples, q.latent, generator=generator, dtype=q.mu.dtype))
+    return q.transform(torch.randn(len(q), samples, q.latent, generator=generator, dtype=q.mu.dtype))
 
 
 def as_torch(q):

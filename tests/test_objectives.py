@@ -6,40 +6,41 @@ import pytest
 import torch
 
 from tests.conftest import SENTENCES, TINY
-from uncollapse.build import build_model, build_objective, refuse_impossible
-from uncollapse.config import Config, available, compose, merge
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.distributions.posteriors import Gaussian
+from uncollapse.distributions.priors import LengthMixture, Source, StandardNormal
 from uncollapse.errors import UserError
-from uncollapse.latent import Gaussian, LengthMixture, Source, StandardNormal
-from uncollapse.nn.encoders import combined
-from uncollapse.nn.interfaces import Inference
-from uncollapse.objectives import discrepancy
+from uncollapse.nn.encoders import combine_steps
+from uncollapse.nn.interfaces import EncoderOutput
+from uncollapse.objectives import MMD, ForwardPass, discrepancy
+from uncollapse.runs.build import build_model, build_objective, validate
+from uncollapse.runs.config import Config, available, compose, merge
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
-VANILLA = merge(TINY, {"data": {"name": "grammar"}, "model": {"dropout_in": 0.0, "dropout_out": 0.0}})
+VANILLA = merge(TINY, {"data": {"name": "grammar"}, "decoder": {"dropout_in": 0.0, "dropout_out": 0.0}})
 
 
-def terms(changes=None, step=0, factor=1.0, dtype=torch.float32, seed=0):
+def terms(changes=None, step=0, dtype=torch.float32, seed=0):
     """Return the terms of one batch, always with the same weights and the same noise."""
     config = Config.from_settings(merge(VANILLA, changes or {}))
     model = build_model(config, len(CORPUS.vocabulary), CORPUS.lengths + 1)
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.5, 0.5, generator=torch.Generator().manual_seed(parameter.numel()))
     torch.manual_seed(seed)
-    return build_objective(config, 10)(model.to(dtype).train(), CORPUS.batch(range(8)), step, factor=factor)
+    return build_objective(config, 10)(model.to(dtype).train(), CORPUS.batch(range(8)), step)
 
 
 NEUTRAL = [
     {"objective": {"weight": "1"}},
     {"objective": {"floor": 0.0, "floor_kind": "batch"}},
     {"objective": {"floor": 0.0, "floor_kind": "dimension"}},
-    {"objective": {"target": 0.0, "target_kind": "batch"}},
-    {"objective": {"target": 0.0, "target_kind": "sentence"}},
-    {"objective": {"where": "last", "mmd": 0.0, "bow": 0.0}},
+    {"objective": {"target": "0", "target_kind": "batch"}},
+    {"objective": {"target": "0", "target_kind": "sentence"}},
+    {"objective": {"timesteps": "last", "mmd": 0.0, "bow": 0.0}},
     {"objective": {"divergence": "alpha", "alpha": 1.0}},
     {"objective": {"divergence": "renyi", "alpha": 1.0}},
-    {"model": {"bn": 0.0, "skip": False, "word_dropout": 0.0, "decode": "last"}},
+    {"encoder": {"bn": 0.0, "pooling": "last"}, "decoder": {"skip": False, "word_dropout": 0.0}},
     {"train": {"aggressive": "off", "pretrain_epochs": 0}},
 ]
 
@@ -63,12 +64,12 @@ def test_limits_with_the_same_noise():
 
 
 def test_gamma_tends_to_vanilla_with_the_same_weights_and_codes():
-    from uncollapse import divergences
-    from uncollapse.latent import StudentT
+    from uncollapse.distributions import divergences
+    from uncollapse.distributions.posteriors import StudentT
 
     q = Gaussian(torch.randn(8, 4), 0.3 * torch.randn(8, 4))
     t = StudentT(q.mu, q.logvar, 1e6)
-    assert (divergences.gamma_divergence(t, t.standard()) - divergences.kl(q, q.standard()).sum(-1)).abs().max() < 1e-2
+    assert (divergences.gamma_divergence(t, t.base) - divergences.kl(q, q.base).sum(-1)).abs().max() < 1e-2
 
 
 def test_the_three_floors():
@@ -78,7 +79,7 @@ def test_the_three_floors():
         objective = build_objective(
             Config.from_settings(merge(VANILLA, {"objective": {"floor": 3.0, "floor_kind": kind}})), 10
         )
-        return objective.penalty(divergence, 0).item()
+        return objective.penalties[0].distance(divergence, 0).item()
 
     assert penalty("sentence") == pytest.approx((3.0 + 4.0) / 2)
     assert penalty("dimension") == pytest.approx((1.5 + 2.0 + 3.0 + 1.5) / 2)
@@ -91,21 +92,21 @@ def test_below_the_floor_there_is_no_gradient():
         objective = build_objective(
             Config.from_settings(merge(VANILLA, {"objective": {"floor": 3.0, "floor_kind": kind}})), 10
         )
-        (gradient,) = torch.autograd.grad(objective.penalty(divergence, 0), divergence)
+        (gradient,) = torch.autograd.grad(objective.penalties[0].distance(divergence, 0), divergence)
         assert gradient.abs().sum() == 0
 
 
-def test_targets_of_batch_and_sentence_and_their_ramp():
+def test_targets_of_batch_and_sentence_and_their_rise():
     divergence = torch.tensor([1.0, 9.0])
     for kind, expected in (("batch", 1.0), ("sentence", (3 + 5) / 2)):
-        settings = {"objective": {"target": 4.0, "target_kind": kind, "ramp": "2 epochs"}}
+        settings = {"objective": {"target": "linear(0, 4, 2 epochs)", "target_kind": kind}}
         objective = build_objective(Config.from_settings(merge(VANILLA, settings)), 10)
-        assert objective.penalty(divergence, 20).item() == pytest.approx(expected)
-        assert objective.target(5) == pytest.approx(1.0)
+        assert objective.penalties[0].distance(divergence, 20).item() == pytest.approx(expected)
+        assert objective.penalties[0].target_at(5) == pytest.approx(1.0)
     # the gradient below the target pushes the rate up
     low = torch.tensor([1.0, 2.0], requires_grad=True)
     objective = build_objective(Config.from_settings(merge(VANILLA, {"objective": {"target": 4.0}})), 10)
-    assert (torch.autograd.grad(objective.penalty(low, 0), low)[0] < 0).all()
+    assert (torch.autograd.grad(objective.penalties[0].distance(low, 0), low)[0] < 0).all()
 
 
 def test_the_best_weights_are_chosen_by_the_loss_that_the_schedules_end_at():
@@ -118,7 +119,7 @@ def test_the_best_weights_are_chosen_by_the_loss_that_the_schedules_end_at():
 
     assert settled() == settled(weight="linear(0.1, 1, 5 epochs)") == pytest.approx(11 + 2.5)
     assert settled(weight="0.4") == pytest.approx(11 + 0.4 * 2.5)
-    assert settled(target=4.0, ramp="1 epochs") == pytest.approx(11 + 1.5)
+    assert settled(target="linear(0, 4, 1 epochs)") == pytest.approx(11 + 1.5)
     assert settled(target=4.0, target_kind="sentence") == pytest.approx(11 + 1.5)
     assert settled(target=4.0, target_kind="controller", weight="0.1") == pytest.approx(11 + 1.5)
     assert settled(floor=3.0) == pytest.approx(11 + 3.5) and settled(floor=3.0, floor_kind="batch") == pytest.approx(14)
@@ -139,14 +140,13 @@ def steps_of(lengths, latent=2, longest=6):
     [("all", [4, 6, 1]), ("75%", [3, 5, 1]), ("50%", [2, 3, 1]), ("25%", [1, 2, 1]), ("last", [1, 1, 1])],
 )
 def test_timestep_wise_penalties_average_the_last_steps_alone(where, counted):
-    from uncollapse.divergences import kl
+    from uncollapse.distributions.divergences import kl
 
     steps, mask = steps_of([4, 6, 1])
-    objective = build_objective(Config.from_settings(merge(VANILLA, {"objective": {"where": where}})), 10)
-    found = objective.of_sentences(
-        Inference(combined(steps, mask, "last"), steps, mask), StandardNormal(steps.latent)
-    ).sum(-1)
-    every = kl(steps, steps.standard()).sum(-1)
+    objective = build_objective(Config.from_settings(merge(VANILLA, {"objective": {"timesteps": where}})), 10)
+    output = EncoderOutput(combine_steps(steps, mask, "last"), steps, mask)
+    found = objective.penalties[0].divergences(output, StandardNormal(2), torch.zeros(3, 1, 2)).sum(-1)
+    every = kl(steps, steps.base).sum(-1)
     for row, (length, count) in enumerate(zip([4, 6, 1], counted, strict=True)):
         assert found[row].item() == pytest.approx(every[row, length - count : length].mean().item(), rel=1e-5)
 
@@ -155,7 +155,7 @@ def test_what_is_decoded_is_the_last_mean_or_sum():
     steps, mask = steps_of([4, 6, 1])
     generator = torch.Generator().manual_seed(1)
     for how in ("last", "mean", "sum"):
-        q = combined(steps, mask, how)
+        q = combine_steps(steps, mask, how)
         noise = torch.randn(100_000, 3, 6, 2, generator=generator)
         z = (steps.mu + (0.5 * steps.logvar).exp() * noise) * mask[..., None]
         if how == "last":
@@ -171,7 +171,7 @@ def test_a_collapsed_mean_pays_for_the_length_alone():
     lengths = torch.arange(2, 61)
     prior = LengthMixture(32, (1 / lengths).tolist(), [1 / 59] * 59)
     q = Gaussian(torch.zeros(59, 32), -lengths[:, None].float().log().expand(59, 32))
-    z = q.at(torch.randn(59, 2000, 32, generator=torch.Generator().manual_seed(0)))
+    z = q.transform(torch.randn(59, 2000, 32, generator=torch.Generator().manual_seed(0)))
     mixture = (q.log_prob(z) - prior.log_prob(z)).mean()
     standard = (q.log_prob(z) - StandardNormal(32).log_prob(z)).mean()
     assert 0 < mixture < 1.5 and standard > 30
@@ -200,7 +200,7 @@ def test_the_bag_of_words_is_the_plain_formula():
 
 @pytest.mark.parametrize("init", ["torch", "lagging"])
 def test_batch_normalisation_bounds_the_rate_from_below_from_the_first_step(init):
-    config = Config.from_settings(merge(VANILLA, {"model": {"bn": 0.6, "latent": 32, "init": init}}))
+    config = Config.from_settings(merge(VANILLA, {"model": {"latent": 32, "init": init}, "encoder": {"bn": 0.6}}))
     model = build_model(config, len(CORPUS.vocabulary)).train()
     objective, batch = build_objective(config, 10), CORPUS.batch(range(8))
     assert objective(model, batch, 0).rate.mean() >= 32 * 0.36 / 2 * 0.99
@@ -211,13 +211,15 @@ def test_batch_normalisation_bounds_the_rate_from_below_from_the_first_step(init
 
 
 def test_batch_normalisation_takes_a_batch_of_one():
-    config = Config.from_settings(merge(VANILLA, {"model": {"bn": 0.6}}))
+    config = Config.from_settings(merge(VANILLA, {"encoder": {"bn": 0.6}}))
     model = build_model(config, len(CORPUS.vocabulary)).train()
     assert torch.isfinite(model.posterior(CORPUS.batch([0])).mu).all()
 
 
 def test_skip_and_word_dropout_do_what_they_say():
-    config = Config.from_settings(merge(VANILLA, {"model": {"skip": True, "word_dropout": 0.5, "hidden": 6}}))
+    config = Config.from_settings(
+        merge(VANILLA, {"encoder": {"hidden": 6}, "decoder": {"skip": True, "word_dropout": 0.5, "hidden": 6}})
+    )
     decoder = build_model(config, len(CORPUS.vocabulary)).decoder
     inputs = CORPUS.batch([0] * 4000).inputs
     dropped = decoder.train()._drop_words(inputs)
@@ -233,7 +235,7 @@ def test_skip_and_word_dropout_do_what_they_say():
 @pytest.mark.parametrize("name", available("remedies"))
 def test_gradients_reach_the_encoder_through_the_penalty(name):
     """Finite differences in float64; a language model has no latent, and word dropout's own noise is switched off."""
-    config = compose("grammar", [name], merge(VANILLA, {"model": {"word_dropout": 0.0}, "train": {"epochs": 20}}))
+    config = compose("grammar", [name], merge(VANILLA, {"decoder": {"word_dropout": 0.0}, "train": {"epochs": 20}}))
     if config.model.latent == 0:
         return
     if config.objective.floor:  # below the floor there is no gradient, by intent: go above it
@@ -246,12 +248,12 @@ def test_gradients_reach_the_encoder_through_the_penalty(name):
 
     def penalty():
         torch.manual_seed(0)
-        inference = model.infer(batch)
-        found = objective.weight(step) * objective.penalty(objective.of_sentences(inference, model.prior), step)
-        if objective.mmd:
-            found = found + objective.mmd * discrepancy(
-                inference.posterior.at(model.prior.noise(8, 1))[:, 0], model.prior
-            )
+        output, penalty = model.encode(batch), objective.penalties[0]
+        z = output.posterior.transform(output.posterior.noise(8, 1))
+        found = penalty.weight_at(step) * penalty.distance(penalty.divergences(output, model.prior, z), step)
+        for extra in objective.extras:
+            if isinstance(extra, MMD):
+                found = found + extra(ForwardPass(model, batch, batch, output, z), step)
         return found
 
     (gradient,) = torch.autograd.grad(penalty(), weight)
@@ -270,7 +272,7 @@ def test_gradients_reach_the_encoder_through_the_penalty(name):
     ("changes", "said"),
     [
         ({"objective": {"divergence": "gamma", "df": 1.0}}, "objective.df: expected more than 2, got 1"),
-        ({"objective": {"divergence": "gamma"}, "model": {"decode": "mean"}}, "with gamma use last"),
+        ({"objective": {"divergence": "gamma"}, "encoder": {"pooling": "mean"}}, "with gamma use last"),
         ({"objective": {"divergence": "alpha", "floor": 3.0, "floor_kind": "dimension"}}, "no sum over dimensions"),
         ({"objective": {"target_kind": "controller"}}, "a target above 0"),
         ({"train": {"pretrain_epochs": 2}}, "fewer than train.epochs 2"),
@@ -279,5 +281,5 @@ def test_gradients_reach_the_encoder_through_the_penalty(name):
 )
 def test_settings_that_exclude_each_other_are_refused_in_one_line(changes, said):
     with pytest.raises(UserError, match=".") as error:
-        refuse_impossible(Config.from_settings(merge(VANILLA, changes)))
+        validate(Config.from_settings(merge(VANILLA, changes)))
     assert said in str(error.value) and "\n" not in str(error.value)

@@ -5,12 +5,12 @@ import torch
 
 import uncollapse as uc
 from tests.conftest import TINY
-from uncollapse import plan as plan_module
 from uncollapse.cli import main
-from uncollapse.config import merge
+from uncollapse.runs import plan as plan_module
+from uncollapse.runs.config import merge
 from uncollapse.training.timing import Pace
 
-BASE = "train --recipe grammar --data.sentences 60 --model.hidden 8 --model.emb 8 --train.epochs 1".split()
+BASE = "train --recipe grammar --data.sentences 60 --encoder.hidden 8 --decoder.hidden 8 --encoder.emb 8 --decoder.emb 8 --train.epochs 1".split()
 
 
 @pytest.mark.parametrize(
@@ -20,20 +20,20 @@ BASE = "train --recipe grammar --data.sentences 60 --model.hidden 8 --model.emb 
         ("--train.seed 18446744073709551616", "train.seed: expected an integer from 0 to"),
         ("--data.sentences 12345678901234567890123456", "data.sentences: expected an integer from 0 to"),
         ("--train.device meta", "train.device: expected a device of this machine"),
-        ("--model.hidden 10000000", "the model would take"),
-        ("--model.emb 1000000000", "the model would take"),
+        ("--encoder.hidden 10000000 --decoder.hidden 10000000", "the model would take"),
+        ("--encoder.emb 1000000000 --decoder.emb 1000000000", "the model would take"),
         ("--model.latent 100000000", "the model would take"),
-        ("--model.decoder cnn --model.context 99999999", "the model would take"),
+        ("--decoder.kind cnn --decoder.context 99999999", "the model would take"),
         ("--data.side 100000", "data.side: expected an integer from 8 to 512"),
         ("--objective.target 5 --objective.weight 0", "a floor or target needs a weight above 0"),
         ("--objective.floor 5 --objective.weight 0.0", "a floor or target needs a weight above 0"),
         ("--objective.floor 1e30", "objective.floor: expected a number from 0 to"),
         ("--objective.divergence renyi --objective.alpha 0", "Renyi divergence of order 0"),
-        ("--model.bn 0.6 --train.batch_size 1", "a batch of one sentence has no variance"),
+        ("--encoder.bn 0.6 --train.batch_size 1", "a batch of one sentence has no variance"),
         ("--objective.weight linear(1,-1,1steps)", "objective.weight: expected values of at least 0"),
-        ("--model.encoder_state max --remedy twr-mean", "model.encoder_state max: there is one posterior"),
-        ("--model.condition ,", "model.condition: expected label fields"),
-        ("--model.latent 0 --model.bn 0.6", "nothing for floor, target, mmd, bow or bn"),
+        ("--encoder.state_pooling max --remedy twr-mean", "encoder.state_pooling max: there is one posterior"),
+        ("--model.condition ,", "model.condition: expected names, separated by commas"),
+        ("--model.latent 0 --encoder.bn 0.6", "nothing for floor, target, mmd, bow or bn"),
     ],
 )
 def test_one_line_and_nothing_left_behind(tmp_path, monkeypatch, capsys, flags, said):
@@ -54,7 +54,7 @@ def test_memory_is_counted_before_it_is_taken(monkeypatch, tmp_path, capsys):
 
 def test_data_are_read_once_and_the_model_is_built_once_for_a_training(tmp_path, monkeypatch):
     import uncollapse as uc
-    from uncollapse import build
+    from uncollapse.runs import build
 
     calls = []
     for name in ("build_splits", "build_model"):
@@ -65,7 +65,7 @@ def test_data_are_read_once_and_the_model_is_built_once_for_a_training(tmp_path,
                 calls.append(name)
             return original(*args, **options)
 
-        for module in ("uncollapse.plan", "uncollapse.build", "uncollapse.api"):
+        for module in ("uncollapse.runs.plan", "uncollapse.runs.build", "uncollapse.runs.run"):
             monkeypatch.setattr(f"{module}.{name}", counted, raising=False)
     run = uc.train("grammar", out=tmp_path / "run", **merge(TINY, {"train": {"epochs": 1}}))
     run.splits(), run.evaluate("valid", 2, 10)
@@ -74,7 +74,7 @@ def test_data_are_read_once_and_the_model_is_built_once_for_a_training(tmp_path,
 
 def test_a_text_too_long_for_the_minutes_is_visited_in_parts(tmp_path, monkeypatch, capsys):
     """By a pace of a second a step, and a validation of two: four epochs of 28 steps in two minutes, of 53 that there are."""
-    monkeypatch.setattr(plan_module, "measure_pace", lambda job, step: Pace(1.0, 2.0))
+    monkeypatch.setattr(plan_module, "measure_pace", lambda *_: Pace(1.0, 2.0))
     flags = (
         "train --recipe grammar --data.sentences 840 --train.batch_size 16 --train.epochs 0 --train.minutes 2 --dry-run"
     )
@@ -112,7 +112,7 @@ def test_a_dry_run_says_what_would_be_chosen_and_leaves_nothing(tmp_path, monkey
 def test_the_default_has_a_remedy_unless_another_is_meant(tmp_path, monkeypatch, flags, remedies, folder):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "captions.txt").write_text("".join(f"A man number {i} is here.\n" for i in range(100)))
-    flags = f"train --data.path captions.txt --model.hidden 8 --train.epochs 1 {flags}"
+    flags = f"train --data.path captions.txt --encoder.hidden 8 --decoder.hidden 8 --train.epochs 1 {flags}"
     assert main(flags.split()) == 0
     made = uc.load(tmp_path / "runs" / folder)
     assert list(made.remedies) == remedies and made.config.data.level == "bpe"

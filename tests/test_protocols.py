@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from uncollapse.cli import main
-from uncollapse.protocols import PROTOCOLS, Subject
 from uncollapse.reporting.protocols import COLUMNS, protocol_tables
+from uncollapse.runs.protocols import PROTOCOLS, Subject
 
 PAGE = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text()
 

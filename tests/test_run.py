@@ -19,11 +19,12 @@ import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse import files
 from uncollapse.cli import main
-from uncollapse.config import merge
 from uncollapse.errors import UserError
-from uncollapse.files import expect, read_lines, write_json
-from uncollapse.run import OWN, VERSION, RunFolder, migrated_state
+from uncollapse.files import append_line, expect, keep_lines, read_lines, write_json
+from uncollapse.runs.config import merge
+from uncollapse.runs.folder import OWN, VERSION, RunFolder
 from uncollapse.training.progress import Progress
+from uncollapse.training.states import load_state, migrated
 
 FIXTURE = Path(__file__).parent / "fixtures" / "run-v1"
 ONE_EPOCH = merge(TINY, {"train": {"epochs": 1}, "data": {"sentences": 60}})
@@ -97,9 +98,7 @@ def test_a_full_disk_is_one_line_and_an_overwritten_run_stays_until_the_new_one_
     (copy.path / "notes.txt").write_text("mine")
     weights = copy.fingerprint()
     full_disk(monkeypatch, after)
-    command = (
-        "train --recipe grammar --data.sentences 60 --model.hidden 8 --model.emb 8 --train.epochs 1 --overwrite --out"
-    )
+    command = "train --recipe grammar --data.sentences 60 --encoder.hidden 8 --decoder.hidden 8 --encoder.emb 8 --decoder.emb 8 --train.epochs 1 --overwrite --out"
     assert main([*command.split(), str(copy.path)]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert "cannot be written (No space left on device)" in last and str(tmp_path) in last
@@ -145,12 +144,17 @@ def test_a_run_goes_wherever_a_folder_is(tmp_path, monkeypatch, how):
 
 def test_a_run_of_version_1_goes_on(tmp_path):
     path = Path(shutil.copytree(FIXTURE, tmp_path / "old"))
-    settings = {"model": {"latent": 4, "emb": 8, "hidden": 12, "init": "torch"}, "data": {"sentences": 200}}
+    settings = {
+        "model": {"latent": 4, "init": "torch"},
+        "encoder": {"emb": 8, "hidden": 12},
+        "decoder": {"emb": 8, "hidden": 12},
+        "data": {"sentences": 200},
+    }
     settings |= {"optim": {"optimizer": "adam", "lr": 0.01}}
     settings["train"] = {"epochs": 2, "batch_size": 16, "device": "cpu", "threads": 1, "fit_prior": 1}
     before = RunFolder(path).fingerprint()
     sums = {"sentences": 3, "distortion": 6.0, "rate": 1.0, "divergence": 1.0, "loss": 7.0, "seconds": 0.5}
-    progress = Progress(**migrated_state({"progress": {"epoch": 1, "sums": sums}})["progress"])
+    progress = Progress(**migrated({"progress": {"epoch": 1, "sums": sums}})["progress"])
     assert progress.means()["distortion"] == 2 and (progress.sentences, progress.seconds, progress.epoch) == (3, 0.5, 1)
     run = uc.train("grammar", ["annealed", "bn"], 1, path, resume=True, **settings)
     assert run.folder.fingerprint() == before and [entry["epoch"] for entry in run.log] == [1, 2]
@@ -161,7 +165,7 @@ def test_the_log_is_appended_to_and_a_line_cut_by_a_kill_is_left_out(copy):
     with copy.log_file.open("a") as file:
         file.write('{"epoch": 3, "st')
     assert copy.log() == before
-    copy.forget_after(1, 10)
+    keep_lines(copy.log_file, "epoch", 1)
     assert [entry["epoch"] for entry in copy.log()] == [1]
 
 
@@ -273,22 +277,22 @@ def test_a_state_that_is_no_state_is_one_line(copy):
     for content in (b"", b"PK\x03\x04", b"x" * 1000):
         copy.state_file.write_bytes(content)
         with pytest.raises(UserError, match=r"last.pt: damaged"):
-            copy.load_state()
+            load_state(copy.state_file)
     held = io.BytesIO()
     torch.save([1], held)
     copy.state_file.write_bytes(held.getvalue())
     with pytest.raises(UserError, match=r"last.pt: damaged"):
-        copy.load_state()
+        load_state(copy.state_file)
 
 
 def test_records_of_the_posterior_mean_space_are_appended_and_read_back(copy):
     assert not len(copy.mean_space().steps)
     for step in (0, 100, 200):
-        copy.append_mean_space(step, np.full(3, step / 7, np.float32), np.zeros(3, np.float32))
+        append_line(copy.mean_space_file, {"step": step, "model": [step / 7] * 3, "inference": [0.0] * 3})
     records = copy.mean_space()
     assert records.steps.tolist() == [0, 100, 200]
     np.testing.assert_allclose(records.model[:, 0], [0, 100 / 7, 200 / 7], atol=1e-5)
-    copy.forget_after(99, 150)
+    keep_lines(copy.mean_space_file, "step", 150)
     assert copy.mean_space().steps.tolist() == [0, 100]
     copy.mean_space_file.write_text('{"step": 1, "model": "none", "inference": []}\n')
     with pytest.raises(UserError, match=r"posterior-mean-space.jsonl"):

@@ -11,8 +11,9 @@ from tests.conftest import TINY
 from uncollapse.cli import main
 from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.bounds import score
-from uncollapse.generation.moves import arc
-from uncollapse.samples import judge_samples
+from uncollapse.generation.latent_ops import arc
+from uncollapse.runs.samples import judge_samples
+from uncollapse.training.states import save_weights
 
 A, B, C = "the farmer grows the cows .", "these pianists sing .", "the cook ate ."
 BEAM = uc.Decoding("beam", beam_width=3, n_best=2)
@@ -167,7 +168,7 @@ def test_evaluate_all_measures_what_fits_the_run(trained, tmp_path, capsys):
     after = uc.load(path).metrics["test"]
     assert after["probes"] == kept["probes"] and after["iw_samples"] == 2
     folder = uc.load(path).folder  # but not with other weights
-    folder.save_weights({name: value * 0.5 for name, value in folder.load_weights().items()})
+    save_weights(folder.model_file, {name: value * 0.5 for name, value in folder.load_weights().items()})
     assert main(["evaluate", str(path), "--iw-samples", "2"]) == 0
     assert "probes" not in uc.load(path).metrics["test"]
     capsys.readouterr()

@@ -5,35 +5,79 @@ run = uc.train(recipe="grammar", remedy="annealed", seed=1)
 run.sample(5)
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from uncollapse.lazy import lazy
 
 if TYPE_CHECKING:
-    from uncollapse.api import Run, load, train
+    from uncollapse import data, distributions, nn, objectives, schedules
+    from uncollapse.distributions.divergences import kl
+    from uncollapse.distributions.posteriors import Gaussian, Posterior
+    from uncollapse.distributions.priors import Prior, StandardNormal
     from uncollapse.errors import TrainingError, UserError
-    from uncollapse.generation.choose import Decoding
+    from uncollapse.evaluation.evaluate import evaluate
+    from uncollapse.generation.decode import generate
+    from uncollapse.generation.decoding import Decoding
+    from uncollapse.model import VAE
+    from uncollapse.objectives import Objective, Penalty, Terms
+    from uncollapse.runs.run import Run, load, train
+    from uncollapse.schedules import Schedule, constant, cyclical, linear, sigmoid
+    from uncollapse.training import callbacks
+    from uncollapse.training.fit import Trainer, fit
     from uncollapse.training.guards import Interrupted
 
 __version__ = "0.1.0"
-__all__ = ["Decoding", "Interrupted", "Run", "TrainingError", "UserError", "__version__", "load", "train"]
-
-_HOMES = {
-    "Decoding": "uncollapse.generation.choose",
-    "Interrupted": "uncollapse.training.guards",
-    "Run": "uncollapse.api",
-    "TrainingError": "uncollapse.errors",
-    "UserError": "uncollapse.errors",
-    "load": "uncollapse.api",
-    "train": "uncollapse.api",
+__all__ = [
+    "VAE",
+    "Decoding",
+    "Gaussian",
+    "Interrupted",
+    "Objective",
+    "Penalty",
+    "Posterior",
+    "Prior",
+    "Run",
+    "Schedule",
+    "StandardNormal",
+    "Terms",
+    "Trainer",
+    "TrainingError",
+    "UserError",
+    "__version__",
+    "callbacks",
+    "constant",
+    "cyclical",
+    "data",
+    "distributions",
+    "evaluate",
+    "fit",
+    "generate",
+    "kl",
+    "linear",
+    "load",
+    "nn",
+    "objectives",
+    "schedules",
+    "sigmoid",
+    "train",
+]
+_MODULES = {
+    "uncollapse.data": ("data",),
+    "uncollapse.distributions": ("distributions",),
+    "uncollapse.distributions.divergences": ("kl",),
+    "uncollapse.distributions.posteriors": ("Gaussian", "Posterior"),
+    "uncollapse.distributions.priors": ("Prior", "StandardNormal"),
+    "uncollapse.errors": ("TrainingError", "UserError"),
+    "uncollapse.evaluation.evaluate": ("evaluate",),
+    "uncollapse.generation.decode": ("generate",),
+    "uncollapse.generation.decoding": ("Decoding",),
+    "uncollapse.model": ("VAE",),
+    "uncollapse.nn": ("nn",),
+    "uncollapse.objectives": ("objectives", "Objective", "Penalty", "Terms"),
+    "uncollapse.runs.run": ("Run", "load", "train"),
+    "uncollapse.schedules": ("schedules", "Schedule", "constant", "cyclical", "linear", "sigmoid"),
+    "uncollapse.training.callbacks": ("callbacks",),
+    "uncollapse.training.fit": ("Trainer", "fit"),
+    "uncollapse.training.guards": ("Interrupted",),
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that `import uncollapse` is quick."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'uncollapse' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, _MODULES)

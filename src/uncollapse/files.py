@@ -52,6 +52,15 @@ def append_line(path: Path, content: Mapping[str, Any]) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror}); free some space there") from None
 
 
+def keep_lines(path: Path, name: str, last: int) -> None:
+    """Drop the objects of a file of one a line whose number of a name is above `last`; no file is none."""
+    if path.exists():
+        lines = read_lines(path)
+        kept = [entry for entry in lines if expect(entry, {name: int}, str(path))[name] <= last]
+        if len(kept) < len(lines):
+            write_atomically(path, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, indented."""
     write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

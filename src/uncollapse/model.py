@@ -4,76 +4,80 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.data.corpus import Batch
-from uncollapse.divergences import kl
-from uncollapse.latent import UNLABELLED, Diagonal, LabelNormal, Labels, Prior, StandardNormal
+from uncollapse.data.labels import UNLABELLED, Labels
+from uncollapse.distributions.divergences import rate
+from uncollapse.distributions.posteriors import Posterior
+from uncollapse.distributions.priors import Prior
+from uncollapse.errors import UserError
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.decoders import BagOfWords
-from uncollapse.nn.interfaces import Decoder, Encoder, Inference
+from uncollapse.nn.interfaces import Decoder, EncoderOutput
 
 
 class VAE(nn.Module):
-    """A variational autoencoder: p(z) p(x given z) and q(z given x); with a condition c, p(z given c) p(x given z, c).
+    """A variational autoencoder: p(z) p(x | z) and q(z | x); with a condition c, p(z | c) p(x | z, c) and q(z | x, c).
 
     Attributes:
-        encoder: x -> q(z given x), or (x, c) -> q(z given x, c).
-        decoder: of what it is given, z or [z; c], to p(x given it).
-        prior: p(z), N(0, I) by default.
-        latent: dimensions Z of the code; 0 makes it a language model.
-        words: an auxiliary bag-of-words decoder for the objective, or None.
-        condition: labels -> c, or None.
+        encoder: any module from a batch to q(z | x): a `Posterior`, or an `EncoderOutput`.
+        decoder: p(x | z), or p(x | z, c).
+        prior: p(z).
+        bow_decoder: an auxiliary bag-of-words decoder for the objective, or None.
+        condition: labels -> c, or None; a code is then a vector.
     """
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         decoder: Decoder,
-        latent: int,
-        prior: Prior | None = None,
-        words: BagOfWords | None = None,
+        prior: Prior,
+        *,
+        bow_decoder: BagOfWords | None = None,
         condition: Condition | None = None,
     ) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.latent = encoder, decoder, latent
-        self.prior = StandardNormal(latent) if prior is None else prior
-        self.words, self.condition = words, condition
+        if condition is not None and len(prior.event_shape) > 1:
+            raise UserError(f"VAE: a condition needs codes [Z], got the event shape {list(prior.event_shape)}")
+        self.encoder, self.decoder, self.prior = encoder, decoder, prior
+        self.words, self.condition = bow_decoder, condition
+
+    @property
+    def latent(self) -> int:
+        """Return the numbers of a code; 0 for a language model."""
+        return self.prior.latent
 
     @property
     def device(self) -> torch.device:
         """Return where the weights are."""
         return next(self.parameters()).device
 
-    def infer(self, batch: Batch) -> Inference:
-        """Return everything that the encoder says of a batch."""
-        return self.encoder(batch)
+    def encode(self, batch: Batch) -> EncoderOutput:
+        """Return q(z | x) of a batch, and the posteriors of the timesteps where the encoder has them."""
+        output = self.encoder(batch)
+        return output if isinstance(output, EncoderOutput) else EncoderOutput(output)
 
-    def posterior(self, batch: Batch) -> Diagonal:
-        """Return q(z given x) of the code that is decoded, `[B, Z]`."""
-        return self.encoder(batch).posterior
+    def posterior(self, batch: Batch) -> Posterior:
+        """Return q(z | x) of the code that is decoded."""
+        return self.encode(batch).posterior
 
-    def distortion(self, batch: Batch, z: Tensor, forcing: float = 1.0) -> Tensor:
-        """Return -log p(x given z) in nats per sentence, `[B, K]`, for codes `[B, K, Z]`.
+    def distortion(self, batch: Batch, z: Tensor, teacher_forcing: float = 1.0) -> Tensor:
+        """Return -log p(x | z) in nats per sentence, `[B, K]`, for codes `[B, K, *event]`.
 
-        Below `forcing` 1 the decoder reads some of its own tokens in place of the true ones (one code a sentence), and what is
-        returned is no longer a likelihood.
+        Below `teacher_forcing` 1 the decoder reads some of its own tokens in place of the true ones (one code a sentence), and
+        the result is no longer a likelihood.
         """
-        code = self.given(z, batch.labels)
-        if forcing < 1:
-            return self.decoder(batch, code, self.decoder.own_inputs(batch, code[:, 0], forcing))
+        code = self.decoder_input(z, batch.labels)
+        if teacher_forcing < 1:
+            inputs = self.decoder.scheduled_sampling_inputs(batch, code[:, 0], teacher_forcing)
+            return self.decoder(batch, code, inputs)
         return self.decoder(batch, code)
 
-    def given(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
-        """Return what the decoder reads: codes `[B, (K,) Z]`, and beside each the condition of its sentence."""
+    def decoder_input(self, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
+        """Return the codes `[B, (K,) *event]`, and with a condition [z; c], `[B, (K,) Z + C]`."""
         if self.condition is None:
             return z
-        told = self.condition(labels).to(z.dtype)
-        told = told if z.ndim == 2 else told[:, None].expand(-1, z.shape[1], -1)
-        return torch.cat([z, told], -1)
+        c = self.condition(labels).to(z.dtype)
+        return torch.cat([z, c if z.ndim == 2 else c[:, None].expand(-1, z.shape[1], -1)], -1)
 
-    def rate(self, posterior: Diagonal, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
-        """Return KL(q(z given x), p(z)) in nats per sentence, `[B]`.
-
-        In closed form under a normal prior; else the mean of log q - log p over the draws z `[B, K, Z]`.
-        """
-        if isinstance(self.prior, StandardNormal | LabelNormal):
-            return kl(posterior, self.prior.beside(posterior, labels)).sum(-1)
-        return (posterior.log_prob(z) - self.prior.log_prob(z, labels)).mean(1)
+    def rate(self, posterior: Posterior, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
+        """Return KL(q(z | x), p(z)) in nats per sentence, `[B]`; z are draws of q, `[B, K, *event]`."""
+        return rate(posterior, self.prior, z, labels)

@@ -1,6 +1,7 @@
 """The objective: what the optimizer sees. Never reported as a bound.
 
-    loss = mean(distortion) + weight(step) * | mean_B(floor(d)) - target(step) | + extras
+    loss = mean(distortion) + sum of penalties + sum of extras
+    penalty = weight(step) * | mean_B(floor(d)) - target(step) |
 
 d is the divergence of each sentence: of the posterior at the last timestep, or averaged over the last share of the timesteps.
 With the floor 0 and the target 0 the bars change nothing (d >= 0), so that vanilla, beta-VAE, annealing, free bits, Prokhorov's
@@ -8,22 +9,26 @@ C, TWR and their mixtures are points of one formula.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Batch
-from uncollapse.latent import UNLABELLED, Diagonal, Labels, Prior, Source
+from uncollapse.data.labels import UNLABELLED, Labels
+from uncollapse.distributions.divergences import Divergence, kl, penalised
+from uncollapse.distributions.priors import Prior, Source
 from uncollapse.model import VAE
-from uncollapse.nn.interfaces import Inference
+from uncollapse.nn.interfaces import EncoderOutput
 from uncollapse.schedules import Schedule, constant
 
-Divergence = Callable[[Diagonal, Diagonal], Tensor]
 FloorKind = Literal["sentence", "dimension", "batch"]
 TargetKind = Literal["batch", "sentence", "controller"]
+GAIN = 0.01
+MEMORY = 0.95
+LEAST, MOST = 1e-4, 1e3
 
 
 @dataclass(frozen=True)
@@ -32,101 +37,197 @@ class Terms:
 
     Attributes:
         loss: what is minimised, scalar.
-        distortion: -log p(x given z) of every sentence, `[B]`, nats.
+        distortion: -log p(x | z) of every sentence, `[B]`, nats.
         rate: KL(q, p) of the decoded code of every sentence, `[B]`, nats.
-        divergence: what the penalty is made of, mean over sentences, scalar, nats.
-        weight: the weight of the penalty at this step.
+        divergence: of the first penalty, mean over sentences, scalar, nats; None for an objective without one.
+        weight: of the first penalty at this step.
     """
 
     loss: Tensor
     distortion: Tensor
     rate: Tensor
-    divergence: Tensor
-    weight: float
+    divergence: Tensor | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """What penalties and extras are computed from.
+
+    Attributes:
+        model: the network.
+        batch: the sentences.
+        target: what is decoded from the code of each sentence.
+        output: of the encoder.
+        z: one draw of q a sentence, `[B, 1, *event]`.
+    """
+
+    model: VAE
+    batch: Batch
+    target: Batch
+    output: EncoderOutput
+    z: Tensor
+
+
+@dataclass
+class Controller:
+    """Multiplies a weight by exp(gain (rate / target - 1)) at every step, the rate averaged over the last steps.
+
+    Source: Rezende & Viola 2018 (GECO), algorithm 1, with the rate in place of the distortion; Shao et al. 2020 (ControlVAE).
+
+    Attributes:
+        factor: of the weight.
+        rate: the moving average of the rate; negative before the first step.
+    """
+
+    factor: float = 1.0
+    rate: float = -1.0
+
+    def update(self, rate: float, target: float) -> None:
+        """Move the factor by the mean rate of a batch, nats."""
+        self.rate = rate if self.rate < 0 else MEMORY * self.rate + (1 - MEMORY) * rate
+        # beyond twice the target it moves no faster, so that one bad batch cannot throw it
+        error = min(self.rate / max(target, 1e-6) - 1, 1.0)
+        self.factor = min(max(self.factor * math.exp(GAIN * error), LEAST), MOST)
+
+
+def _scheduled(value: Schedule | float) -> Schedule:
+    return value if isinstance(value, Schedule) else constant(float(value))
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A penalty on a divergence of the posterior from the prior.
+
+    Attributes:
+        divergence: from (q, p) to `[..., Z]` where it is additive over dimensions, else `[...]`.
+        weight: a number or a schedule.
+        floor: nats that cost nothing (free bits).
+        floor_kind: what the floor holds for: each sentence, each dimension (its share, floor / Z), or the batch mean.
+        target: the C of Prokhorov et al. 2019, nats; a number or a schedule.
+        target_kind: apply | d - target | to the batch mean or to each sentence, or adapt the weight until rate = target.
+        timesteps: the last share of the timesteps that is penalised; 0 for the last timestep alone.
+    """
+
+    divergence: Divergence = kl
+    weight: Schedule | float = 1.0
+    floor: float = 0.0
+    floor_kind: FloorKind = "sentence"
+    target: Schedule | float = 0.0
+    target_kind: TargetKind = "batch"
+    timesteps: float = 0.0
+    controller: Controller = field(default_factory=Controller)
+
+    def __post_init__(self) -> None:
+        """Make schedules of numbers."""
+        object.__setattr__(self, "weight", _scheduled(self.weight))
+        object.__setattr__(self, "target", _scheduled(self.target))
+
+    def weight_at(self, step: int) -> float:
+        """Return the weight at a step, times the factor of the controller."""
+        return _scheduled(self.weight)(step) * self.controller.factor
+
+    def target_at(self, step: int) -> float:
+        """Return the target at a step."""
+        return _scheduled(self.target)(step)
+
+    @property
+    def settles(self) -> float:
+        """Return the step from which neither weight nor target changes any more."""
+        return max(_scheduled(self.weight).settles, _scheduled(self.target).settles)
+
+    def divergences(self, output: EncoderOutput, prior: Prior, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
+        """Return the divergence of each sentence, `[B, Z]` or `[B]`: at the last timestep, or a mean over the last ones."""
+        steps, mask = output.steps, output.mask
+        if steps is None or mask is None:
+            every = penalised(self.divergence, output.posterior, prior, z, labels)
+            return every.flatten(1) if every.ndim > 2 else every
+        count = mask.sum(1)
+        if not self.timesteps:
+            last = steps[torch.arange(len(mask), device=mask.device), count - 1]
+            return penalised(self.divergence, last, prior, z, labels)
+        # the last ceil(share * T) timesteps of each sentence
+        kept = (share_of(count, self.timesteps)[:, None] > count[:, None] - 1 - positions(mask)) & mask
+        every = penalised(self.divergence, steps, prior, z, labels)
+        kept = (kept if every.ndim == 2 else kept[..., None]).to(every.dtype)
+        return (every * kept).sum(1) / kept.sum(1)
+
+    def distance(self, divergence: Tensor, step: int) -> Tensor:
+        """Return | mean_B(floor(d)) - target |, scalar."""
+        target = 0.0 if self.target_kind == "controller" else self.target_at(step)
+        floored = self._floor(divergence)
+        return (floored.mean() - target).abs() if self.target_kind != "sentence" else (floored - target).abs().mean()
+
+    def settled(self, rate: Tensor) -> Tensor:
+        """Return the penalty that the schedules end at, with the rate of the sentences of a split, `[N]`, as the divergence."""
+        weight = _scheduled(self.weight)
+        last = 1.0 if self.target_kind == "controller" or math.isinf(weight.length) else weight.end
+        floored = (rate.mean() if self.floor_kind == "batch" else rate).clamp(min=self.floor)
+        floored = floored if self.target_kind == "sentence" else floored.mean()
+        return last * (floored - _scheduled(self.target).end).abs().mean()
+
+    def _floor(self, divergence: Tensor) -> Tensor:
+        """Return the divergence of each sentence (or of the batch), not less than the floor."""
+        if self.floor_kind == "dimension" and self.floor:
+            # sum_d max(d_d, floor / Z)
+            return divergence.clamp(min=self.floor / divergence.shape[-1]).sum(-1)
+        total = divergence.sum(-1) if divergence.ndim == 2 else divergence
+        if not self.floor:
+            return total
+        return total.clamp(min=self.floor) if self.floor_kind == "sentence" else total.mean().clamp(min=self.floor)
+
+
+Extra = Callable[[ForwardPass, int], Tensor]
+"""A further term of the loss, scalar, from a forward pass and the step."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Distortion plus a penalty on a divergence of posterior from prior.
+    """Distortion plus penalties plus extras.
 
     Attributes:
-        divergence: from (q, p) to `[..., Z]` where it is additive over dimensions, else `[...]`.
-        weight: of the penalty.
-        floor: nats that cost nothing (free bits).
-        floor_kind: what the floor holds for: each sentence, each dimension (its share, floor / Z), or the batch mean.
-        target: the C of Prokhorov et al. 2019, nats.
-        target_kind: what is held to the target: the batch mean, each sentence, or nothing here (a controller moves the weight).
-        share: the last share of the timesteps that is penalised; 0 for the last timestep alone.
-        mmd: weight of the maximum mean discrepancy of the codes of a batch from the prior.
-        bow: weight of the bag-of-words loss.
-        forcing: probability that the decoder reads the true token and not its own (scheduled sampling).
+        penalties: of the posterior; none for a language model's sake is allowed.
+        extras: further terms, such as `MMD`, `BagOfWordsLoss`, or a function of one's own.
+        teacher_forcing: probability that the decoder reads the true token and not its own (scheduled sampling).
+        target_of: from a batch to what is decoded from the code of each sentence; by default the sentence itself.
     """
 
-    divergence: Divergence
-    weight: Schedule
-    floor: float = 0.0
-    floor_kind: FloorKind = "sentence"
-    target: Schedule = field(default_factory=lambda: constant(0.0))
-    target_kind: TargetKind = "batch"
-    share: float = 0.0
-    mmd: float = 0.0
-    bow: float = 0.0
-    forcing: Schedule = field(default_factory=lambda: constant(1.0))
+    penalties: Sequence[Penalty] = ()
+    extras: Sequence[Extra] = ()
+    teacher_forcing: Schedule = field(default_factory=lambda: constant(1.0))
+    target_of: Callable[[Batch], Batch] | None = None
 
-    def __call__(
-        self, model: VAE, batch: Batch, step: int, *, factor: float = 1.0, target: Batch | None = None
-    ) -> Terms:
-        """Return the terms of a batch at a step, with one draw of z a sentence.
-
-        Args:
-            model: the network.
-            batch: the sentences.
-            step: counted from the beginning of the schedules.
-            factor: of the weight, set by a controller.
-            target: what is decoded from the code of each sentence; the sentence itself by default.
-        """
-        target = batch if target is None else target
-        inference = model.infer(batch)
-        posterior = inference.posterior
-        z = posterior.at(model.prior.noise(len(batch), 1, device=posterior.mu.device))
-        distortion = model.distortion(target, z, self.forcing(step)).squeeze(1)
-        divergence = self.of_sentences(inference, model.prior, batch.labels)
-        weight = self.weight(step) * factor
-        loss = distortion.mean() + weight * self.penalty(divergence, step)
-        if self.mmd:
-            loss = loss + self.mmd * discrepancy(z[:, 0], model.prior, batch.labels)
-        if self.bow and model.words is not None:
-            loss = loss + self.bow * model.words(target, model.given(z[:, 0], target.labels)).mean()
-        total = divergence.sum(-1) if divergence.ndim == 2 else divergence
+    def __call__(self, model: VAE, batch: Batch, step: int) -> Terms:
+        """Return the terms of a batch at a step of the schedules, with one draw of z a sentence."""
+        target = self.target_of(batch) if self.target_of else batch
+        output = model.encode(batch)
+        z = output.posterior.transform(output.posterior.noise(len(batch), 1))
+        distortion = model.distortion(target, z, self.teacher_forcing(step)).squeeze(1)
+        loss, first, weight = distortion.mean(), None, 1.0
+        for penalty in self.penalties:
+            divergence = penalty.divergences(output, model.prior, z, batch.labels)
+            loss = loss + penalty.weight_at(step) * penalty.distance(divergence, step)
+            if first is None:
+                weight = penalty.weight_at(step)
+                first = (divergence.sum(-1) if divergence.ndim == 2 else divergence).mean()
+        forward = ForwardPass(model, batch, target, output, z)
+        for extra in self.extras:
+            loss = loss + extra(forward, step)
         with torch.no_grad():  # it is only reported
-            rate = model.rate(posterior, z, batch.labels)
-        return Terms(loss, distortion, rate, total.mean(), weight)
+            rate = model.rate(output.posterior, z, batch.labels)
+        return Terms(loss, distortion, rate, first, weight)
 
-    def of_sentences(self, inference: Inference, prior: Prior, labels: Labels = UNLABELLED) -> Tensor:
-        """Return the divergence of each sentence, `[B, Z]` or `[B]`: at the last timestep, or a mean over the last ones."""
-        steps, mask = inference.steps, inference.mask
-        if steps is None or mask is None:
-            return self.divergence(inference.posterior, prior.beside(inference.posterior, labels))
-        count = mask.sum(1)
-        if not self.share:
-            last = steps[torch.arange(len(mask), device=mask.device), count - 1]
-            return self.divergence(last, prior.beside(last, labels))
-        # the last ceil(share * T) timesteps of each sentence
-        wanted = (share_of(count, self.share)[:, None] > count[:, None] - 1 - positions(mask)) & mask
-        every = self.divergence(steps, prior.beside(steps, labels))
-        chosen = (wanted if every.ndim == 2 else wanted[..., None]).to(every.dtype)
-        return (every * chosen).sum(1) / chosen.sum(1)
+    def after_step(self, rate: float, step: int) -> None:
+        """Move the weights that hold the rate at a target, by the mean rate of the batch."""
+        for penalty in self.penalties:
+            if penalty.target_kind == "controller":
+                penalty.controller.update(rate, penalty.target_at(step))
 
     @property
     def settles(self) -> float:
         """Return the step from which no schedule changes any more; those that never stop changing are not waited for."""
-        return max(self.weight.settles, self.target.settles, self.forcing.settles)
-
-    def penalty(self, divergence: Tensor, step: int) -> Tensor:
-        """Return | mean_B(floor(d)) - target |, scalar."""
-        target = 0.0 if self.target_kind == "controller" else self.target(step)
-        floored = self._floor(divergence)
-        return (floored.mean() - target).abs() if self.target_kind != "sentence" else (floored - target).abs().mean()
+        extras = (getattr(extra, "settles", 0.0) for extra in self.extras)
+        return max((self.teacher_forcing.settles, *extras, *(penalty.settles for penalty in self.penalties)))
 
     def settled(self, distortion: Tensor, rate: Tensor) -> float:
         """Return what the best weights are chosen by: the loss that the schedules end at, with the rate as the divergence.
@@ -137,20 +238,21 @@ class Objective:
             distortion: of the sentences of a split, `[N]`.
             rate: likewise.
         """
-        weight = 1.0 if self.target_kind == "controller" or math.isinf(self.weight.length) else self.weight.end
-        held = (rate.mean() if self.floor_kind == "batch" else rate).clamp(min=self.floor)
-        held = held if self.target_kind == "sentence" else held.mean()
-        return float(distortion.mean() + weight * (held - self.target.end).abs().mean())
+        return float(distortion.mean() + sum(penalty.settled(rate) for penalty in self.penalties))
 
-    def _floor(self, divergence: Tensor) -> Tensor:
-        """Return the divergence of each sentence (or of the batch) with the floor put under it."""
-        if self.floor_kind == "dimension" and self.floor:
-            # sum_d max(d_d, floor / Z)
-            return divergence.clamp(min=self.floor / divergence.shape[-1]).sum(-1)
-        total = divergence.sum(-1) if divergence.ndim == 2 else divergence
-        if not self.floor:
-            return total
-        return total.clamp(min=self.floor) if self.floor_kind == "sentence" else total.mean().clamp(min=self.floor)
+    def autoencoder(self) -> "Objective":
+        """Return the objective of a plain autoencoder, whose penalties weigh nothing."""
+        free = [replace(penalty, weight=0.0, controller=Controller()) for penalty in self.penalties]
+        return replace(self, penalties=free, extras=())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is remembered between steps: the controllers."""
+        return {"controllers": [asdict(penalty.controller) for penalty in self.penalties]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state."""
+        for penalty, values in zip(self.penalties, state["controllers"], strict=True):
+            penalty.controller.factor, penalty.controller.rate = values["factor"], values["rate"]
 
 
 def positions(mask: Tensor) -> Tensor:
@@ -163,6 +265,30 @@ def share_of(count: Tensor, share: float) -> Tensor:
     return (count * share).ceil().long().clamp(min=1)
 
 
+@dataclass(frozen=True)
+class MMD:
+    """An extra: the maximum mean discrepancy of the codes of a batch from the prior (Zhao et al. 2019, InfoVAE)."""
+
+    weight: float
+
+    def __call__(self, forward: ForwardPass, step: int) -> Tensor:
+        """Return the weighted discrepancy."""
+        return self.weight * discrepancy(forward.z[:, 0].flatten(1), forward.model.prior, forward.batch.labels)
+
+
+@dataclass(frozen=True)
+class BagOfWordsLoss:
+    """An extra: -log p(words of x | z) under the model's bag-of-words decoder (Zhao et al. 2017, section 3.3)."""
+
+    weight: float
+
+    def __call__(self, forward: ForwardPass, step: int) -> Tensor:
+        """Return the weighted loss."""
+        model, target = forward.model, forward.target
+        assert model.words is not None
+        return self.weight * model.words(target, model.decoder_input(forward.z[:, 0], target.labels)).mean()
+
+
 def discrepancy(z: Tensor, prior: Prior, labels: Labels = UNLABELLED) -> Tensor:
     """Return the unbiased squared MMD between codes `[B, Z]` and as many draws from the prior, scalar.
 
@@ -173,7 +299,7 @@ def discrepancy(z: Tensor, prior: Prior, labels: Labels = UNLABELLED) -> Tensor:
     n = len(z)
     if n < 2:
         return z.sum() * 0
-    other = prior.sample(n, Source(device=z.device), labels).to(z.dtype)
+    other = prior.sample(n, Source(device=z.device), labels).flatten(1).to(z.dtype)
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T

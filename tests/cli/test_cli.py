@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 import uncollapse as uc
-from uncollapse import plan
 from uncollapse.cli import VERBS, main
+from uncollapse.runs import plan
 from uncollapse.training.timing import Pace
 
-QUICK = (
-    "--data.sentences 200 --model.hidden 12 --model.emb 8 --model.latent 4 --train.epochs 1 --train.device cpu".split()
-)
+QUICK = "--data.sentences 200 --encoder.hidden 12 --decoder.hidden 12 --encoder.emb 8 --decoder.emb 8 --model.latent 4 --train.epochs 1 --train.device cpu".split()
 
 
 @pytest.fixture
@@ -48,7 +46,20 @@ def test_train_ends_with_samples_reconstructions_a_verdict_and_the_next_commands
 
 def test_a_file_of_sentences_is_enough(sentences_file, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    flags = ["--data.path", str(sentences_file), "--train.epochs", "1", "--model.hidden", "12", "--model.emb", "8"]
+    flags = [
+        "--data.path",
+        str(sentences_file),
+        "--train.epochs",
+        "1",
+        "--encoder.hidden",
+        "12",
+        "--decoder.hidden",
+        "12",
+        "--encoder.emb",
+        "8",
+        "--decoder.emb",
+        "8",
+    ]
     assert main(["train", *flags]) == 0
     out, err = capsys.readouterr()
     assert "split off the training part" in err and "verdict" in out and (tmp_path / "runs" / "my_sentences-1").is_dir()
@@ -60,8 +71,17 @@ def test_too_little_text_and_too_little_time_are_said_and_more_of_it_can_be_give
     sentences_file, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plan, "measure_pace", lambda job, step: Pace(0.2, 0.1))
-    flags = ["--data.path", str(sentences_file), "--model.hidden", "12", "--train.minutes", "0.01"]
+    monkeypatch.setattr(plan, "measure_pace", lambda *_: Pace(0.2, 0.1))
+    flags = [
+        "--data.path",
+        str(sentences_file),
+        "--encoder.hidden",
+        "12",
+        "--decoder.hidden",
+        "12",
+        "--train.minutes",
+        "0.01",
+    ]
     assert main(["train", *flags]) == 0
     out = capsys.readouterr().out
     assert "what is missing: more text (90 training sentences; 10,000 are enough as a rule)" in out
@@ -168,7 +188,20 @@ def test_data_writes_a_corpus_that_train_takes(tmp_path, capsys):
     assert main(["data", "grammar", "--out", str(tmp_path / "g"), "--sentences", "200"]) == 0
     floor = json.loads((tmp_path / "g" / "floor.json").read_text())
     assert floor["entropy"] == pytest.approx(16.5, abs=1)
-    flags = ["--data.path", str(tmp_path / "g"), "--train.epochs", "1", "--model.hidden", "12", "--model.emb", "8"]
+    flags = [
+        "--data.path",
+        str(tmp_path / "g"),
+        "--train.epochs",
+        "1",
+        "--encoder.hidden",
+        "12",
+        "--decoder.hidden",
+        "12",
+        "--encoder.emb",
+        "8",
+        "--decoder.emb",
+        "8",
+    ]
     assert main(["train", *flags, "--out", str(tmp_path / "run")]) == 0
 
 
@@ -192,7 +225,7 @@ BAD = [
     (["train", "--recipe", "grammar", "--objective.weight", "cyclical(0,1,2 steps,cycles=3)"], "at least one step"),
     (["train", "--recipe", "grammar", "--model.latent", "many"], "--model.latent: expected an integer of at least 0"),
     (["train", "--recipe", "grammar", "--model.latent", "-3"], "at least 0, got -3"),
-    (["train", "--recipe", "grammar", "--model.encoder", "cnn"], "expected one of lstm, gru"),
+    (["train", "--recipe", "grammar", "--encoder.kind", "cnn"], "expected one of lstm, gru"),
     (["train", "--recipe", "grammar", "--train.device", "abacus"], "expected a device of this machine"),
     (["train", "--recipe", "grammar", "--rec", "ptb"], "unknown argument '--rec'"),
     (["train", "--recipe", "grammar", "--seed"], "expected one argument"),
@@ -285,22 +318,22 @@ def test_interrupted_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     import os
     import signal
 
-    from uncollapse.cli.progress import Bars
+    from uncollapse.training.callbacks import Progress
 
-    real = Bars.step
-    monkeypatch.setattr(Bars, "step", lambda self, *a: (real(self, *a), os.kill(os.getpid(), signal.SIGINT)))
+    real = Progress.on_step
+    monkeypatch.setattr(Progress, "on_step", lambda self, *a: (real(self, *a), os.kill(os.getpid(), signal.SIGINT)))
     command = ["train", "--recipe", "grammar", "--out", str(tmp_path / "run"), *QUICK]
     assert main(command) == 130
     said = capsys.readouterr().err
     assert "the state is saved" in said and "--resume" in said
-    monkeypatch.setattr(Bars, "step", real)
+    monkeypatch.setattr(Progress, "on_step", real)
     assert main([*command, "--resume"]) == 0
 
 
 def test_verbs_written_as_rows_are_read_as_the_embedded_corpus(tmp_path, capsys):
 
-    from uncollapse.build import build_splits
-    from uncollapse.sections import DataConfig
+    from uncollapse.data.settings import DataConfig
+    from uncollapse.runs.build import build_splits
 
     assert main(["data", "verbs", "--out", str(tmp_path)]) == 0
     assert "--data.level char --data.format parallel --data.columns 'tense: sp, tp, pg, p'" in capsys.readouterr().err

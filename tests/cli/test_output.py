@@ -18,9 +18,7 @@ from uncollapse.cli.progress import show_table
 
 COMMAND = [sys.executable, "-m", "uncollapse"]
 BUFFERED = {name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "PYTHONWARNINGS")}
-QUICK = (
-    "--recipe grammar --data.sentences 200 --model.hidden 12 --model.emb 8 --model.latent 4 --train.device cpu".split()
-)
+QUICK = "--recipe grammar --data.sentences 200 --encoder.hidden 12 --decoder.hidden 12 --encoder.emb 8 --decoder.emb 8 --model.latent 4 --train.device cpu".split()
 HOSTILE = "a\x1b[31mred\x07\x7f\x9b2J\r\udcff"
 HARMLESS = r"a\u001b[31mred\u0007\u007f\u009b2J\u000d\udcff"
 
@@ -141,16 +139,17 @@ def test_filters_that_are_set_come_first(monkeypatch):
 
 
 def test_a_pipe_is_told_now_and_then_how_far_training_is_and_how_long_it_will_take(monkeypatch, capsys):
-    from uncollapse.cli import progress
+    from uncollapse import messages
 
     clock = iter(range(0, 10_000, 20))  # a step takes 20 s
-    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
-    bars = progress.Bars()
-    with bars:
+    monkeypatch.setattr(messages.time, "monotonic", lambda: float(next(clock)))
+    bar = messages.Bar()
+    with bar:
+        bar.begin("", 10)
         for epoch in (1, 2):
-            bars.epoch_begins(epoch, 0, 5, 2)
+            bar.rename(f"epoch {epoch} of 2")
             for _ in range(5):
-                bars.step(epoch, {"distortion": 30.0, "rate": 8.0})
+                bar.advance("distortion 30.00  rate 8.000")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 5 and lines[0].startswith(
         "epoch 1 of 2: 2 of 10  distortion 30.00  rate 8.000  about 3 min left"

@@ -3,8 +3,8 @@
 import pytest
 
 from uncollapse.cli.parser import Parser
-from uncollapse.config import Config, catalogue
 from uncollapse.errors import UserError
+from uncollapse.runs.config import Config, catalogue
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def parser():
         ("--objective.alpha -1e-3", "objective", "alpha", -1e-3),
         ("--objective.alpha=-.5", "objective", "alpha", -0.5),
         ("--objective.weight 0.5", "objective", "weight", "0.5"),
-        ("--objective.where 25%", "objective", "where", "25%"),
+        ("--objective.timesteps 25%", "objective", "timesteps", "25%"),
         ("--data.path null", "data", "path", "null"),
         ("--data.path 12", "data", "path", "12"),
         ("--data.name=", "data", "name", ""),

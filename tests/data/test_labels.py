@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from uncollapse.build import build_splits
-from uncollapse.config import Config
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.reading import Columns, Texts, read_texts
 from uncollapse.errors import UserError
+from uncollapse.runs.build import build_splits
+from uncollapse.runs.config import Config
 from uncollapse.tasks.forms.pairs import read_pairs
 
 SPACE = LabelSpace({"tense": ("sp", "p"), "number": ("one", "many")})

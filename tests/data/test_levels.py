@@ -6,9 +6,9 @@ import pytest
 from tests.conftest import needs_shared
 from uncollapse.data.grammar import english
 from uncollapse.data.levels import choose_tokens
+from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import CUT, load_splits
 from uncollapse.errors import UserError
-from uncollapse.sections import DataConfig
 from uncollapse.tasks.forms.morphology import verbs
 
 RAW = [f"Sentence {i} isn't like number {i * 7}." for i in range(3000)]

@@ -6,13 +6,13 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from uncollapse.build import build_splits
 from uncollapse.data import encoding, reading
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.lines import Lines
 from uncollapse.data.reading import lines_of
+from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import EMBEDDED, fingerprint
-from uncollapse.sections import DataConfig
+from uncollapse.runs.build import build_splits
 
 TEXTS = EMBEDDED["grammar"](3, 900)["train"].texts
 

@@ -17,10 +17,10 @@ from uncollapse.data import picture_files
 from uncollapse.data.labels import UNLABELLED_DATA
 from uncollapse.data.picture_files import Intensities, pictures_in, read_pictures
 from uncollapse.data.pictures import arrays_of, binarise, load_pictures, texts_of
+from uncollapse.data.settings import DataConfig
 from uncollapse.data.strokes import strokes
 from uncollapse.data.vocabulary import INK
 from uncollapse.errors import UserError
-from uncollapse.sections import DataConfig
 
 
 def figures(count, side=8, seed=0):

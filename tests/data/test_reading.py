@@ -11,8 +11,8 @@ from uncollapse.data.lines import Lines
 from uncollapse.data.parts import read_parts
 from uncollapse.data.picture_files import pictures_in, read_pictures
 from uncollapse.data.reading import read_texts
+from uncollapse.data.settings import DataConfig
 from uncollapse.errors import UserError
-from uncollapse.sections import DataConfig
 
 
 def data(path, **settings):
@@ -288,8 +288,8 @@ def test_an_absent_path_is_named(tmp_path):
 
 
 def test_the_penn_treebank_is_counted_as_in_the_papers():
-    from uncollapse.build import build_splits
-    from uncollapse.config import compose
+    from uncollapse.runs.build import build_splits
+    from uncollapse.runs.config import compose
 
     splits = build_splits(compose("ptb", flags={"data": {"path": str(needs_shared("ptb"))}}).data)
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (42068, 3370, 3761)

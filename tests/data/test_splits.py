@@ -1,11 +1,11 @@
 import pytest
 
-from uncollapse.build import EMBEDDED as CORPORA
-from uncollapse.build import build_splits
-from uncollapse.config import Config
 from uncollapse.data.splits import EMBEDDED, embedded
 from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError
+from uncollapse.runs.build import EMBEDDED as CORPORA
+from uncollapse.runs.build import build_splits
+from uncollapse.runs.config import Config
 
 
 def splits_of(**data):

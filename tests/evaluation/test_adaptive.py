@@ -9,12 +9,13 @@ import torch
 from tests.evaluation.test_bounds import LinearDecoder, WideEncoder
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.distributions.posteriors import Gaussian
+from uncollapse.distributions.priors import StandardNormal
 from uncollapse.evaluation import adaptive
 from uncollapse.evaluation.adaptive import Weighted, adaptive_draws, wanted
 from uncollapse.evaluation.bounds import fixed_draws, importance_weighted, iw_bound, relative_variance, score
-from uncollapse.latent import Gaussian
 from uncollapse.model import VAE
-from uncollapse.nn.interfaces import Inference
+from uncollapse.nn.interfaces import EncoderOutput
 
 SHIFT = 1.2
 ROUGH = np.concatenate([np.full(150, 0.3), np.full(50, 1.5)])
@@ -43,13 +44,13 @@ def known(monkeypatch):
 
     w(e) = exp(SHIFT e_1 - SHIFT^2 / 2 + ROUGH cos 6 e_2).
     """
-    vae = VAE(WideEncoder(), LinearDecoder(1.0), 2)
+    vae = VAE(WideEncoder(), LinearDecoder(1.0), StandardNormal(2))
 
     def draw(model, corpus, indices, samples, seed=0, track=None, precision="fp32", noise=None):
         return SHIFT * noise[..., 0] - SHIFT**2 / 2 + torch.tensor(ROUGH[indices])[:, None] * (6 * noise[..., 1]).cos()
 
     monkeypatch.setattr(adaptive, "log_weights", draw)
-    monkeypatch.setattr(adaptive, "standard", lambda model, corpus, rows: Gaussian(*torch.zeros(2, len(rows), 2)))
+    monkeypatch.setattr(adaptive, "base_of", lambda model, corpus, rows: Gaussian(*torch.zeros(2, len(rows), 2)))
     return vae
 
 
@@ -142,7 +143,7 @@ class ShiftedEncoder(WideEncoder):
 
     def forward(self, batch):
         mu = self.mu.expand(len(batch.tokens), 2)
-        return Inference(Gaussian(mu, torch.full_like(mu, -0.5)))
+        return EncoderOutput(Gaussian(mu, torch.full_like(mu, -0.5)))
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def far():
     """A linear model, whose p(x) is known, with a posterior far from the true one."""
     texts = ["a b c", "c b a", "b b b", "a a c"]
     corpus = Corpus.from_texts(texts * 50, build_vocabulary(texts))
-    model = VAE(ShiftedEncoder(), LinearDecoder(1.5), 2).eval()
+    model = VAE(ShiftedEncoder(), LinearDecoder(1.5), StandardNormal(2)).eval()
     with torch.no_grad():
         weight = model.decoder.weight
         covariance = weight @ weight.T + 1.5**2 * torch.eye(4)

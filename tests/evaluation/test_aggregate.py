@@ -9,12 +9,12 @@ from tests.conftest import SENTENCES, tiny_vae
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.distributions.priors import LabelNormal
 from uncollapse.errors import UserError
 from uncollapse.evaluation.aggregate import aggregate_divergence, aggregate_protocol, mismatch
 from uncollapse.evaluation.bounds import log_likelihoods, score
 from uncollapse.evaluation.posterior import mutual_information
 from uncollapse.evaluation.use import use_protocol, z_use
-from uncollapse.latent import LabelNormal
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
 SPLITS = Splits(CORPUS, CORPUS, CORPUS, {})
@@ -99,7 +99,7 @@ def test_moments_are_those_of_a_known_aggregate():
 def test_a_prior_for_every_label_is_no_single_prior_to_diverge_from():
     model = vae()
     model.prior = LabelNormal(3, {})
-    model.prior.beside = lambda posterior, labels=None: posterior.standard()
+    model.prior.prior_for = lambda posterior, labels=None: posterior.base
     model.prior.log_prob = lambda z, labels=None: Normal(0.0, 1.0).log_prob(z).sum(-1)
     found = aggregate_protocol(model, SPLITS, "test")
     assert "aggregate_kl" not in found and "aggregate_mismatch" not in found

@@ -10,10 +10,11 @@ from torch.distributions import MultivariateNormal, Normal
 from tests.conftest import SENTENCES, tiny_vae
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
-from uncollapse.evaluation.bounds import chosen, importance_weighted, iw_bound, log_weights, score
-from uncollapse.latent import Gaussian
+from uncollapse.distributions.posteriors import Gaussian
+from uncollapse.distributions.priors import StandardNormal
+from uncollapse.evaluation.bounds import importance_weighted, iw_bound, log_weights, score, subsample_indices
 from uncollapse.model import VAE
-from uncollapse.nn.interfaces import Decoder, Encoder, Inference
+from uncollapse.nn.interfaces import Decoder, Encoder, EncoderOutput
 
 
 class Fixed(Decoder):
@@ -53,7 +54,7 @@ class ExactEncoder(Encoder):
         gram = self.decoder.weight.T @ self.decoder.weight / self.decoder.scale**2
         variance = 1 / (1 + gram.diagonal())
         mu = variance * (self.decoder.observed(batch) @ self.decoder.weight) / self.decoder.scale**2
-        return Inference(Gaussian(mu + self.error, variance.log().expand_as(mu) + self.error))
+        return EncoderOutput(Gaussian(mu + self.error, variance.log().expand_as(mu) + self.error))
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def linear():
 @pytest.mark.parametrize("samples", [1, 2, 17])
 def test_with_the_exact_posterior_every_weight_is_p_of_x(linear, samples):
     decoder, corpus, exact = linear
-    model = VAE(ExactEncoder(decoder), decoder, 2)
+    model = VAE(ExactEncoder(decoder), decoder, StandardNormal(2))
     log_w = log_weights(model, corpus, np.arange(5), samples)
     torch.testing.assert_close(-log_w, exact[:, None].expand(5, samples), atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(iw_bound(log_w), exact.double(), atol=1e-4, rtol=1e-5)
@@ -83,7 +84,7 @@ def test_with_the_exact_posterior_every_weight_is_p_of_x(linear, samples):
 
 def test_the_bound_tightens_with_more_samples_and_the_elbo_is_the_loosest(linear):
     decoder, corpus, exact = linear
-    model = VAE(ExactEncoder(decoder, error=0.5), decoder, 2)
+    model = VAE(ExactEncoder(decoder, error=0.5), decoder, StandardNormal(2))
     many = corpus.subset(np.arange(1000) % 5)
     bounds = [iw_bound(log_weights(model, many, np.arange(1000), k, seed=3)).mean().item() for k in (1, 10, 100, 1000)]
     assert bounds == sorted(bounds, reverse=True)
@@ -92,9 +93,11 @@ def test_the_bound_tightens_with_more_samples_and_the_elbo_is_the_loosest(linear
 
 def test_distortion_and_rate_add_up_to_the_exact_elbo(linear):
     decoder, corpus, exact = linear
-    model = VAE(ExactEncoder(decoder, error=0.3), decoder, 2)
-    wrong, right = (VAE(ExactEncoder(decoder, e), decoder, 2).posterior(corpus.batch(range(5))) for e in (0.3, 0.0))
-    from uncollapse.divergences import kl
+    model = VAE(ExactEncoder(decoder, error=0.3), decoder, StandardNormal(2))
+    wrong, right = (
+        VAE(ExactEncoder(decoder, e), decoder, StandardNormal(2)).posterior(corpus.batch(range(5))) for e in (0.3, 0.0)
+    )
+    from uncollapse.distributions.divergences import kl
 
     truth = exact + kl(wrong, right).sum(-1)  # ELBO = log p(x) - KL(q, exact posterior)
     draws = torch.stack([score(model, corpus, seed).nll_elbo for seed in range(800)])
@@ -103,7 +106,7 @@ def test_distortion_and_rate_add_up_to_the_exact_elbo(linear):
 
 
 class SignDecoder(Fixed):
-    """p(x given z) depends only on the sign of z: p(x) is the mean of two table entries, exactly."""
+    """p(x | z) depends only on the sign of z: p(x) is the mean of two table entries, exactly."""
 
     def __init__(self):
         super().__init__()
@@ -123,11 +126,14 @@ class WideEncoder(Encoder):
 
     def forward(self, batch):
         mu = self.mu.expand(len(batch.tokens), 1)
-        return Inference(Gaussian(mu, torch.full_like(mu, 0.3)))
+        return EncoderOutput(Gaussian(mu, torch.full_like(mu, 0.3)))
 
 
 def test_the_bound_converges_on_an_enumerable_discrete_model():
-    model, corpus = VAE(WideEncoder(), SignDecoder(), 1), Corpus.from_texts(["a", "b"], build_vocabulary(["a b"]))
+    model, corpus = (
+        VAE(WideEncoder(), SignDecoder(), StandardNormal(1)),
+        Corpus.from_texts(["a", "b"], build_vocabulary(["a b"])),
+    )
     tables = model.decoder.table[corpus.batch([0, 1]).tokens[:, 1] % 2]
     exact = -((-tables).logsumexp(1) - math.log(2)).detach().double()
     found = iw_bound(log_weights(model, corpus, np.arange(2), 200_000))
@@ -174,7 +180,7 @@ def test_some_sentences_estimate_the_gap_of_all(model_and_corpus):
 
 
 def test_chosen_sentences_are_seeded_distinct_and_sorted():
-    one = chosen(1000, 50, 3)
+    one = subsample_indices(1000, 50, 3)
     assert len(set(one)) == 50 and (np.diff(one) > 0).all()
-    assert (one == chosen(1000, 50, 3)).all() and (one != chosen(1000, 50, 4)).any()
-    assert (chosen(5, 50, 3) == np.arange(5)).all() and (chosen(5, None, 3) == np.arange(5)).all()
+    assert (one == subsample_indices(1000, 50, 3)).all() and (one != subsample_indices(1000, 50, 4)).any()
+    assert (subsample_indices(5, 50, 3) == np.arange(5)).all() and (subsample_indices(5, None, 3) == np.arange(5)).all()

@@ -55,7 +55,7 @@ def test_reported_numbers_do_not_move_with_the_weights_of_the_objective(tmp_path
     for before, after in (
         ("weight: '1'", "weight: '0.01'"),
         ("floor: 0.0", "floor: 7.0"),
-        ("target: 0.0", "target: 9.0"),
+        ("target: '0'", "target: 9.0"),
     ):
         assert before in config
         config = config.replace(before, after)
@@ -64,6 +64,7 @@ def test_reported_numbers_do_not_move_with_the_weights_of_the_objective(tmp_path
 
 
 def test_a_language_model_has_no_rate_and_its_bounds_coincide():
+    from uncollapse.distributions.priors import StandardNormal
     from uncollapse.model import VAE
     from uncollapse.nn.decoders import RecurrentDecoder
     from uncollapse.nn.interfaces import NoEncoder
@@ -71,7 +72,10 @@ def test_a_language_model_has_no_rate_and_its_bounds_coincide():
     corpus = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
     torch.manual_seed(0)
     m = evaluate(
-        VAE(NoEncoder(), RecurrentDecoder(len(corpus.vocabulary), 5, 7, 0), 0), corpus, iw_samples=30, iw_sentences=None
+        VAE(NoEncoder(), RecurrentDecoder(len(corpus.vocabulary), 5, 7, 0), StandardNormal(0)),
+        corpus,
+        iw_samples=30,
+        iw_sentences=None,
     ).metrics
     assert m["rate"] == m["mi"] == m["au"] == m["latent"] == 0
     assert m["nll_iw"] == pytest.approx(m["nll_elbo"]) and m["iw_samples"] == 1

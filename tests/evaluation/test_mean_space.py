@@ -12,12 +12,14 @@ from tests.conftest import SENTENCES, TINY, tiny_vae
 from uncollapse.cli import main
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.distributions.priors import StandardNormal
 from uncollapse.errors import UserError
 from uncollapse.evaluation.mean_space import Means, model_posterior_mean, posterior_means
+from uncollapse.files import append_line
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
+from uncollapse.training.callbacks import Callback
 from uncollapse.training.guards import Interrupted
-from uncollapse.training.progress import Listener
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
 TOY = {
@@ -28,7 +30,7 @@ TOY = {
 
 
 class Linear(Decoder):
-    """p(x given z) ~ N(a_x; z, s^2) of a number a_x a sentence: the posterior is N(a_x / (1 + s^2), s^2 / (1 + s^2))."""
+    """p(x | z) ~ N(a_x; z, s^2) of a number a_x a sentence: the posterior is N(a_x / (1 + s^2), s^2 / (1 + s^2))."""
 
     def __init__(self, variance):
         super().__init__()
@@ -47,7 +49,7 @@ class Linear(Decoder):
 
 @pytest.mark.parametrize("variance", [0.25, 1.0, 4.0])
 def test_the_grid_gives_the_mean_of_a_known_posterior(variance):
-    model = VAE(tiny_vae(len(CORPUS.vocabulary), latent=1).encoder, Linear(variance), 1)
+    model = VAE(tiny_vae(len(CORPUS.vocabulary), latent=1).encoder, Linear(variance), StandardNormal(1))
     expected = (CORPUS.lengths - 4) / (1 + variance)
     assert model_posterior_mean(model, CORPUS).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
@@ -94,18 +96,18 @@ def test_recording_changes_nothing_else_and_resumes_without_a_double(toy, tmp_pa
     plain = uc.train("grammar", out=tmp_path / "plain", **{**TOY, "train": {**TOY["train"], "record_every": 0}})
     assert [e["valid"] for e in plain.log] == [e["valid"] for e in toy.log]
 
-    class Stop(Listener):
+    class Stop(Callback):
         left = 18
 
-        def step(self, epoch, sums):
+        def on_step(self, trainer, update):
             self.left -= 1
             if self.left == 0:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        uc.train("grammar", out=tmp_path / "stopped", listener=Stop(), **TOY)
+        uc.train("grammar", out=tmp_path / "stopped", callbacks=[Stop()], **TOY)
     folder = uc.load(tmp_path / "stopped").folder  # a record that was made after the last save
-    folder.append_mean_space(20, np.ones(20, np.float32), np.ones(20, np.float32))
+    append_line(folder.mean_space_file, {"step": 20, "model": [1.0] * 20, "inference": [1.0] * 20})
     again = uc.train("grammar", out=tmp_path / "stopped", resume=True, **TOY)
     one, other = toy.folder.mean_space(), again.folder.mean_space()
     assert one.steps.tolist() == other.steps.tolist() and np.array_equal(one.model, other.model)

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.evaluation.posterior import active_units, mutual_information
-from uncollapse.latent import Gaussian
 
 
 def constructed(n, spread, variance, latent=1, seed=0):
@@ -12,7 +12,7 @@ def constructed(n, spread, variance, latent=1, seed=0):
     generator = torch.Generator().manual_seed(seed)
     mu = spread * torch.randn(n, latent, generator=generator)
     q = Gaussian(mu, torch.full_like(mu, math.log(variance)))
-    return q, q.at(torch.randn(n, 1, latent, generator=generator))[:, 0]
+    return q, q.transform(torch.randn(n, 1, latent, generator=generator))[:, 0]
 
 
 @pytest.mark.parametrize(("spread", "variance", "latent"), [(1.0, 1.0, 1), (2.0, 0.5, 1), (0.5, 1.0, 3)])
@@ -32,7 +32,7 @@ def test_it_is_zero_when_all_posteriors_are_equal():
 def test_it_is_the_cap_when_no_two_posteriors_touch_and_never_more():
     mu = torch.arange(64.0)[:, None] * 100
     q = Gaussian(mu, torch.full_like(mu, -2.0))
-    mi = mutual_information(q, q.at(torch.randn(64, 1, 1))[:, 0])
+    mi = mutual_information(q, q.transform(torch.randn(64, 1, 1))[:, 0])
     assert mi.value == pytest.approx(math.log(64)) == mi.cap
     for seed in range(20):
         q, z = constructed(30, 50.0, 1e-4, 4, seed)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
+from uncollapse.distributions.posteriors import Gaussian, StudentT
 from uncollapse.evaluation.proposal import DEFENSIVE, WIDEST, Proposal, fitted, probes, regression
-from uncollapse.latent import Gaussian, StandardNormal, StandardT, StudentT
 
 
 def seeded(seed=0):
@@ -20,7 +20,7 @@ def standard(n, latent):
 
 @pytest.mark.parametrize("count", [6, 16, 40])
 def test_probes_are_pairs_in_orthogonal_directions(count):
-    half, mirrored = probes(StandardNormal(8), count, seeded())[0].chunk(2)
+    half, mirrored = probes(standard(1, 8), count, seeded())[0].chunk(2)
     assert len(half) == count // 2
     torch.testing.assert_close(mirrored, -half)
     for block in half.split(8):
@@ -28,12 +28,13 @@ def test_probes_are_pairs_in_orthogonal_directions(count):
         torch.testing.assert_close(cosines, torch.eye(len(block)), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("prior", "second"), [(StandardNormal(3), 1.0), (StandardT(3, 8.0), 8 / 6)])
-def test_each_probe_is_distributed_as_the_noise_of_q(prior, second):
-    generator = seeded()
-    drawn = torch.cat([probes(prior, 6, generator) for _ in range(4000)]).flatten(0, 1)
+@pytest.mark.parametrize(("df", "second"), [(0.0, 1.0), (8.0, 8 / 6)])
+def test_each_probe_is_distributed_as_the_noise_of_q(df, second):
+    generator, zeros = seeded(), torch.zeros(1, 3)
+    base = StudentT(zeros, zeros, df) if df else Gaussian(zeros, zeros)
+    drawn = torch.cat([probes(base, 6, generator) for _ in range(4000)]).flatten(0, 1)
     torch.testing.assert_close(drawn.T @ drawn / len(drawn), second * torch.eye(3), atol=0.05, rtol=0)
-    lengths = prior.noise(1, 24000, generator)[0].norm(dim=-1)
+    lengths = base.noise(1, 24000, generator)[0].norm(dim=-1)
     quantiles = torch.tensor([0.1, 0.5, 0.9])
     torch.testing.assert_close(
         drawn.norm(dim=-1).quantile(quantiles), lengths.quantile(quantiles), atol=0.05, rtol=0.03
@@ -56,7 +57,7 @@ def test_what_all_sentences_share_is_found_from_fewer_probes_than_coefficients()
 
 
 def test_equal_weights_leave_q_as_it_is():
-    e = torch.cat([probes(StandardNormal(4), 16, seeded(i)) for i in range(5)])
+    e = torch.cat([probes(standard(1, 4), 16, seeded(i)) for i in range(5)])
     proposal = fitted(standard(5, 4), e, torch.full((5, 16), -70.0))
     torch.testing.assert_close(proposal.near.mu, torch.zeros(5, 4), atol=1e-6, rtol=0)
     torch.testing.assert_close(proposal.near.logvar, torch.zeros(5, 4), atol=1e-6, rtol=0)
@@ -64,9 +65,9 @@ def test_equal_weights_leave_q_as_it_is():
 
 
 def test_a_gaussian_posterior_is_found_exactly():
-    """log w = log N(e; m, s^2) - log N(e; 0, 1) + log p(x): r without its defence is p(z given x)."""
+    """log w = log N(e; m, s^2) - log N(e; 0, 1) + log p(x): r without its defence is p(z | x)."""
     m, s = torch.randn(20, 4, generator=seeded()), 0.6 + 1.2 * torch.rand(20, 4, generator=seeded(1))
-    e = torch.cat([probes(StandardNormal(4), 64, seeded(i)) for i in range(20)])
+    e = torch.cat([probes(standard(1, 4), 64, seeded(i)) for i in range(20)])
 
     def log_w(e):
         exact = Independent(Normal(m[:, None], s[:, None]), 1).log_prob(e)
@@ -78,7 +79,7 @@ def test_a_gaussian_posterior_is_found_exactly():
 
 
 def test_sentences_are_fitted_in_groups_that_memory_allows(monkeypatch):
-    e = torch.cat([probes(StandardNormal(2), 32, seeded(i)) for i in range(40)])
+    e = torch.cat([probes(standard(1, 2), 32, seeded(i)) for i in range(40)])
     values = e @ torch.tensor([0.7, -0.4]) + 0.3 * torch.randn(40, 32, generator=seeded())
     whole = fitted(standard(40, 2), e, values).near
     monkeypatch.setattr("uncollapse.evaluation.proposal.ENTRIES", 20 * 16)
@@ -88,7 +89,7 @@ def test_sentences_are_fitted_in_groups_that_memory_allows(monkeypatch):
 
 
 def test_a_proposal_stays_within_bounds():
-    e = torch.cat([probes(StandardNormal(2), 32, seeded(i)) for i in range(8)])
+    e = torch.cat([probes(standard(1, 2), 32, seeded(i)) for i in range(8)])
     wide = fitted(standard(8, 2), e, 3 * (e**2).sum(-1)).near
     narrow = fitted(standard(8, 2), e, -30 * (e**2).sum(-1)).near
     torch.testing.assert_close(wide.logvar.exp(), torch.full((8, 2), WIDEST))
@@ -98,11 +99,10 @@ def test_a_proposal_stays_within_bounds():
 @pytest.mark.parametrize("family", [Gaussian, StudentT])
 def test_the_mixture_is_a_density_and_is_what_is_drawn(family):
     near = family(torch.tensor([[0.8, -0.5]]), torch.tensor([[0.4, -0.3]]))
-    prior = StandardNormal(2) if family is Gaussian else StandardT(2, 5.0)
     proposal, many = Proposal(near), 400_000
-    noise, uniform = prior.noise(1, many, seeded()), torch.rand(1, many, generator=seeded(1))
+    noise, uniform = near.noise(1, many, seeded()), torch.rand(1, many, generator=seeded(1))
     assert proposal.log_ratio(noise).exp().mean().item() == pytest.approx(1, abs=0.01)  # E_q(r / q)
-    drawn = proposal.at(noise, uniform)
+    drawn = proposal.draws(noise, uniform)
     ratio = proposal.log_ratio(drawn)
     assert (-ratio).exp().mean().item() == pytest.approx(1, abs=0.01)  # E_r(q / r)
     assert ratio.min() >= math.log(DEFENSIVE) - 1e-5

@@ -10,15 +10,16 @@ from tests.conftest import SENTENCES, tiny_vae
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.data.vocabulary import EOS, build_vocabulary
+from uncollapse.distributions.posteriors import Gaussian
+from uncollapse.distributions.priors import StandardNormal
 from uncollapse.errors import UserError
 from uncollapse.evaluation import groups, reconstruction
 from uncollapse.evaluation.diversity import diversity, diversity_protocol, draw
 from uncollapse.evaluation.groups import probe_protocol
 from uncollapse.evaluation.overlap import corpus_bleu, rouge
 from uncollapse.evaluation.reconstruction import reconstruction_protocol, spaced, surface
-from uncollapse.latent import Gaussian
 from uncollapse.model import VAE
-from uncollapse.nn.interfaces import Decoder, Encoder, Inference
+from uncollapse.nn.interfaces import Decoder, Encoder, EncoderOutput
 
 VOCABULARY = build_vocabulary(SENTENCES)
 
@@ -28,7 +29,7 @@ class Memory(Encoder):
 
     def forward(self, batch):
         mu = torch.stack([torch.from_numpy(batch.index).float(), torch.zeros(len(batch))], 1)
-        return Inference(Gaussian(mu, torch.full_like(mu, -30.0)))
+        return EncoderOutput(Gaussian(mu, torch.full_like(mu, -30.0)))
 
 
 class Recall(Decoder):
@@ -69,7 +70,7 @@ def remembering(count=40, wrong=(), labels=None):
     corpus = Corpus.from_texts(texts, VOCABULARY)
     if labels is not None:
         corpus = replace(corpus, labels={"kind": np.array(labels)}, label_names={"kind": ("a", "b")})
-    return VAE(Memory(), Recall(corpus, wrong), 2).eval(), Splits(corpus, corpus, corpus, {})
+    return VAE(Memory(), Recall(corpus, wrong), StandardNormal(2)).eval(), Splits(corpus, corpus, corpus, {})
 
 
 def test_a_model_that_remembers_gets_full_marks_in_every_bucket():
@@ -133,20 +134,20 @@ def test_the_mean_code_of_a_group_favours_its_form(monkeypatch):
     class Parity(Memory):
         def forward(self, batch):
             mu = torch.stack([torch.from_numpy(batch.index % 2).float(), torch.zeros(len(batch))], 1)
-            return Inference(Gaussian(mu, torch.full_like(mu, -30.0)))
+            return EncoderOutput(Gaussian(mu, torch.full_like(mu, -30.0)))
 
-    model = VAE(Parity(), Recall(corpus), 2).eval()
+    model = VAE(Parity(), Recall(corpus), StandardNormal(2)).eval()
     row = probe_protocol(model, Splits(corpus, corpus, corpus, {}), "test")["probes"][0]
     assert (row["scoring"], row["decoding"], row["classifier"], row["probe"]) == (1, 1, 1, 1)
 
     class Blind(Memory):
         def forward(self, batch):
             mu = torch.zeros(len(batch), 2)
-            return Inference(Gaussian(mu, torch.full_like(mu, -30.0)))
+            return EncoderOutput(Gaussian(mu, torch.full_like(mu, -30.0)))
 
-    row = probe_protocol(VAE(Blind(), Recall(corpus), 2).eval(), Splits(corpus, corpus, corpus, {}), "test")["probes"][
-        0
-    ]
+    row = probe_protocol(
+        VAE(Blind(), Recall(corpus), StandardNormal(2)).eval(), Splits(corpus, corpus, corpus, {}), "test"
+    )["probes"][0]
     assert row["scoring"] == 0.5 and row["decoding"] == 0.5  # all are taken for one class
 
 

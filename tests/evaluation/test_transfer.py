@@ -10,11 +10,11 @@ from scipy.stats import multivariate_normal
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.reading import Texts
 from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.distributions.priors import Mixture, Source
 from uncollapse.evaluation.mixture import fit_mixture
 from uncollapse.evaluation.overlap import sentence_bleu
 from uncollapse.evaluation.probe import linear_probe
 from uncollapse.evaluation.style import NGramClassifier
-from uncollapse.latent import Mixture, Source
 from uncollapse.tasks.forms.conversions import Conversions, off_diagonal
 from uncollapse.tasks.forms.lab import inventions
 from uncollapse.tasks.forms.morphology import conjugate

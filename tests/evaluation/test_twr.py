@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from tests.conftest import SENTENCES, TINY
-from uncollapse.build import build_model
-from uncollapse.config import compose
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
-from uncollapse.divergences import kl
+from uncollapse.distributions.divergences import kl
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.twr import twr_protocol
+from uncollapse.runs.build import build_model
+from uncollapse.runs.config import compose
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
 
@@ -29,10 +29,10 @@ def test_it_is_the_plain_computation(remedy):
     model, nll, divergence = model_of(remedy), 0.0, 0.0
     for i in range(len(CORPUS)):
         batch = CORPUS.batch([i])
-        inference = model.infer(batch)
+        inference = model.encode(batch)
         nll += model.distortion(batch, inference.posterior.mu[:, None]).item()
         q = inference.posterior if inference.steps is None else inference.steps
-        divergence += kl(q, q.standard()).sum(-1).mean().item()
+        divergence += kl(q, q.base).sum(-1).mean().item()
     found = twr_protocol(model, CORPUS)
     assert found["twr_nll"] == pytest.approx((nll + divergence) / 8, rel=1e-5)
     assert found["twr_kl"] == pytest.approx(divergence / 8, rel=1e-5)

@@ -8,12 +8,12 @@ from tests.conftest import tiny_vae
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 from uncollapse.errors import UserError
-from uncollapse.generation import choose
+from uncollapse.generation import decoding
 from uncollapse.generation.beam import beam_search
-from uncollapse.generation.choose import ancestral, keep_nucleus, keep_top, repeats
 from uncollapse.generation.decode import decode
+from uncollapse.generation.decoding import ancestral, repeats, top_k_filter, top_p_filter
 
-Decoding = partial(choose.Decoding, no_unknown=False)  # the decoders of these tests know no other tokens
+Decoding = partial(decoding.Decoding, no_unknown=False)  # the decoders of these tests know no other tokens
 SAMPLE = Decoding("sample")
 EVERY = [
     Decoding(),
@@ -32,7 +32,7 @@ def codes(n, seed=0):
 
 
 def best(decoder, z, decoding=None, longest=8, seed=0):
-    return [found[0] for found in decode(decoder, z, decoding or Decoding(), longest, seed)]
+    return [found[0] for found in decode(decoder, z, decoding or Decoding(), length_limit=longest, seed=seed)]
 
 
 def vivid(vocabulary, cell, seed=0):
@@ -180,11 +180,11 @@ def test_ancestral_inverts_the_distribution_function():
 
 def test_what_is_kept_is_exact():
     even = torch.zeros(1, 4)  # ties: still k of them
-    assert keep_top(even, 2).isfinite().sum() == 2
+    assert top_k_filter(even, 2).isfinite().sum() == 2
     logits = torch.tensor([[0.2, 0.5, 0.05, 0.25]]).log()
-    assert keep_nucleus(logits, 0.5).isfinite().tolist() == [[False, True, False, False]]
-    assert keep_nucleus(logits, 0.51).isfinite().tolist() == [[False, True, False, True]]
-    assert keep_nucleus(logits, 0.96).isfinite().all()
+    assert top_p_filter(logits, 0.5).isfinite().tolist() == [[False, True, False, False]]
+    assert top_p_filter(logits, 0.51).isfinite().tolist() == [[False, True, False, True]]
+    assert top_p_filter(logits, 0.96).isfinite().all()
 
 
 def test_repeats_are_those_that_a_search_by_eye_finds():

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from uncollapse.generation.moves import analogy, arc, line, neighbours, walk
+from uncollapse.generation.latent_ops import analogy, arc, line, neighbours, walk
 
 A, B = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 3.0, 0.0])
 

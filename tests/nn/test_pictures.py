@@ -10,12 +10,13 @@ import torch
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.pictures import arrays_of, texts_of
 from uncollapse.data.vocabulary import BOS, EOS, INK, PAPER, PIXELS
+from uncollapse.distributions.posteriors import Gaussian
+from uncollapse.distributions.priors import StandardNormal
 from uncollapse.evaluation.bounds import iw_bound, log_weights, score
-from uncollapse.generation.choose import Decoding
 from uncollapse.generation.decode import decode
-from uncollapse.latent import Gaussian
+from uncollapse.generation.decoding import Decoding
 from uncollapse.model import VAE
-from uncollapse.nn.interfaces import Encoder, Inference
+from uncollapse.nn.interfaces import Encoder, EncoderOutput
 from uncollapse.nn.pictures import Deconvolution, MaskedBlock, MaskedConv2d, PixelCNN, ResNetEncoder, canvas
 
 SIDE, LATENT = 6, 3
@@ -139,9 +140,9 @@ def test_the_importance_weighted_bound_is_that_of_an_enumerable_2x2_model():
     class Count(Encoder):
         def forward(self, batch):
             mu = 0.1 * (batch.tokens[:, 1:5] == INK).sum(1, keepdim=True).float()
-            return Inference(Gaussian(mu, torch.zeros_like(mu)))
+            return EncoderOutput(Gaussian(mu, torch.zeros_like(mu)))
 
-    model = VAE(Count(), net, 1).eval()
+    model = VAE(Count(), net, StandardNormal(1)).eval()
     every = np.array(list(itertools.product((0, 1), repeat=4))).reshape(-1, 2, 2)
     corpus = corpus_of(every)
     grid = torch.linspace(-8, 8, 801)

@@ -12,7 +12,7 @@ from uncollapse.evaluation import bounds
 from uncollapse.evaluation.bounds import log_weights, score
 from uncollapse.nn import output, products, recurrent, unrolled
 from uncollapse.nn.output import OutputLayer, token_nll
-from uncollapse.nn.products import Packs, add_product, layout, pack, product, times
+from uncollapse.nn.products import Packs, add_product, layout, matmul_no_grad, pack, product
 from uncollapse.nn.recurrent import LSTM
 from uncollapse.torch_private import dense, linear, onednn
 
@@ -242,7 +242,12 @@ def test_the_bound_in_bf16_is_that_in_fp32():
 
 
 def test_a_plain_run_is_trained_evaluated_and_used_by_torchs_own_operations(tmp_path, monkeypatch):
-    small = {"data": {"sentences": 60}, "model": {"emb": 8, "hidden": 8, "latent": 2}}
+    small = {
+        "data": {"sentences": 60},
+        "model": {"latent": 2},
+        "encoder": {"emb": 8, "hidden": 8},
+        "decoder": {"emb": 8, "hidden": 8},
+    }
 
     def refuse(*_):
         raise AssertionError
@@ -274,8 +279,10 @@ def test_a_product_is_that_in_double_precision(monkeypatch, able):
         left, right = torch.randn(rows, inner, generator=generator), torch.randn(inner, columns, generator=generator)
         for a in (left, left.T.contiguous().T):
             for b in (right, right.T.contiguous().T):
-                torch.testing.assert_close(times(a, b), (a.double() @ b.double()).float(), atol=1e-5, rtol=1e-5)
-    assert times(left.double(), right.double()).dtype == torch.float64
+                torch.testing.assert_close(
+                    matmul_no_grad(a, b), (a.double() @ b.double()).float(), atol=1e-5, rtol=1e-5
+                )
+    assert matmul_no_grad(left.double(), right.double()).dtype == torch.float64
 
 
 def test_onednn_is_given_matrices_without_gaps(monkeypatch):

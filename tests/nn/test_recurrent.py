@@ -161,7 +161,7 @@ def test_the_initialisation_of_the_paper():
 def test_gradients_reach_every_weight(vae, corpus):
     batch: Batch = corpus.batch(range(len(corpus)))
     posterior = vae.train().posterior(batch)
-    (vae.distortion(batch, posterior.at(torch.randn(len(batch), 1, 3))).mean() + posterior.mu.sum()).backward()
+    (vae.distortion(batch, posterior.transform(torch.randn(len(batch), 1, 3))).mean() + posterior.mu.sum()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in vae.parameters())
 
 
@@ -175,7 +175,7 @@ def test_the_encoder_reads_to_the_end_of_the_sentence(vae, corpus):
 def test_what_the_posterior_is_read_from_is_that_of_the_sentence_alone(how, corpus):
     """Pads change nothing: every sentence by itself, with the formula of its own states."""
     torch.manual_seed(0)
-    encoder = RecurrentEncoder(len(corpus.vocabulary), 5, 7, 3, pool=how)
+    encoder = RecurrentEncoder(len(corpus.vocabulary), 5, 7, 3, state_pooling=how)
     together = encoder(corpus.batch(np.arange(len(corpus)))).posterior
     for i in range(len(corpus)):
         tokens = corpus.batch(np.array([i])).tokens

@@ -4,14 +4,12 @@ import torch
 
 import uncollapse as uc
 from tests.conftest import TINY
-from uncollapse.build import build_model, build_objective, build_splits
-from uncollapse.config import compose, merge
-from uncollapse.run import RunFolder
+from uncollapse.objectives import Controller
+from uncollapse.runs.build import build_model, build_objective, build_splits
+from uncollapse.runs.config import compose, merge
+from uncollapse.runs.job import Job
 from uncollapse.training.aggressive import InnerLoop, Phase, falls
-from uncollapse.training.controller import Controller
-from uncollapse.training.job import Job
-from uncollapse.training.loop import Trainer
-from uncollapse.training.progress import Listener
+from uncollapse.training.fit import Trainer
 
 
 def inner_steps(losses):
@@ -68,12 +66,14 @@ def test_the_phase_ends_at_its_limit_or_when_mi_falls():
     assert phase.check([0.2]) and phase.check([0.3]) and not phase.check([0.25]) and not phase.on
 
 
-def trainer(tmp_path, **changes):
+def trainer(**changes):
+    """Return a trainer, and a batch of its corpus."""
     config = compose("grammar", ["aggressive"], merge(TINY, changes))
     splits = build_splits(config.data)
     model = build_model(config, len(splits.vocabulary))
-    job = Job(model, build_objective(config, 13), splits, config.optim, config.train)
-    return Trainer(job, RunFolder(tmp_path / "run"), Listener())
+    return Job(model, build_objective(config, 13), splits, config.optim, config.train).trainer(), splits.train.batch(
+        np.arange(16)
+    )
 
 
 def weights(module):
@@ -84,10 +84,9 @@ def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_inner_steps_leave_the_decoder_and_outer_steps_the_encoder_bitwise(tmp_path):
-    t = trainer(tmp_path, optim={"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.01, "momentum": 0.9})
+def test_inner_steps_leave_the_decoder_and_outer_steps_the_encoder_bitwise():
+    t, batch = trainer(optim={"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.01, "momentum": 0.9})
     t.model.train()
-    batch = t.splits.train.batch(np.arange(16))
     for moved, other in (("encoder", "decoder"), ("encoder", "decoder"), ("decoder", "encoder")) * 2:
         before = {name: weights(getattr(t.model, name)) for name in (moved, other)}
         t.step(batch, moved)
@@ -97,13 +96,13 @@ def test_inner_steps_leave_the_decoder_and_outer_steps_the_encoder_bitwise(tmp_p
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_steps_of_one_part_are_clipped_by_the_norm_over_all_weights(tmp_path, part):
+def test_steps_of_one_part_are_clipped_by_the_norm_over_all_weights(part):
     """Against clipping by torch, with the same noise."""
-    t = trainer(tmp_path, optim={"optimizer": "sgd", "lr": 1.0, "clip": 0.01})
+    t, batch = trainer(optim={"optimizer": "sgd", "lr": 1.0, "clip": 0.01})
     t.model.eval()  # no dropout
-    batch, parts = t.splits.train.batch(np.arange(16)), t.weights
+    parts = t.weights
     torch.manual_seed(0)
-    t._differentiate(batch)
+    t.objective(t.model, batch, 0).loss.backward()
     total = torch.nn.utils.clip_grad_norm_(t.model.parameters(), 0.01)
     expected = [w.grad.clone() for w in parts[part] if w.grad is not None]
     before = [w.detach().clone() for w in parts[part] if w.grad is not None]
@@ -115,14 +114,14 @@ def test_steps_of_one_part_are_clipped_by_the_norm_over_all_weights(tmp_path, pa
 
 
 def test_the_log_says_what_the_phase_did_and_it_resumes_bitwise(tmp_path):
-    from tests.training.test_loop import StopAt, assert_same
+    from tests.training.test_fit import StopAt, assert_same
 
     changes = merge(TINY, {"data": {"sentences": 80}, "train": {"epochs": 3}})
     run = uc.train("grammar", "aggressive", out=tmp_path / "whole", **changes)
     first = run.log[0]["aggressive"]
     assert 30 <= first["inner_steps"] <= 99 and first["mi_before"] == 0 and isinstance(first["goes_on"], bool)
     with pytest.raises(uc.Interrupted):
-        uc.train("grammar", "aggressive", out=tmp_path / "parts", listener=StopAt(7), **changes)
+        uc.train("grammar", "aggressive", out=tmp_path / "parts", callbacks=[StopAt(7)], **changes)
     uc.train("grammar", "aggressive", out=tmp_path / "parts", resume=True, **changes)
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
@@ -170,13 +169,13 @@ def test_pretraining_ends_with_a_new_decoder_and_the_learned_encoder(tmp_path, m
 
 
 def test_pretraining_and_the_controller_resume_bitwise(tmp_path):
-    from tests.training.test_loop import StopAt, assert_same
+    from tests.training.test_fit import StopAt, assert_same
 
     for remedies, stop in ((["fbp"], 9), (["fbp"], 20), (["kl-controller"], 20)):
         name = f"{remedies[0]}-{stop}"
         changes = merge(TINY, {"train": {"pretrain_epochs": 1, "epochs": 3} if remedies == ["fbp"] else {"epochs": 2}})
         uc.train("grammar", remedies, out=tmp_path / name / "whole", **changes)
         with pytest.raises(uc.Interrupted):
-            uc.train("grammar", remedies, out=tmp_path / name / "parts", listener=StopAt(stop), **changes)
+            uc.train("grammar", remedies, out=tmp_path / name / "parts", callbacks=[StopAt(stop)], **changes)
         uc.train("grammar", remedies, out=tmp_path / name / "parts", resume=True, **changes)
         assert_same(tmp_path / name / "whole", tmp_path / name / "parts")

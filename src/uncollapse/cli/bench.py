@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from uncollapse.bench import DEFAULT_REMEDIES, bench, frontier, recommend, relative_time
 from uncollapse.cli.output import show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars, show_table
-from uncollapse.config import catalogue
 from uncollapse.reporting.table import bench_table
+from uncollapse.runs.bench import DEFAULT_REMEDIES, bench, frontier, recommend, relative_time
+from uncollapse.runs.config import catalogue
 
 
 def run(arguments: list[str]) -> None:

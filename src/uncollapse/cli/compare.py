@@ -6,7 +6,7 @@ from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import show_table
 from uncollapse.errors import UserError
 from uncollapse.reporting.table import comparison_table
-from uncollapse.run import RunFolder
+from uncollapse.runs.folder import RunFolder
 
 
 def run(arguments: list[str]) -> None:

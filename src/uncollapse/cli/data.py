@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from uncollapse.build import EMBEDDED
 from uncollapse.cli.output import say
 from uncollapse.cli.parser import Parser
 from uncollapse.data.grammar import english
@@ -17,6 +16,7 @@ from uncollapse.data.pictures import stroke_parts
 from uncollapse.data.reading import Texts
 from uncollapse.data.splits import embedded
 from uncollapse.files import write_atomically, write_json
+from uncollapse.runs.build import EMBEDDED
 
 NAMES = (*EMBEDDED, "strokes")
 

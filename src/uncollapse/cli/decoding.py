@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor
 
 import uncollapse as uc
-from uncollapse.api import Run
 from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
-from uncollapse.data.labels import Asked
+from uncollapse.data.labels import LabelSpec
 from uncollapse.data.pictures import arrays_of
 from uncollapse.errors import UserError
-from uncollapse.generation.choose import STRATEGIES, Decoding
+from uncollapse.generation.decoding import STRATEGIES, Decoding
 from uncollapse.reporting.grid import COLUMNS, below, draw_grid
+from uncollapse.runs.run import Run
 
 FLAGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "temperature": ("divides the logits before a draw", ("sample", "top-k", "nucleus")),
@@ -42,7 +42,7 @@ def add_decoding(parser: Parser, strategy: str) -> None:
         parser.flag(flag, metavar, f"{help} (default {default:g})", default=type(default))
     parser.switch("--unknown", "the unknown token may be written; as a rule the next best is")
     parser.add_seed()
-    parser.switch("--json", "an object a line, with log p(sentence given z) and its tokens")
+    parser.switch("--json", "an object a line, with log p(sentence | z) and its tokens")
     parser.flag("--png", "FILE", "of a run on pictures: the grid (default: RUN/VERB.png)")
 
 
@@ -73,7 +73,7 @@ def print_written(
     z: Tensor,
     asked: Namespace,
     *,
-    labels: Asked | None = None,
+    labels: LabelSpec | None = None,
     sources: Sequence[str] = (),
     beside: Sequence[dict[str, Any]] = (),
     later: int = 0,

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from uncollapse.files import write_atomically
 
 
 def run(arguments: list[str]) -> None:
-    """Write mu and logvar of every sentence to a file, or mu as TSV to stdout."""
+    """Write the posterior of every sentence to a file, or its mean as TSV to stdout."""
     parser = Parser("encode", "Write the codes of sentences: their posterior means.")
     add_sentences(parser)
     parser.flag("--out", "FILE", ".npz (mu, logvar [N, Z], texts) or .tsv (mu, then the text); default: TSV to stdout")
@@ -27,15 +28,16 @@ def run(arguments: list[str]) -> None:
     posterior = done.posterior(texts, labels)
     if out.suffix == ".npz":
         content = io.BytesIO()
-        np.savez_compressed(content, mu=posterior.mu.numpy(), logvar=posterior.logvar.numpy(), texts=np.array(texts))
+        parts: dict[str, Any] = {name: value.numpy() for name, value in posterior.tensors.items()}
+        np.savez_compressed(content, texts=np.array(texts), **parts)
         write_atomically(out, content.getvalue())
     else:
         table = "\n".join(
             "\t".join([*(f"{value:.6g}" for value in mu), text.replace("\t", " ").replace("\n", "/")])
-            for mu, text in zip(posterior.mu.tolist(), texts, strict=True)
+            for mu, text in zip(posterior.mean.tolist(), texts, strict=True)
         )
         if not asked.out:
             show(table)
             return
         write_atomically(out, f"{table}\n".encode())
-    say(f"{len(texts):,} codes of {posterior.mu.shape[1]} dimensions written to {asked.out}")
+    say(f"{len(texts):,} codes of {posterior.mean.shape[1]} dimensions written to {asked.out}")

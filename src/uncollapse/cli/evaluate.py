@@ -13,9 +13,9 @@ from uncollapse.errors import UserError, nearest
 from uncollapse.evaluation.evaluate import Evaluation
 from uncollapse.evaluation.verdict import judge
 from uncollapse.files import write_atomically
-from uncollapse.protocols import PROTOCOLS
 from uncollapse.reporting.protocols import protocol_tables
 from uncollapse.reporting.table import evaluation_table
+from uncollapse.runs.protocols import PROTOCOLS
 
 
 def run(arguments: list[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from uncollapse.cli.inputs import read_splits
 from uncollapse.cli.output import say
 from uncollapse.cli.parser import Parser
-from uncollapse.importers import KINDS, import_run
+from uncollapse.interop.checkpoints import KINDS, import_run
 
 
 def run(arguments: list[str]) -> None:
@@ -23,6 +23,7 @@ def run(arguments: list[str]) -> None:
         asked.kind, Path(asked.state), Path(asked.vocab_from), Path(asked.out), settings.get("data"), asked.overwrite
     )
     read_splits(done, {})
-    sizes = done.config.model
-    say(f"{done.path}: z {sizes.latent}, emb {sizes.emb}, hidden {sizes.hidden}, {len(done.vocabulary):,} words")
+    network = done.config.settings()["decoder"]
+    sizes = f"z {done.model.latent}, emb {network['emb']}, hidden {network['hidden']}"
+    say(f"{done.path}: {sizes}, {len(done.vocabulary):,} words")
     say(f"next: uncollapse evaluate {done.path} --iw-samples 500 --iw-sentences all")

@@ -8,16 +8,16 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from uncollapse.api import Point, Run
 from uncollapse.cli.output import say
 from uncollapse.cli.parser import Parser
-from uncollapse.config import Settings
-from uncollapse.data.labels import Asked
+from uncollapse.data.labels import LabelSpec
 from uncollapse.data.picture_files import pictures_in
 from uncollapse.data.pictures import texts_of
 from uncollapse.data.reading import Texts, decode_lines, read_texts
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
+from uncollapse.runs.config import Settings
+from uncollapse.runs.run import Point, Run
 
 SHOWN = 8
 """Pictures reconstructed where none are named."""
@@ -78,24 +78,24 @@ def read_codes(path: Path) -> np.ndarray:
     return codes
 
 
-def sentences_and_labels(run: Run, asked: Namespace) -> tuple[Sequence[str], Asked | None]:
+def sentences_and_labels(run: Run, asked: Namespace) -> tuple[Sequence[str], LabelSpec | None]:
     """Return the sentences of FILE, and their labels where the run is conditional; say what is unknown."""
     found = read_sentences(asked.file, run, asked.label)
     say_unknown(found.texts, run)
     return found.texts, labels_given(asked.label, found, run)
 
 
-def labels_given(asked: str, found: Texts, run: Run, flag: str = "--label") -> Asked | None:
+def labels_given(asked: str, found: Texts, run: Run, flag: str = "--label") -> LabelSpec | None:
     """Return the labels of sentences: those asked for, else those of the file; None for an unconditional run.
 
     Raises:
         UserError: a conditional run, and no labels anywhere.
     """
-    if asked or not run.told.names:
+    if asked or not run.label_space.names:
         return asked or None
-    if missing := [field for field in run.told.names if field not in found.labels]:
+    if missing := [field for field in run.label_space.names if field not in found.labels]:
         raise UserError(f"expected labels of {', '.join(missing)}: the sentences carry none; add {flag} LABEL")
-    return {field: found.labels[field] for field in run.told.names}
+    return {field: found.labels[field] for field in run.label_space.names}
 
 
 def read_sentences(source: str, run: Run, label: str = "") -> Texts:
@@ -125,14 +125,14 @@ def _read_pictures(source: str, run: Run) -> Texts:
     few = run.splits()[0].test
     few = few.subset(np.arange(min(SHOWN, len(few))))
     say(f"the first {len(few)} pictures of the test split")
-    names = run.told.names
+    names = run.label_space.names
     return Texts(few.texts(), {field: [names[field][i] for i in few.labels[field]] for field in names})
 
 
 def _read_file(path: Path, run: Run, label: str) -> Texts:
     data = run.config.data
     format = "auto" if data.format == "parallel" else data.format
-    labels = data.label_column if run.told.names and not label else ""
+    labels = data.label_column if run.label_space.names and not label else ""
     try:
         found, remarks = read_texts(path, format, text_column=data.text_column, label_column=labels)
     except UserError:
@@ -145,10 +145,10 @@ def _read_file(path: Path, run: Run, label: str) -> Texts:
 
 def _of_label(found: Texts, run: Run, label: str, source: str) -> Texts:
     """Return the sentences of the label that is asked for, where they carry labels."""
-    if not (label and found.labels and run.told.names):
+    if not (label and found.labels and run.label_space.names):
         return found
     right = np.ones(len(found.texts), dtype=bool)
-    for field, name in run.told.read(label).items():
+    for field, name in run.label_space.read(label).items():
         if field in found.labels:
             right &= np.array([given == name for given in found.labels[field]], dtype=bool)
     say(f"{right.sum():,} of {len(right):,} sentences of {source} have the label {label}")

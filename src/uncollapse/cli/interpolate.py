@@ -3,7 +3,7 @@
 from uncollapse.cli.decoding import begin, print_written
 from uncollapse.cli.inputs import add_points, points
 from uncollapse.cli.parser import Parser
-from uncollapse.generation.moves import PATHS
+from uncollapse.generation.latent_ops import PATHS
 
 
 def run(arguments: list[str]) -> None:

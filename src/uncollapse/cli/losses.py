@@ -6,7 +6,7 @@ from uncollapse.cli.output import say
 from uncollapse.cli.parser import Parser
 from uncollapse.errors import UserError
 from uncollapse.files import write_atomically
-from uncollapse.run import RunFolder
+from uncollapse.runs.folder import RunFolder
 
 
 def run(arguments: list[str]) -> None:

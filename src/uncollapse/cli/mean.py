@@ -5,11 +5,11 @@ import torch
 from uncollapse.cli.decoding import begin, print_written
 from uncollapse.cli.inputs import add_sentences, sentences_and_labels
 from uncollapse.cli.parser import Parser
-from uncollapse.data.labels import Asked
+from uncollapse.data.labels import LabelSpec
 from uncollapse.errors import UserError
 
 
-def _common(labels: Asked | None) -> Asked | None:
+def _common(labels: LabelSpec | None) -> LabelSpec | None:
     """Return the one label of each field.
 
     Raises:

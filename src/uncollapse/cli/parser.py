@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-from uncollapse.config import SECTIONS, Settings, catalogue, check, describe, nest
 from uncollapse.errors import UserError, nearest
+from uncollapse.nn.kinds import KINDS
+from uncollapse.runs.config import SECTIONS, Settings, catalogue, check, describe, nest
 
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 READ: dict[Any, Callable[[str], Any]] = {bool: lambda text: TRUTH[text.lower()], int: int, float: float}
+TITLES = {"encoder": "The network of q(z | x)", "decoder": "The network of p(x | z)"}
 BELOW = 2**32
 """What every whole number of a flag that is no setting must stay below."""
 
@@ -59,12 +61,19 @@ class Parser(ArgumentParser):
 
     def add_settings(self, keys: Iterable[str]) -> None:
         """Add a flag for each setting, grouped by section."""
-        titles = {name: f"{name}: {(cls.__doc__ or '').strip().rstrip('.')}" for name, cls in SECTIONS.items()}
+        titles = {
+            name: f"{name}: {TITLES.get(name) or (parts[0].__doc__ or '').strip().rstrip('.')}"
+            for name, parts in SECTIONS.items()
+        }
         groups = {name: self.add_argument_group(title) for name, title in titles.items()}
         for key in keys:
-            spec = catalogue()[key][1]
-            shown = repr(spec.default) if spec.default == "" else spec.default
-            help = f"{spec.metadata['help']} ({describe(key)}; default {shown})".replace("%", "%%")
+            setting = catalogue()[key]
+            shown = ",".join(map(str, setting.default)) if isinstance(setting.default, tuple) else setting.default
+            having = (
+                f"of {', '.join(setting.kinds)}: " if 0 < len(setting.kinds) < len(KINDS[key.split(".")[0]]) else ""
+            )
+            shown = repr(shown) if shown == "" else shown
+            help = f"{having}{setting.help} ({describe(key)}; default {shown})".replace("%", "%%")
             groups[key.split(".")[0]].add_argument(f"--{key}", type=partial(_setting, key), metavar="", help=help)
 
     def parse(self, arguments: Sequence[str]) -> tuple[Namespace, Settings]:
@@ -104,7 +113,7 @@ def converted(kind: Any, text: str) -> Any:
 def _setting(key: str, text: str) -> Any:
     """Return the checked value of a setting."""
     try:
-        return check(key, converted(catalogue()[key][0], text))
+        return check(key, converted(catalogue()[key].type, text))
     except UserError as error:
         raise ArgumentTypeError(str(error).removeprefix(f"{key}: ")) from None
 

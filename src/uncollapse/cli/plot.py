@@ -4,12 +4,12 @@ from pathlib import Path
 
 from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser, converted
-from uncollapse.config import catalogue, flatten
 from uncollapse.errors import UserError, nearest
 from uncollapse.evaluation.mean_space import Means
 from uncollapse.reporting.curves import draw_curves
 from uncollapse.reporting.mean_space import draw_mean_space
-from uncollapse.run import RunFolder
+from uncollapse.runs.config import catalogue, flatten
+from uncollapse.runs.folder import RunFolder
 
 FIGURES = ("curves", "posterior-mean-space")
 

@@ -11,4 +11,4 @@ def run(arguments: list[str]) -> None:
     add_sentences(parser)
     done, asked = begin(parser, arguments)
     texts, labels = sentences_and_labels(done, asked)
-    print_written(done, done.posterior(texts, labels).mu, asked, labels=labels, sources=texts)
+    print_written(done, done.posterior(texts, labels).mean, asked, labels=labels, sources=texts)

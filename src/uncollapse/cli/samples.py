@@ -10,7 +10,7 @@ from uncollapse.cli.output import show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars, show_table
 from uncollapse.reporting.protocols import samples_tables
-from uncollapse.samples import judge_samples
+from uncollapse.runs.samples import judge_samples
 
 
 def run(arguments: list[str]) -> None:

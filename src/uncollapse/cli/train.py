@@ -5,16 +5,17 @@ import shlex
 import numpy as np
 
 import uncollapse as uc
-from uncollapse.api import Run
 from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars
-from uncollapse.config import catalogue, compose
 from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.use import use_protocol
 from uncollapse.evaluation.verdict import judge
-from uncollapse.launch import preview
-from uncollapse.plan import MOST_EPOCHS
+from uncollapse.runs.config import catalogue, compose
+from uncollapse.runs.launch import preview
+from uncollapse.runs.plan import MOST_EPOCHS
+from uncollapse.runs.run import Run
+from uncollapse.training.callbacks import Progress
 
 SHOWN_SAMPLES, SHOWN_RECONSTRUCTIONS, SHOWN_STEPS, SHOWN_NEIGHBOURS = 5, 3, 5, 2
 JUDGED = 100
@@ -48,10 +49,10 @@ def run(arguments: list[str]) -> int:
     try:
         with Bars() as bars:
             if asked.dry_run:
-                preview(asked.recipe, asked.remedy, settings, bars)
+                preview(asked.recipe, asked.remedy, settings)
                 return 0
             done = uc.train(
-                asked.recipe, asked.remedy, None, asked.out, asked.resume, asked.overwrite, bars, **settings
+                asked.recipe, asked.remedy, None, asked.out, asked.resume, asked.overwrite, [Progress(bars)], **settings
             )
     except uc.Interrupted:
         say(f"stopped; the state is saved. Go on with: {_again(arguments)}")
@@ -137,8 +138,8 @@ def _next(done: Run, state: str, valid: Corpus, arguments: list[str]) -> list[st
         cure = f"uncollapse train {again} --remedy {CURE}    # {CURE_SAYS}"
         bench = f"uncollapse bench {again}    # which remedy works on these data?"
         return [evaluate, sample if CURE in done.remedies else cure, bench]
-    if done.told.names:
-        field, names = next(iter(done.told.names.items()))
+    if done.label_space.names:
+        field, names = next(iter(done.label_space.names.items()))
         first, last = (shlex.quote(f"{field}={name}") for name in (names[0], names[-1]))
         transfer = f"uncollapse transfer {here} FILE --from {first} --to {last}"
         return [evaluate, f"uncollapse sample {here} --label {last}", transfer]

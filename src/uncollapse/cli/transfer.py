@@ -17,4 +17,4 @@ def run(arguments: list[str]) -> None:
         say_unknown(found.texts, done)
     source = labels_given(asked.label, found, done, "--from") or {}
     target = done.changed(found.texts, source, asked.to)
-    print_written(done, done.posterior(found.texts, source).mu, asked, labels=target, sources=found.texts)
+    print_written(done, done.posterior(found.texts, source).mean, asked, labels=target, sources=found.texts)

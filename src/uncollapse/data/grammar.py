@@ -3,7 +3,7 @@
 A *derivation* is one setting of all factors (topic, number, tense, mood, …). It has a probability and a row of slots;
 each slot is a distribution over words, drawn independently. So, exactly,
 
-    p(x) = sum_d p(d) prod_i p(x_i given slot i of d),
+    p(x) = sum_d p(d) prod_i p(x_i | slot i of d),
     H(x) = H(d) + sum_d p(d) sum_i H(slot i of d) - H(d given x),
 
 and the last term is zero where no sentence has two derivations. Every NLL on this corpus can be read as its distance from

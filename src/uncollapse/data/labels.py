@@ -3,12 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
+from torch import Tensor
 
 from uncollapse.errors import UserError, nearest
 
-Asked = str | Mapping[str, str | Sequence[str]]
+Labels = Mapping[str, Tensor]
+"""For each label field, the class of every sentence, `[B]`."""
+UNLABELLED: Labels = MappingProxyType({})
+
+LabelSpec = str | Mapping[str, str | Sequence[str]]
 """Labels as a user gives them: `past`, `tense=past`, or `{"tense": "past"}` with one label for all sentences or one for each."""
 
 
@@ -52,7 +58,7 @@ class LabelSpace:
                 raise UserError(f"unknown label {label!r} of {field}: {nearest(label, known)}")
         return np.array([known[label] for label in labels], dtype=np.int64)
 
-    def read(self, asked: Asked) -> dict[str, str | Sequence[str]]:
+    def read(self, asked: LabelSpec) -> dict[str, str | Sequence[str]]:
         """Return what was asked for, by field: `past`, `tense=past` or `tense=past,number=one` as text.
 
         Raises:
@@ -78,7 +84,7 @@ class LabelSpace:
                 raise UserError(f"labels of {field}: expected text, got {asked[field]!r}")
         return dict(asked)
 
-    def of_sentences(self, asked: Asked, count: int) -> dict[str, np.ndarray]:
+    def of_sentences(self, asked: LabelSpec, count: int) -> dict[str, np.ndarray]:
         """Return the class of every sentence in every field of this space, `[count]` each.
 
         Raises:

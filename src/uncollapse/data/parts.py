@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from uncollapse.data.reading import SUFFIXES, Texts, existing, read_texts, suffix_of
+from uncollapse.data.settings import DataConfig
 from uncollapse.errors import UserError
-from uncollapse.sections import DataConfig
 
 PARTS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
 

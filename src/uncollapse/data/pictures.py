@@ -16,11 +16,11 @@ import torch
 from uncollapse.data.corpus import Batch, Corpus
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.picture_files import Intensities, read_pictures, refuse_many
+from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import PARTS, Splits
 from uncollapse.data.strokes import strokes
 from uncollapse.data.vocabulary import INK, PAPER, PIXELS
 from uncollapse.errors import UserError
-from uncollapse.sections import DataConfig
 
 if TYPE_CHECKING:
     pass

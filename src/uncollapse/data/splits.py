@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,10 +15,10 @@ from uncollapse.data.labels import LabelSpace
 from uncollapse.data.levels import choose_tokens
 from uncollapse.data.parts import read_parts
 from uncollapse.data.reading import SUFFIXES, Columns, Texts, suffix_of
+from uncollapse.data.settings import DataConfig
 from uncollapse.data.synthetic import Generator
-from uncollapse.data.vocabulary import Vocabulary, build_vocabulary
+from uncollapse.data.vocabulary import Level, Vocabulary, build_vocabulary
 from uncollapse.errors import UserError, nearest
-from uncollapse.sections import DataConfig
 
 PARTS = ("train", "valid", "test")
 CUT = (
@@ -57,7 +58,7 @@ class Splits:
         return self.train.vocabulary
 
     @property
-    def longest(self) -> int:
+    def longest_sentence(self) -> int:
         """Return the most tokens of a training sentence, EOS not counted."""
         return int(self.train.lengths.max()) - 1
 
@@ -177,6 +178,31 @@ def load_splits(
     ]
     floor = {part: english().nll(encoded[part].texts()) for part in exact if vocabulary.level == "word"}
     return Splits(encoded["train"], encoded["valid"], encoded["test"], floor, tuple(remarks))
+
+
+def load(
+    path: str | Path = "",
+    *,
+    vocabulary: Vocabulary | None = None,
+    level: Level | Literal["auto"] = "auto",
+    max_vocab: int = 0,
+    **settings: Any,
+) -> Splits:
+    """Read a file or a folder of text.
+
+    Args:
+        path: a file (a sentence a line, or a table), or a folder with train, valid and test files. Parts that are missing are
+            split off.
+        vocabulary: of an earlier model; by default built from the training part.
+        level: what a token is; by default words or subwords, by the text.
+        max_vocab: tokens of the vocabulary; 0: by the size of the text.
+        settings: other fields of `data.settings.DataConfig`, such as `name="grammar"` for an embedded corpus.
+
+    Raises:
+        UserError: no source, and whatever the readers refuse.
+    """
+    config = DataConfig(path=str(path), level=level, max_vocab=max_vocab, **settings)
+    return load_splits(config, vocabulary=vocabulary)
 
 
 def _of_lines(path: str) -> bool:

@@ -124,9 +124,7 @@ def choose_columns(
                 f"{source}: data.label_column: no field {field!r} on every line; there are {', '.join(there)}"
             )
     fields = asked or [
-        field
-        for field, values in columns.items()
-        if field not in (name, *missing) and len(set(values)) <= MOST_CLASSES
+        field for field, values in columns.items() if field not in (name, *missing) and len(set(values)) <= MOST_CLASSES
     ]
     kept = [i for i, value in enumerate(columns[name]) if value.strip()]
     found = {field: [columns[field][i] for i in kept] for field in sorted(fields)}

@@ -26,19 +26,19 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
+from uncollapse.distributions.posteriors import Diagonal, cat
 from uncollapse.evaluation.bounds import (
     Draws,
     Precision,
     Track,
+    base_noise,
     fixed_draws,
+    generators,
     log_weights,
     relative_variance,
-    standard_noise,
-    streams,
     untracked,
 )
 from uncollapse.evaluation.proposal import fitted, probes
-from uncollapse.latent import Diagonal, pool
 from uncollapse.model import VAE
 from uncollapse.nn.products import pack
 
@@ -112,16 +112,20 @@ def adaptive_draws(
     if samples < 4:
         return fixed_draws(model, corpus, indices, samples, seed=seed, track=track, precision=precision)
     model = pack(model)
-    e = torch.cat([probes(model.prior, min(PROBES, samples // 2), stream) for stream in streams(indices, seed)])
+    base = base_of(model, corpus, indices)
+    count = min(PROBES, samples // 2)
+    e = torch.cat([probes(base, count, generator) for generator in generators(indices, seed)])
     tried = log_weights(model, corpus, indices, e.shape[1], track=track, precision=precision, noise=e)
-    proposal = fitted(standard(model, corpus, indices), e, tried)
+    proposal = fitted(base, e, tried)
 
     def draw(rows: np.ndarray, count: int, stage: int) -> list[Weighted]:
         fresh = seed + 1_000_000 * stage
-        noise = standard_noise(model, indices[rows], count, fresh)
-        uniform = torch.stack([torch.rand(count, generator=each) for each in streams(indices[rows], fresh + 500_000)])
+        noise = base_noise(base, indices[rows], count, fresh)
+        uniform = torch.stack(
+            [torch.rand(count, generator=each) for each in generators(indices[rows], fresh + 500_000)]
+        )
         r = proposal[rows]
-        e = r.at(noise, uniform)
+        e = r.draws(noise, uniform)
         log_rho = r.log_ratio(e)
         log_w = log_weights(model, corpus, indices[rows], count, track=track, precision=precision, noise=e) - log_rho
         return [Weighted(*both) for both in zip(log_w, log_rho, strict=True)]
@@ -138,11 +142,11 @@ def adaptive_draws(
     return Draws(log_w, tried.mean(1), e.shape[1] + sum(map(len, log_w)) / len(log_w))
 
 
-def standard(model: VAE, corpus: Corpus, indices: np.ndarray) -> Diagonal:
-    """Return the posterior's family in its own coordinates, for every sentence."""
+def base_of(model: VAE, corpus: Corpus, indices: np.ndarray) -> Diagonal:
+    """Return the distribution of the noise of q, for every sentence."""
     with torch.inference_mode():
-        one = model.posterior(corpus.batch(indices[:1]).to(model.device)).cpu().standard()
-    return pool([one] * len(indices))
+        one = model.posterior(corpus.batch(indices[:1]).to(model.device)).cpu().base
+    return cat([one] * len(indices))
 
 
 def wanted(drawn: list[Weighted], samples: int) -> np.ndarray:

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
-from uncollapse.divergences import kl
+from uncollapse.distributions.divergences import kl_by_dimension
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import Scores, chosen, score, seeded, standard_error
+from uncollapse.evaluation.bounds import Scores, score, seeded, standard_error, subsample_indices
 from uncollapse.evaluation.posterior import sentence_mutual_information
-from uncollapse.latent import LabelNormal, StandardNormal
 from uncollapse.model import VAE
 
 DRAWS = 5
@@ -42,24 +41,26 @@ def aggregate_protocol(model: VAE, splits: Splits, split: str, seed: int = 0) ->
     """
     if not model.latent:
         raise UserError("protocol aggregate: a language model (model.latent 0) has no codes")
-    corpus = splits[split].subset(chosen(len(splits[split]), SENTENCES, seed))
+    corpus = splits[split].subset(subsample_indices(len(splits[split]), SENTENCES, seed))
     if len(corpus) <= model.latent:
         raise UserError(
             f"protocol aggregate: expected more sentences in {split} than dimensions, {model.latent}, got {len(corpus)}"
         )
     scores = score(model, corpus, seed)
-    draws = scores.posterior.at(model.prior.noise(len(corpus), DRAWS, seeded(seed + 1)))
+    posterior = scores.posterior
+    draws = posterior.transform(posterior.noise(len(corpus), DRAWS, seeded(seed + 1))).flatten(2)
     moments = [_moments(draws[:, k].double()) for k in range(DRAWS)]
     found: dict[str, Any] = {
         "aggregate_logdet": _mean(float(torch.logdet(covariance)) for _, covariance in moments),
         "aggregate_mean_sq": _mean(float(mean.square().sum()) for mean, _ in moments),
     }
-    if not isinstance(model.prior, LabelNormal):  # one prior for all sentences
+    if not model.prior.labelled:  # one prior for all sentences
         divergence = aggregate_divergence(model, corpus, scores)
         found["aggregate_kl"], found["aggregate_kl_se"] = float(divergence.mean()), standard_error(divergence)
-    if isinstance(model.prior, StandardNormal):
-        found["aggregate_mismatch"] = _mean(mismatch(mean, covariance) for mean, covariance in moments)
-        found["rate_by_dimension"] = _rate_by_dimension(model, scores)
+        each = kl_by_dimension(posterior, model.prior)
+        if each is not None:  # the prior is N(0, I)
+            found["aggregate_mismatch"] = _mean(mismatch(mean, covariance) for mean, covariance in moments)
+            found["rate_by_dimension"] = each.double().mean(0).tolist()
     return found
 
 
@@ -78,7 +79,7 @@ def aggregate_divergence(model: VAE, corpus: Corpus, scores: Scores) -> Tensor:
 
     log q(z_i) is pooled over all sentences given; the estimate is biased upwards as the pooled MI is downwards, since
 
-        log q(z_i) - log p(z_i) = [log q(z_i given x_i) - log p(z_i)] - mi_i.
+        log q(z_i) - log p(z_i) = [log q(z_i | x_i) - log p(z_i)] - mi_i.
 
     Source: Hoffman & Johnson 2016, section 3.
     """
@@ -86,11 +87,6 @@ def aggregate_divergence(model: VAE, corpus: Corpus, scores: Scores) -> Tensor:
     labels = {field: torch.from_numpy(classes).to(device) for field, classes in corpus.labels.items()}
     own = scores.posterior.log_prob(z) - model.prior.log_prob(z.to(device), labels).cpu()
     return own[:, 0].double() - sentence_mutual_information(scores.posterior, scores.z)
-
-
-def _rate_by_dimension(model: VAE, scores: Scores) -> list[float]:
-    prior = model.prior.beside(scores.posterior, {})
-    return kl(scores.posterior, prior).double().mean(0).tolist()
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus, ordered_batches
-from uncollapse.latent import Diagonal, pool
+from uncollapse.distributions.posteriors import Posterior, cat
 from uncollapse.model import VAE
 from uncollapse.nn.casts import Precision
 from uncollapse.nn.casts import precision as arithmetic
@@ -35,13 +35,13 @@ class Scores:
     """One pass over a corpus.
 
     Attributes:
-        posterior: q(z given x) of every sentence, `[N, Z]`, on the CPU.
+        posterior: q(z | x) of every sentence, `[N, Z]`, on the CPU.
         z: the draw that was decoded, `[N, Z]`.
-        distortion: -log p(x given z), `[N]`, nats.
+        distortion: -log p(x | z), `[N]`, nats.
         rate: KL(q, p), `[N]`, nats.
     """
 
-    posterior: Diagonal
+    posterior: Posterior
     z: Tensor
     distortion: Tensor
     rate: Tensor
@@ -70,25 +70,27 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, *, track: Track = untracked
         track: shows the progress.
     """
     model, device = pack(model), model.device
-    noise = model.prior.noise(len(corpus), 1, seeded(seed))
-    z, distortion, rate = (torch.empty(len(corpus), model.latent), torch.empty(len(corpus)), torch.empty(len(corpus)))
+    z, noise = torch.empty(len(corpus), *model.prior.event_shape), None
+    distortion, rate = torch.empty(len(corpus)), torch.empty(len(corpus))
     order, posteriors = [], []
     for index in track(ordered_batches(corpus.lengths, _rows(corpus)), "distortion and rate"):
         batch = corpus.batch(index).to(device)
         posterior = model.posterior(batch)
-        draw = posterior.at(noise[index].to(device))
+        if noise is None:
+            noise = posterior.noise(len(corpus), 1, seeded(seed))
+        draw = posterior.transform(noise[index].to(device))
         z[index] = draw[:, 0].cpu()
         distortion[index] = model.distortion(batch, draw)[:, 0].cpu()
         rate[index] = model.rate(posterior, draw, batch.labels).cpu()
         order.append(index)
         posteriors.append(posterior.cpu())
     back = torch.from_numpy(np.argsort(np.concatenate(order)))
-    return Scores(pool(posteriors)[back], z, distortion, rate)
+    return Scores(cat(posteriors)[back], z, distortion, rate)
 
 
 @torch.inference_mode()
 def log_likelihoods(model: VAE, corpus: Corpus, z: Tensor) -> Tensor:
-    """Return log p(x given z) of every sentence with its own code `[N, Z]`, `[N]`, nats.
+    """Return log p(x | z) of every sentence with its own code `[N, Z]`, `[N]`, nats.
 
     Args:
         model: in evaluation mode.
@@ -119,7 +121,7 @@ def log_weights(
     precision: Precision = "fp32",
     noise: Tensor | None = None,
 ) -> Tensor:
-    """Return log p(x, z) - log q(z given x) for K draws of z ~ q(z given x), `[len(indices), K]`, nats.
+    """Return log p(x, z) - log q(z | x) for K draws of z ~ q(z | x), `[len(indices), K]`, nats.
 
     Args:
         model: in evaluation mode.
@@ -129,7 +131,7 @@ def log_weights(
         seed: of the noise; each sentence has its own stream.
         track: shows the progress.
         precision: of the decoder's arithmetic; the densities of z are in fp32.
-        noise: other z than draws of q, in its standard coordinates, `[len(indices), K, Z]`.
+        noise: of other z than draws of q, `[len(indices), K, *event]`.
     """
     model, device, lengths = pack(model), model.device, corpus.lengths[indices]
     together = max(1, min(64, TOKENS_AT_A_TIME // (int(np.median(lengths)) * samples)))
@@ -137,10 +139,10 @@ def log_weights(
     for rows in track(ordered_batches(lengths, together), "importance-weighted bound"):
         batch = corpus.batch(indices[rows]).to(device)
         posterior = model.posterior(batch)
-        drawn = standard_noise(model, indices[rows], samples, seed) if noise is None else noise[rows]
+        drawn = base_noise(posterior, indices[rows], samples, seed) if noise is None else noise[rows]
         at_once = max(1, TOKENS_AT_A_TIME // (int(lengths[rows].max()) * len(rows)))
         for k in range(0, samples, at_once):
-            z = posterior.at(drawn[:, k : k + at_once].to(device))
+            z = posterior.transform(drawn[:, k : k + at_once].to(device))
             with arithmetic(precision, device):
                 distortion = model.distortion(batch, z)
             log_ratio = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z)
@@ -148,13 +150,13 @@ def log_weights(
     return log_w
 
 
-def standard_noise(model: VAE, indices: np.ndarray, samples: int, seed: int) -> Tensor:
-    """Return the noise of every sentence, of its own stream, `[len(indices), K, Z]`."""
-    return torch.cat([model.prior.noise(1, samples, stream) for stream in streams(indices, seed)])
+def base_noise(posterior: Posterior, indices: np.ndarray, samples: int, seed: int) -> Tensor:
+    """Return the noise of every sentence, from its own generator, `[len(indices), K, *event]`."""
+    return torch.cat([posterior.noise(1, samples, generator) for generator in generators(indices, seed)])
 
 
-def streams(indices: np.ndarray, seed: int) -> Iterator[torch.Generator]:
-    """Yield each sentence's own stream of random numbers: the sentences it is drawn with do not matter."""
+def generators(indices: np.ndarray, seed: int) -> Iterator[torch.Generator]:
+    """Yield a generator of random numbers for each sentence: results do not depend on batching."""
     return (seeded((seed * 1_000_003 + int(i)) % 2**32) for i in indices)
 
 
@@ -267,7 +269,7 @@ def importance_weighted(
         draw: how the weights are drawn: K of q for every sentence by default, or `adaptive.adaptive_draws`.
     """
     every = sentences is None or sentences >= len(corpus)
-    indices = chosen(len(corpus), None if every else sentences, seed)
+    indices = subsample_indices(len(corpus), None if every else sentences, seed)
     samples = samples if model.latent else 1
     drawn = draw(model, corpus, indices, samples, seed=seed, track=track, precision=precision)
     bound = drawn.bound()
@@ -287,7 +289,7 @@ def relative_variance(log_w: Tensor) -> float:
     return float(weights.var() / weights.mean() ** 2) if len(weights) > 1 else 0.0
 
 
-def chosen(total: int, count: int | None, seed: int) -> np.ndarray:
+def subsample_indices(total: int, count: int | None, seed: int) -> np.ndarray:
     """Return `count` of `total` positions, seeded and sorted, or all."""
     if count is None or count >= total:
         return np.arange(total)

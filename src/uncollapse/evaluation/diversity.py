@@ -7,18 +7,18 @@ import numpy as np
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
-from uncollapse.evaluation.bounds import chosen
+from uncollapse.distributions.priors import Source
+from uncollapse.evaluation.bounds import subsample_indices
 from uncollapse.evaluation.overlap import distinct, self_bleu
-from uncollapse.generation.choose import Decoding
-from uncollapse.generation.decode import write
-from uncollapse.latent import Source
+from uncollapse.generation.decode import generate_ids
+from uncollapse.generation.decoding import Decoding
 from uncollapse.model import VAE
 
 SAMPLE = Decoding("sample", no_unknown=False)
 
 
 def diversity_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
-    """Draw sentences, z ~ p(z) and then x ~ p(x given z), and measure them beside real ones.
+    """Draw sentences, z ~ p(z) and then x ~ p(x | z), and measure them beside real ones.
 
     Args:
         model: in evaluation mode; a conditional one is given the labels of training sentences.
@@ -30,7 +30,7 @@ def diversity_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, se
     Returns:
         samples: two rows, `model` and `real`, of `diversity`.
     """
-    few = chosen(len(splits[split]), sentences, seed)
+    few = subsample_indices(len(splits[split]), sentences, seed)
     real = [splits[split].ids(int(i)).tolist() for i in few]
     drawn = draw(model, splits, len(real), seed)
     training = sentences_of(splits.train)
@@ -41,7 +41,14 @@ def draw(model: VAE, splits: Splits, count: int, seed: int = 0, how: Decoding = 
     """Draw sentences from the model: z from the prior, under the labels of training sentences drawn at random."""
     origins = np.random.default_rng([seed, 4]).integers(len(splits.train), size=count)
     labels = splits.train.classes(origins)
-    return write(model, model.prior.sample(count, Source(seed), labels), splits.longest, labels, how, seed + 1)
+    return generate_ids(
+        model,
+        model.prior.sample(count, Source(seed), labels),
+        splits.longest_sentence,
+        labels=labels,
+        decoding=how,
+        seed=seed + 1,
+    )
 
 
 def sentences_of(corpus: Corpus) -> set[tuple[int, ...]]:

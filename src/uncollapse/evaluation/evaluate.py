@@ -14,11 +14,11 @@ from uncollapse.evaluation.bounds import (
     Precision,
     Scores,
     Track,
-    chosen,
     fixed_draws,
     importance_weighted,
     score,
     standard_error,
+    subsample_indices,
     untracked,
 )
 from uncollapse.evaluation.posterior import ACTIVE, active_units, mutual_information
@@ -41,11 +41,23 @@ class Evaluation:
     scores: Scores
     iw: ImportanceWeighted | None
 
+    def __str__(self) -> str:
+        """Show the bounds and what the code carries, a line each."""
+        m = self.metrics
+        lines = [
+            f"nll_elbo {m['nll_elbo']:9.2f} ± {m['nll_elbo_se']:.2f}  = distortion {m['distortion']:.2f} + rate {m['rate']:.2f}",
+            f"mi       {m['mi']:9.2f} ± {m['mi_se']:.2f}  (at most {m['mi_cap']:.2f})",
+            f"au       {m['au']:9d} of {m['latent']}",
+        ]
+        if self.iw:
+            lines.insert(1, f"nll_iw   {m['nll_iw']:9.2f} ± {m['nll_iw_se']:.2f}  ({m['protocol']['nll_iw']})")
+        return "\n".join([f"{m['sentences']:,} sentences, nats per sentence (EOS counted)", *lines])
+
 
 def summarise(corpus: Corpus, scores: Scores, seed: int = 0, mi_sentences: int = MI_SENTENCES) -> dict[str, Any]:
     """Return the numbers that one pass over a corpus gives: all but the importance-weighted bound."""
     elbo = scores.nll_elbo.double()
-    indices = torch.from_numpy(chosen(len(corpus), mi_sentences, seed))
+    indices = torch.from_numpy(subsample_indices(len(corpus), mi_sentences, seed))
     mi = mutual_information(scores.posterior[indices], scores.z[indices])
     return {
         "sentences": len(corpus),
@@ -58,8 +70,8 @@ def summarise(corpus: Corpus, scores: Scores, seed: int = 0, mi_sentences: int =
         "mi": mi.value,
         "mi_se": mi.se,
         "mi_cap": mi.cap,
-        "au": active_units(scores.posterior.mu),
-        "latent": scores.z.shape[1],
+        "au": active_units(scores.posterior.mean),
+        "latent": scores.z[0].numel(),
     }
 
 

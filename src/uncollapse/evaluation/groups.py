@@ -9,12 +9,12 @@ from torch import Tensor
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import chosen, log_likelihoods
+from uncollapse.evaluation.bounds import log_likelihoods, subsample_indices
 from uncollapse.evaluation.diversity import SAMPLE
 from uncollapse.evaluation.posterior import drawn_codes, posteriors
 from uncollapse.evaluation.probe import linear_probe
 from uncollapse.evaluation.style import NGramClassifier
-from uncollapse.generation.decode import write
+from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 
 FITTED = 10_000
@@ -29,7 +29,7 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
     """Return, for every label field of the data, what the codes know of it.
 
     The mean code of a class is that of training sentences. Scoring: the class of a sentence is taken to be the one whose mean
-    code gives it the highest log p(x given z). Decoding: sentences are drawn from p(x given z) at each mean code; a classifier
+    code gives it the highest log p(x | z). Decoding: sentences are drawn from p(x | z) at each mean code; a classifier
     of words and pairs of words, trained on the training sentences, says of which class they are.
 
     Args:
@@ -51,8 +51,8 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
     """
     if not model.latent:
         raise UserError("protocol probe: a language model (model.latent 0) has no codes to probe")
-    train = splits.train.subset(chosen(len(splits.train), FITTED, seed))
-    corpus = splits[split].subset(chosen(len(splits[split]), sentences, seed))
+    train = splits.train.subset(subsample_indices(len(splits.train), FITTED, seed))
+    corpus = splits[split].subset(subsample_indices(len(splits[split]), sentences, seed))
     fields = {
         field: names
         for field, names in train.label_names.items()
@@ -63,7 +63,7 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
             f"protocol probe: expected data with labels (.tsv, .jsonl, rows of forms) of at most {MOST_CLASSES} classes, got "
             f"{', '.join(train.label_names) or 'none'}"
         )
-    codes, drawn = posteriors(model, train).mu, drawn_codes(model, train, seed)
+    codes, drawn = posteriors(model, train).mean, drawn_codes(model, train, seed)
     held = drawn_codes(model, corpus, seed + 1)
     told = model.condition.classes if model.condition else {}
     rows = []
@@ -97,7 +97,9 @@ def _decoding(model: VAE, splits: Splits, corpus: Corpus, field: str, means: Ten
         if not len(of_class):
             continue
         labels = splits.train.classes(random.choice(of_class, WRITTEN))  # of a model that is told other fields
-        written = write(model, mean.expand(WRITTEN, -1), splits.longest, labels, SAMPLE, seed + c)
+        written = generate_ids(
+            model, mean.expand(WRITTEN, -1), splits.longest_sentence, labels=labels, decoding=SAMPLE, seed=seed + c
+        )
         right.append(float(np.mean(classifier.predict(written) == c)))
     real = classifier.predict([corpus.ids(i).tolist() for i in range(len(corpus))])
     return {"decoding": float(np.mean(right)), "classifier": float(np.mean(real == corpus.labels[field]))}

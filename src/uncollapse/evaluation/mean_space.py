@@ -24,8 +24,8 @@ class Means:
     """Points of the posterior-mean space.
 
     Attributes:
-        model: mean of p(z given x) of every sentence, `[N]`.
-        inference: mean of q(z given x) of every sentence, `[N]`.
+        model: mean of p(z | x) of every sentence, `[N]`.
+        inference: mean of q(z | x) of every sentence, `[N]`.
     """
 
     model: np.ndarray
@@ -59,14 +59,14 @@ def posterior_means(model: VAE, corpus: Corpus) -> Means:
         raise UserError(
             f"the posterior-mean space is that of a scalar latent: expected model.latent 1, got {model.latent}"
         )
-    return Means(model_posterior_mean(model, corpus).numpy(), posteriors(model, corpus).mu[:, 0].numpy())
+    return Means(model_posterior_mean(model, corpus).numpy(), posteriors(model, corpus).mean[:, 0].numpy())
 
 
 @torch.inference_mode()
 def model_posterior_mean(model: VAE, corpus: Corpus) -> Tensor:
-    """Return E[z given x] under the model, `[N]`, for a scalar z on the grid.
+    """Return E[z | x] under the model, `[N]`, for a scalar z on the grid.
 
-    p(z_g given x) = softmax_g( log p(x given z_g) + log p(z_g) ).
+    p(z_g | x) = softmax_g( log p(x | z_g) + log p(z_g) ).
     """
     device, found = model.device, torch.empty(len(corpus))
     grid = GRID.to(device)

@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from uncollapse.latent import Mixture
+from uncollapse.distributions.priors import Mixture
 
 RIDGE = 1e-4
 """Added to the variances, so that a component on few codes stays a density."""

@@ -1,11 +1,11 @@
-"""A proposal for each sentence that is nearer to its true posterior than q(z given x), found from a few draws.
+"""A proposal for each sentence that is nearer to its true posterior than q(z | x), found from a few draws.
 
-An encoder knows a sentence in general; its log weights, log p(x, z) - log q(z given x), know it in particular. In the standard
+An encoder knows a sentence in general; its log weights, log p(x, z) - log q(z | x), know it in particular. In the standard
 coordinates e = (z - mu) / sigma of q they are all but quadratic,
 
     log w(e) = a + b'e + 1/2 sum_d c_d (e_d^2 - 1) + noise,
 
-so that q(e) exp(b'e + c'e^2 / 2), a Gaussian of precision 1 - c and mean b / (1 - c), is nearly p(z given x): stochastic linear
+so that q(e) exp(b'e + c'e^2 / 2), a Gaussian of precision 1 - c and mean b / (1 - c), is nearly p(z | x): stochastic linear
 regression (Salimans & Knowles 2013, section 3). Three things make few draws enough: they lie at orthogonal directions and in
 pairs e, -e, which separates the b_d from each other and from c; the coefficients of all sentences come from one normal
 distribution, which is learned with them (empirical Bayes: a q that is everywhere too narrow in some dimension need not be found
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.latent import Diagonal, Prior
+from uncollapse.distributions.posteriors import Diagonal
 
 DEFENSIVE = 0.1
 """Share of the draws that come from q."""
@@ -32,17 +32,15 @@ ENTRIES = 2**22
 """Numbers in the covariances of all sentences whose coefficients are found together; a few arrays of that size are held."""
 
 
-def probes(prior: Prior, count: int, generator: torch.Generator) -> Tensor:
-    """Return pairs e, -e of standard noise whose directions are orthogonal, as far as there are dimensions, `[1, count, Z]`.
+def probes(base: Diagonal, count: int, generator: torch.Generator) -> Tensor:
+    """Return pairs e, -e of noise whose directions are orthogonal, as far as there are dimensions, `[1, count, *event]`.
 
     Each by itself is distributed as the noise of q. The count is rounded down to an even one.
     """
-    length = prior.noise(1, count // 2, generator).norm(dim=-1, keepdim=True)
-    blocks = [
-        torch.linalg.qr(torch.randn(prior.latent, prior.latent, generator=generator)).Q
-        for _ in range(0, count // 2, prior.latent)
-    ]
-    half = length * torch.cat(blocks)[: count // 2]
+    size = base.latent
+    length = base.noise(1, count // 2, generator).flatten(2).norm(dim=-1, keepdim=True)
+    blocks = [torch.linalg.qr(torch.randn(size, size, generator=generator)).Q for _ in range(0, count // 2, size)]
+    half = (length * torch.cat(blocks)[: count // 2]).unflatten(2, base.event_shape)
     return torch.cat([half, -half], 1)
 
 
@@ -60,24 +58,26 @@ class Proposal:
         """Return the proposals of some sentences."""
         return Proposal(self.near[rows])
 
-    def at(self, noise: Tensor, uniform: Tensor) -> Tensor:
-        """Return draws e, `[N, K, Z]`, of standard noise and of uniform numbers `[N, K]` that choose the component."""
-        return torch.where(uniform[..., None] < DEFENSIVE, noise, self.near.at(noise))
+    def draws(self, noise: Tensor, uniform: Tensor) -> Tensor:
+        """Return draws e, `[N, K, *event]`, of standard noise and of uniform numbers `[N, K]` that choose the component."""
+        from_q = (uniform < DEFENSIVE).view(*uniform.shape, *[1] * len(self.near.event_shape))
+        return torch.where(from_q, noise, self.near.transform(noise))
 
     def log_ratio(self, e: Tensor) -> Tensor:
         """Return log r(e) - log q(e), `[N, K]`, nats."""
-        moved = self.near.log_prob(e) - self.near.standard().log_prob(e) + math.log1p(-DEFENSIVE)
+        moved = self.near.log_prob(e) - self.near.base.log_prob(e) + math.log1p(-DEFENSIVE)
         return torch.logaddexp(moved, torch.tensor(math.log(DEFENSIVE)))
 
 
-def fitted(standard: Diagonal, e: Tensor, log_w: Tensor) -> Proposal:
+def fitted(base: Diagonal, e: Tensor, log_w: Tensor) -> Proposal:
     """Return the proposals that probes and their log weights speak for.
 
     Args:
-        standard: q in its own coordinates: the standard member of its family, `[N, Z]`.
-        e: probes, `[N, P, Z]`.
+        base: the distribution of the noise of q, `[N, *event]`.
+        e: probes, `[N, P, *event]`.
         log_w: their log weights, `[N, P]`, nats.
     """
+    e = e.flatten(2)
     together = max(8, ENTRIES // (2 * e.shape[2]) ** 2)
     found = [
         regression(torch.cat([some, (some**2 - 1) / 2], -1).double(), values.double())
@@ -85,7 +85,8 @@ def fitted(standard: Diagonal, e: Tensor, log_w: Tensor) -> Proposal:
     ]
     b, c = torch.cat(found).chunk(2, -1)
     precision = (1 - c).clamp(1 / WIDEST, WIDEST)
-    return Proposal(replace(standard, mu=(b / precision).float(), logvar=-precision.log().float()))
+    mu, logvar = (part.float().view_as(base.mu) for part in (b / precision, -precision.log()))
+    return Proposal(replace(base, mu=mu, logvar=logvar))
 
 
 def regression(features: Tensor, values: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ import numpy as np
 from uncollapse.data.splits import Splits
 from uncollapse.data.vocabulary import Vocabulary
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import chosen, seeded
+from uncollapse.evaluation.bounds import seeded, subsample_indices
 from uncollapse.evaluation.overlap import corpus_bleu, rouge, token_accuracy
 from uncollapse.evaluation.posterior import posteriors
-from uncollapse.generation.decode import write
+from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 
 BUCKETS = {"<= 10": (0, 10), "11-20": (11, 20), "21-30": (21, 30)}
@@ -21,7 +21,7 @@ BUCKETS = {"<= 10": (0, 10), "11-20": (11, 20), "21-30": (21, 30)}
 def reconstruction_protocol(
     model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000
 ) -> dict[str, Any]:
-    """Return how much of each sentence greedy decoding brings back, from z = mu and from one draw z ~ q(z given x).
+    """Return how much of each sentence greedy decoding brings back, from z = mu and from one draw z ~ q(z | x).
 
     Args:
         model: in evaluation mode.
@@ -39,14 +39,14 @@ def reconstruction_protocol(
     """
     if not model.latent:
         raise UserError("protocol reconstruction: a language model (model.latent 0) has no codes to reconstruct from")
-    few = splits[split].subset(chosen(len(splits[split]), sentences, seed))
+    few = splits[split].subset(subsample_indices(len(splits[split]), sentences, seed))
     posterior = posteriors(model, few)
-    draw = posterior.at(model.prior.noise(len(few), 1, seeded(seed)))[:, 0]
+    draw = posterior.transform(posterior.noise(len(few), 1, seeded(seed)))[:, 0]
     originals = [few.ids(i).tolist() for i in range(len(few))]
     rows, signature = [], ""
     labels = few.classes(np.arange(len(few)))
-    for source, z in {"mu": posterior.mu, "sample": draw}.items():
-        written = write(model, z, splits.longest, labels)
+    for source, z in {"mu": posterior.mean, "sample": draw}.items():
+        written = generate_ids(model, z, splits.longest_sentence, labels=labels)
         for bucket, (low, high) in {**BUCKETS, "all": (0, few.lengths.max())}.items():
             inside = [i for i, ids in enumerate(originals) if low <= len(ids) <= high]
             if inside:

@@ -10,11 +10,11 @@ import torch
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import chosen
+from uncollapse.evaluation.bounds import subsample_indices
 from uncollapse.evaluation.overlap import sentence_bleu
 from uncollapse.evaluation.posterior import drawn_codes, posteriors
 from uncollapse.evaluation.probe import linear_probe
-from uncollapse.generation.decode import write
+from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 
 SHOWN = 3
@@ -69,16 +69,16 @@ def transfer_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sen
     field = next(iter(model.condition.classes))
     train, corpus = splits.train, splits[split]
     classifier = NGramClassifier(train, field)
-    few = chosen(len(corpus), sentences, seed)
+    few = subsample_indices(len(corpus), sentences, seed)
     originals, true = [corpus.ids(int(i)).tolist() for i in few], corpus.labels[field][few]
-    mu = posteriors(model, corpus.subset(few)).mu
+    mu = posteriors(model, corpus.subset(few)).mean
     kept_right: list[bool] = []
     kept_bleu: list[float] = []
     right: list[bool] = []
     bleu: list[float] = []
     examples: list[dict[str, str]] = []
     for target, name in enumerate(corpus.label_names[field]):
-        written = write(model, mu, splits.longest, corpus.classes(few, {field: target}))
+        written = generate_ids(model, mu, splits.longest_sentence, labels=corpus.classes(few, {field: target}))
         seen = classifier.predict(written)
         scores = [sentence_bleu(a, b) if b else 0.0 for a, b in zip(originals, written, strict=True)]
         for i, score in enumerate(scores):
@@ -90,7 +90,7 @@ def transfer_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sen
             for k, i in enumerate(few)
             if true[k] != target
         ][:SHOWN]
-    fitted = chosen(len(train), 10_000, seed)
+    fitted = subsample_indices(len(train), 10_000, seed)
     probe = linear_probe(
         drawn_codes(model, train.subset(fitted), seed),
         torch.from_numpy(train.labels[field][fitted]),

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus, ordered_batches
-from uncollapse.divergences import kl
+from uncollapse.distributions.divergences import kl_by_dimension
+from uncollapse.distributions.priors import StandardNormal
 from uncollapse.errors import UserError
-from uncollapse.latent import LengthMixture, StandardNormal
 from uncollapse.model import VAE
-from uncollapse.nn.interfaces import Inference
+from uncollapse.nn.interfaces import EncoderOutput
 
 
 @torch.inference_mode()
@@ -24,16 +24,14 @@ def twr_protocol(model: VAE, corpus: Corpus) -> dict[str, float | str]:
         model: in evaluation mode.
         corpus: the split.
     """
-    if not isinstance(model.prior, StandardNormal | LengthMixture):
-        raise UserError("protocol twr: expected Gaussian posteriors and the prior N(0, I), whose KL has a closed form")
     distortion = divergence = 0.0
     timestepwise = False
     for index in ordered_batches(corpus.lengths, 128):
         batch = corpus.batch(index).to(model.device)
-        inference = model.infer(batch)
-        timestepwise = inference.steps is not None
-        distortion += float(model.distortion(batch, inference.posterior.mu[:, None]).sum())
-        divergence += float(averaged_kl(inference).sum())
+        output = model.encode(batch)
+        timestepwise = output.steps is not None
+        distortion += float(model.distortion(batch, output.posterior.mean[:, None]).sum())
+        divergence += float(averaged_kl(output).sum())
     n, tokens = len(corpus), corpus.predicted + len(corpus)
     nll = (distortion + divergence) / n
     where = "averaged over timesteps" if timestepwise else "of the last timestep"
@@ -46,9 +44,15 @@ def twr_protocol(model: VAE, corpus: Corpus) -> dict[str, float | str]:
     }
 
 
-def averaged_kl(inference: Inference) -> Tensor:
-    """Return the KL of each sentence, averaged over its timesteps (or of the one posterior there is), `[B]`, nats."""
-    steps, mask = inference.steps, inference.mask
-    if steps is None or mask is None:
-        return kl(inference.posterior, inference.posterior.standard()).sum(-1)
-    return (kl(steps, steps.standard()).sum(-1) * mask).sum(1) / mask.sum(1)
+def averaged_kl(output: EncoderOutput) -> Tensor:
+    """Return the KL from N(0, I) of each sentence, averaged over its timesteps (or of the one posterior there is), `[B]`, nats.
+
+    Raises:
+        UserError: posteriors that are not Gaussian.
+    """
+    every = kl_by_dimension(output.posterior if output.steps is None else output.steps, StandardNormal(0))
+    if every is None:
+        raise UserError("protocol twr: expected Gaussian posteriors, whose KL from N(0, I) has a closed form")
+    if output.mask is None:
+        return every.sum(-1)
+    return (every.sum(-1) * output.mask).sum(1) / output.mask.sum(1)

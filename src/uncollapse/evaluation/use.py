@@ -10,7 +10,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.evaluation.bounds import Scores, log_likelihoods, score, standard_error
 from uncollapse.evaluation.overlap import token_accuracy
-from uncollapse.generation.decode import write
+from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 
 FIRST = 100
@@ -34,7 +34,9 @@ def use_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentence
     """
     few = splits[split].subset(np.arange(min(sentences, len(splits[split]))))
     scores = score(model, few, seed)
-    written = write(model, scores.posterior.mu, splits.longest, few.classes(np.arange(len(few))))
+    written = generate_ids(
+        model, scores.posterior.mean, splits.longest_sentence, labels=few.classes(np.arange(len(few)))
+    )
     originals = [few.ids(i).tolist() for i in range(len(few))]
     same = set(map(tuple, originals[:FIRST]))
     use = z_use(model, few, scores, seed)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.vocabulary import BOS, EOS
-from uncollapse.generation.choose import Decoding
+from uncollapse.generation.decoding import Decoding
 from uncollapse.nn.interfaces import Decoder
 
 
@@ -16,7 +16,7 @@ class Hypothesis:
 
     Attributes:
         ids: its tokens, without BOS and EOS.
-        log_prob: log p(sentence and EOS given z), nats.
+        log_prob: log p(sentence and EOS | z), nats.
         score: what beams are ranked by, log_prob / length^a.
     """
 
@@ -26,8 +26,8 @@ class Hypothesis:
 
 
 @torch.inference_mode()
-def beam_search(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int) -> list[list[Hypothesis]]:
-    """Look for the n sentences of each code that rank highest by log p(x given z) / length^a.
+def beam_search(decoder: Decoder, z: Tensor, decoding: Decoding, length_limit: int) -> list[list[Hypothesis]]:
+    """Look for the n sentences of each code that rank highest by log p(x | z) / length^a.
 
     Of every sentence in hand and every token, the W best continuations count. Those that end are finished; the W best that do not
     are taken further. A code is done, and leaves the batch, when W sentences have finished or when nothing in hand can still
@@ -39,7 +39,7 @@ def beam_search(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int) -
         decoder: in evaluation mode.
         z: codes, `[N, Z]`.
         decoding: width W, n, length penalty a, and what may not be written.
-        longest: most tokens of a sentence, EOS not counted.
+        length_limit: most tokens of a sentence, EOS not counted.
     """
     width, device = decoding.beam_width, z.device
     finished: list[list[Hypothesis]] = [[] for _ in range(len(z))]
@@ -48,10 +48,10 @@ def beam_search(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int) -
     in_hand[:, 0] = 0.0  # all begin alike: one counts
     written = torch.empty(len(z), width, 0, dtype=torch.long, device=device)
     state, token = decoder.start(z.repeat_interleave(width, 0)), torch.full((len(z) * width,), BOS, device=device)
-    for position in range(longest + 1):
+    for position in range(length_limit + 1):
         logits, state = decoder.step(token, state)
-        log_p = decoding.forbid(logits.float().log_softmax(-1), written.flatten(0, 1))
-        if position == longest:
+        log_p = decoding.mask_logits(logits.float().log_softmax(-1), written.flatten(0, 1))
+        if position == length_limit:
             log_p = _only_eos(log_p)
         best, parent, token = _continuations(in_hand, log_p, 2 * width)
         ends = token == EOS
@@ -60,7 +60,7 @@ def beam_search(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int) -
         going = ends.int().argsort(dim=1, stable=True)[:, :width]
         in_hand = best.masked_fill(ends, -torch.inf).gather(1, going)
         parent, token = parent.gather(1, going), token.gather(1, going)
-        kept = _kept(finished, codes, in_hand, decoding, longest)
+        kept = _kept(finished, codes, in_hand, decoding, length_limit)
         if not len(kept):
             break
         written = torch.cat([written[kept[:, None], parent[kept]], token[kept, :, None]], 2)
@@ -111,10 +111,12 @@ def _finish(
             finished[code].append(Hypothesis(ids, log_prob, score))
 
 
-def _kept(finished: list[list[Hypothesis]], codes: Tensor, in_hand: Tensor, decoding: Decoding, longest: int) -> Tensor:
+def _kept(
+    finished: list[list[Hypothesis]], codes: Tensor, in_hand: Tensor, decoding: Decoding, length_limit: int
+) -> Tensor:
     """Return which of the codes in the batch go on."""
-    # log p only falls, and is divided by (longest + 1)^a at most
-    reach = (in_hand.max(1).values / (longest + 1) ** decoding.length_penalty).tolist()
+    # log p only falls, and is divided by (length_limit + 1)^a at most
+    reach = (in_hand.max(1).values / (length_limit + 1) ** decoding.length_penalty).tolist()
     kept = []
     for place, (code, bound) in enumerate(zip(codes.tolist(), reach, strict=True)):
         scores = sorted((one.score for one in finished[code]), reverse=True)

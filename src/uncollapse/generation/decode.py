@@ -1,13 +1,16 @@
 """The one decoding loop, over any decoder's `step`."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.vocabulary import BOS, EOS, PAD
+from uncollapse.data.labels import UNLABELLED, Labels
+from uncollapse.data.vocabulary import BOS, EOS, PAD, Vocabulary
+from uncollapse.distributions.priors import Source
 from uncollapse.generation.beam import beam_search
-from uncollapse.generation.choose import GREEDY, Decoding
-from uncollapse.latent import UNLABELLED, Labels
+from uncollapse.generation.decoding import GREEDY, Decoding
 from uncollapse.model import VAE
 from uncollapse.nn.casts import fresh_casts
 from uncollapse.nn.interfaces import Decoder
@@ -17,34 +20,36 @@ ROWS_AT_A_TIME = 1024
 
 
 @torch.inference_mode()
-def decode(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int, seed: int = 0) -> list[list[list[int]]]:
-    """Write the sentences of every code, by any strategy.
+def decode(
+    decoder: Decoder, z: Tensor, decoding: Decoding, *, length_limit: int, seed: int = 0
+) -> list[list[list[int]]]:
+    """Return the sentences of every code, by any strategy.
 
     Args:
         decoder: in evaluation mode.
         z: codes, `[N, Z]`.
         decoding: how.
-        longest: most tokens of a sentence where `decoding` does not say, EOS not counted.
+        length_limit: most tokens of a sentence where `decoding` does not say, EOS not counted.
         seed: of the uniform numbers; each row has its own, whatever batch it is in.
 
     Returns:
         for each code its n best sentences (one but for beams), the best first: ids without BOS and EOS.
     """
     with fresh_casts(z.device):
-        return _decode(pack(decoder), z, decoding, decoding.longest(longest), seed)
+        return _decode(pack(decoder), z, decoding, decoding.limit(length_limit), seed)
 
 
-def _decode(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int, seed: int) -> list[list[list[int]]]:
+def _decode(decoder: Decoder, z: Tensor, decoding: Decoding, length_limit: int, seed: int) -> list[list[list[int]]]:
     sentences: list[list[list[int]]] = []
     if decoding.strategy == "beam":
         rows = max(1, ROWS_AT_A_TIME // decoding.beam_width)
         for start in range(0, len(z), rows):
-            found = beam_search(decoder, z[start : start + rows], decoding, longest)
+            found = beam_search(decoder, z[start : start + rows], decoding, length_limit)
             sentences += [[one.ids for one in beams] for beams in found]
         return sentences
     # a stream a row, so that a sentence depends neither on how many are written nor on how long they may be
     streams = (np.random.default_rng([seed, row]) for row in range(len(z)))
-    uniform = np.array([stream.random(longest) for stream in streams]).reshape(len(z), longest)
+    uniform = np.array([stream.random(length_limit) for stream in streams]).reshape(len(z), length_limit)
     for start in range(0, len(z), ROWS_AT_A_TIME):
         part = slice(start, start + ROWS_AT_A_TIME)
         sentences += _decode_rows(decoder, z[part], decoding, torch.from_numpy(uniform[part]).to(z.device))
@@ -52,42 +57,70 @@ def _decode(decoder: Decoder, z: Tensor, decoding: Decoding, longest: int, seed:
 
 
 @torch.inference_mode()
-def write(
-    model: VAE, z: Tensor, longest: int, labels: Labels = UNLABELLED, decoding: Decoding = GREEDY, seed: int = 0
+def generate(
+    model: VAE, z: int | Tensor, *, vocabulary: Vocabulary, labels: Labels = UNLABELLED, seed: int = 0, **decoding: Any
+) -> list[str]:
+    """Generate a sentence for every code.
+
+    Args:
+        model: any; it is left in evaluation mode.
+        z: codes, `[N, *event]`, or how many are drawn from the prior.
+        vocabulary: from ids to text.
+        labels: of a conditional model, classes `[N]` a field.
+        seed: of all draws.
+        decoding: fields of `Decoding`; by default `strategy="sample"` and `max_length=100`.
+
+    Raises:
+        UserError: an unknown strategy, or a value outside its range.
+    """
+    model.eval()
+    codes = model.prior.sample(z, Source(seed), labels) if isinstance(z, int) else z
+    how = Decoding(**{"strategy": "sample", "max_length": 100, **decoding})
+    return [
+        vocabulary.decode(ids)
+        for ids in generate_ids(model, codes, how.max_length, labels=labels, decoding=how, seed=seed + 1)
+    ]
+
+
+def generate_ids(
+    model: VAE, z: Tensor, length_limit: int, *, labels: Labels = UNLABELLED, decoding: Decoding = GREEDY, seed: int = 0
 ) -> list[list[int]]:
-    """Write a sentence for every code `[N, Z]` under its labels (classes `[N]` a field); return the ids of each.
+    """Return the token ids of a sentence for every code.
 
     Args:
         model: in evaluation mode.
-        z: codes.
-        longest: most tokens of a sentence where `decoding` does not say, EOS not counted.
-        labels: of a conditional model.
-        decoding: how.
+        z: codes, `[N, *event]`.
+        length_limit: most tokens of a sentence where `decoding` does not say, EOS not counted.
+        labels: of a conditional model, classes `[N]` a field.
+        decoding: the strategy.
         seed: as in `decode`.
     """
-    return [best[0] for best in write_all(model, z, longest, labels, decoding, seed)]
+    n_best = generate_n_best(model, z, length_limit, labels=labels, decoding=decoding, seed=seed)
+    return [best[0] for best in n_best]
 
 
 @torch.inference_mode()
-def write_all(
-    model: VAE, z: Tensor, longest: int, labels: Labels = UNLABELLED, decoding: Decoding = GREEDY, seed: int = 0
+def generate_n_best(
+    model: VAE, z: Tensor, length_limit: int, *, labels: Labels = UNLABELLED, decoding: Decoding = GREEDY, seed: int = 0
 ) -> list[list[list[int]]]:
-    """Write the n best sentences of every code; arguments as in `write`."""
+    """Return the token ids of the n best sentences of every code; arguments as in `generate_ids`."""
     device = model.device
-    told = {field: classes.to(device) for field, classes in labels.items()}
-    return decode(model.decoder, model.given(z.to(device), told), decoding, longest, seed)
+    here = {field: classes.to(device) for field, classes in labels.items()}
+    return decode(
+        model.decoder, model.decoder_input(z.to(device), here), decoding, length_limit=length_limit, seed=seed
+    )
 
 
 def _decode_rows(decoder: Decoder, z: Tensor, decoding: Decoding, uniform: Tensor) -> list[list[list[int]]]:
-    longest = uniform.shape[1]
-    written = torch.full((len(z), longest), PAD, device=z.device)
+    length_limit = uniform.shape[1]
+    written = torch.full((len(z), length_limit), PAD, device=z.device)
     rows = torch.arange(len(z), device=z.device)
     state, token = decoder.start(z), torch.full((len(z),), BOS, device=z.device)
-    lengths = torch.full((len(z),), longest, device=z.device)
-    for position in range(longest):
+    lengths = torch.full((len(z),), length_limit, device=z.device)
+    for position in range(length_limit):
         logits, state = decoder.step(token, state)
-        logits = decoding.forbid(logits, written[rows, :position])
-        token = decoding.choose(logits, uniform[rows, position])
+        logits = decoding.mask_logits(logits, written[rows, :position])
+        token = decoding.select_token(logits, uniform[rows, position])
         going = token != EOS
         if not bool(going.all()):
             lengths[rows[~going]] = position

@@ -1,1 +1,32 @@
-"""Encoders, decoders and the output layer."""
+"""Encoders and decoders."""
+
+from typing import TYPE_CHECKING
+
+from uncollapse.lazy import lazy
+
+if TYPE_CHECKING:
+    from uncollapse.nn.decoders import BagOfWords, ConvolutionalDecoder, RecurrentDecoder, TextDecoder
+    from uncollapse.nn.encoders import RecurrentEncoder
+    from uncollapse.nn.interfaces import Decoder, Encoder, EncoderOutput
+    from uncollapse.nn.pictures import Deconvolution, PixelCNN, ResNetEncoder
+
+__all__ = [
+    "BagOfWords",
+    "ConvolutionalDecoder",
+    "Decoder",
+    "Deconvolution",
+    "Encoder",
+    "EncoderOutput",
+    "PixelCNN",
+    "RecurrentDecoder",
+    "RecurrentEncoder",
+    "ResNetEncoder",
+    "TextDecoder",
+]
+_MODULES = {
+    "uncollapse.nn.decoders": ("BagOfWords", "ConvolutionalDecoder", "RecurrentDecoder", "TextDecoder"),
+    "uncollapse.nn.encoders": ("RecurrentEncoder",),
+    "uncollapse.nn.interfaces": ("Decoder", "Encoder", "EncoderOutput"),
+    "uncollapse.nn.pictures": ("Deconvolution", "PixelCNN", "ResNetEncoder"),
+}
+__getattr__, __dir__ = lazy(__name__, _MODULES)

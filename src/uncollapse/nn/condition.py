@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from uncollapse.latent import Labels
+from uncollapse.data.labels import Labels
 
 
 class Condition(nn.Module):

@@ -57,14 +57,14 @@ class TextDecoder(Decoder):
         """Read sentences `[B, T, emb]` under K codes each, `[B, K, Z]`: states `[B K, T, hidden]`, and the new memory."""
 
     def forward(self, batch: Batch, z: Tensor, inputs: Tensor | None = None) -> Tensor:
-        """Return -log p(x given z), `[B, K]`."""
+        """Return -log p(x | z), `[B, K]`."""
         sentences, samples, _ = z.shape
         read = self._drop_words(batch.inputs if inputs is None else inputs)
         states, _ = self._states(self.dropout_in(self.embedding(read)), z, self.memory(z.flatten(0, 1)))
         places = Places.of(batch, samples)
-        targets = places.pick(batch.targets.repeat_interleave(samples, 0) if samples > 1 else batch.targets)
-        nll = self.output.nll(self.dropout_out(places.pick(states)), targets)
-        return places.sums(nll).view(sentences, samples)
+        targets = places.pack(batch.targets.repeat_interleave(samples, 0) if samples > 1 else batch.targets)
+        nll = self.output.nll(self.dropout_out(places.pack(states)), targets)
+        return places.sum_rows(nll).view(sentences, samples)
 
     def start(self, z: Tensor) -> State:
         """Return the state before BOS: the memory, and z."""
@@ -169,10 +169,10 @@ class BagOfWords(nn.Module):
         self.output = OutputLayer(hidden, vocabulary)
 
     def forward(self, batch: Batch, z: Tensor) -> Tensor:
-        """Return -sum_t log p(x_t given z) for codes `[B, Z]`, `[B]`."""
+        """Return -sum_t log p(x_t | z) for codes `[B, Z]`, `[B]`."""
         places = Places.of(batch)
-        rows = places.pick(self.hidden(z).tanh()[:, None].expand(-1, batch.targets.shape[1], -1))
-        return places.sums(self.output.nll(rows, places.pick(batch.targets)))
+        rows = places.pack(self.hidden(z).tanh()[:, None].expand(-1, batch.targets.shape[1], -1))
+        return places.sum_rows(self.output.nll(rows, places.pack(batch.targets)))
 
 
 def linear(latent: int, hidden: int) -> nn.Linear:

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.data.corpus import Batch
-from uncollapse.latent import Diagonal, Gaussian, StudentT
+from uncollapse.distributions.posteriors import Diagonal, Gaussian, StudentT
 from uncollapse.nn.condition import Condition
-from uncollapse.nn.interfaces import Encoder, Inference
+from uncollapse.nn.interfaces import Encoder, EncoderOutput
 from uncollapse.nn.padding import Places, last
 from uncollapse.nn.recurrent import CELLS, Cell
 
-Combine = Literal["last", "mean", "sum"]
-Pool = Literal["last", "mean", "max"]
+Pooling = Literal["last", "mean", "sum"]
+StatePooling = Literal["last", "mean", "max"]
 
 
 class FixedScaleNorm(nn.Module):
@@ -48,13 +48,13 @@ class RecurrentEncoder(Encoder):
         hidden: width of the states.
         latent: dimensions Z.
         cell: lstm, gru or rnn (tanh).
-        combine: what is decoded: the code of the last timestep, or the mean or sum of those of all (Li et al. 2020).
+        pooling: what is decoded: the code of the last timestep, or the mean or sum of the codes of all (Li et al. 2020).
         timestepwise: whether the posteriors of all timesteps are returned too.
-        norm: gamma of the batch normalisation of mu; 0 for none.
+        bn: gamma of the batch normalisation of mu; 0 for none.
         df: degrees of freedom of t posteriors; 0 for Gaussian ones.
         condition: labels -> a vector beside every embedding, or None.
-        pool: what mu and sigma are read from: the state behind EOS, or the mean or maximum over all states (Long et al. 2019);
-            not with posteriors of all timesteps.
+        state_pooling: the state that mu and sigma are computed from: the last one, at EOS, or the mean or maximum over all
+            (Long et al. 2019); not with posteriors of all timesteps.
     """
 
     def __init__(
@@ -64,34 +64,34 @@ class RecurrentEncoder(Encoder):
         hidden: int,
         latent: int,
         cell: Cell = "lstm",
-        combine: Combine = "last",
+        pooling: Pooling = "last",
         timestepwise: bool = False,
-        norm: float = 0.0,
+        bn: float = 0.0,
         df: float = 0.0,
         condition: Condition | None = None,
-        pool: Pool = "last",
+        state_pooling: StatePooling = "last",
     ) -> None:
         super().__init__()
-        self.condition, self.pool = condition, pool
-        self.combine, self.timestepwise, self.df = combine, timestepwise or combine != "last", df
+        self.condition, self.state_pooling = condition, state_pooling
+        self.pooling, self.timestepwise, self.df = pooling, timestepwise or pooling != "last", df
         self.embedding = nn.Embedding(vocabulary, emb)
         self.cell = CELLS[cell](emb + (condition.width if condition else 0), hidden, batch_first=True)
         self.posterior = nn.Linear(hidden, 2 * latent, bias=False)
-        self.norm = FixedScaleNorm(latent, norm) if norm else nn.Identity()
+        self.norm = FixedScaleNorm(latent, bn) if bn else nn.Identity()
 
-    def forward(self, batch: Batch) -> Inference:
-        """Return q(z given x) of the decoded code, and of every timestep where that is wanted."""
+    def forward(self, batch: Batch) -> EncoderOutput:
+        """Return q(z | x) of the decoded code, and of every timestep where that is wanted."""
         embedded = self.embedding(batch.tokens)
-        told = self.condition(batch.labels) if self.condition else embedded.new_zeros(len(batch), 0)
-        states, _ = self.cell.unroll(embedded, told[:, None])
+        c = self.condition(batch.labels) if self.condition else embedded.new_zeros(len(batch), 0)
+        states, _ = self.cell.unroll(embedded, c[:, None])
         # The network only looks back, so pads behind EOS change nothing.
         if not self.timestepwise:
-            return Inference(self._head(pooled(states, batch, self.pool)))
+            return EncoderOutput(self._head(pooled(states, batch, self.state_pooling)))
         mask = torch.arange(states.shape[1], device=states.device) <= batch.lengths[:, None]
         places = Places.where(mask) if batch.padded else Places((len(batch), states.shape[1]))
-        found = self._head(places.pick(states))
-        steps = self._family(places.spread(found.mu), places.spread(found.logvar))
-        return Inference(combined(steps, mask, self.combine), steps, mask)
+        packed = self._head(places.pack(states))
+        steps = self._family(places.unpack(packed.mu), places.unpack(packed.logvar))
+        return EncoderOutput(combine_steps(steps, mask, self.pooling), steps, mask)
 
     def _head(self, states: Tensor) -> Diagonal:
         mu, logvar = self.posterior(states).to(self.posterior.weight.dtype).chunk(2, dim=-1)
@@ -101,7 +101,7 @@ class RecurrentEncoder(Encoder):
         return StudentT(mu, logvar, self.df) if self.df else Gaussian(mu, logvar)
 
 
-def pooled(states: Tensor, batch: Batch, how: Pool) -> Tensor:
+def pooled(states: Tensor, batch: Batch, how: StatePooling) -> Tensor:
     """Return the last state of each sentence, or the mean or maximum of every unit over its states, `[B, T, H]` -> `[B, H]`.
 
     Source: Long, Cao & Cheung 2019, Preventing Posterior Collapse in Sequence VAEs with Pooling, section 3.
@@ -114,7 +114,7 @@ def pooled(states: Tensor, batch: Batch, how: Pool) -> Tensor:
     return states.masked_fill(pads[..., None], 0).sum(1) / (batch.lengths[:, None] + 1)
 
 
-def combined(steps: Diagonal, mask: Tensor, how: Combine) -> Diagonal:
+def combine_steps(steps: Diagonal, mask: Tensor, how: Pooling) -> Diagonal:
     """Return the distribution of the last code, or of the mean or sum of independent codes of all timesteps.
 
     mean: N(mean_t mu_t, sum_t v_t / T^2); sum: N(sum_t mu_t, sum_t v_t). T counts the timesteps that there are.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.data.corpus import Batch
-from uncollapse.latent import Diagonal, Gaussian
+from uncollapse.distributions.posteriors import Diagonal, Gaussian, Posterior
 from uncollapse.nn.casts import fresh_casts
 from uncollapse.nn.products import pack
 
@@ -16,16 +16,16 @@ State = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class Inference:
-    """What an encoder says of a batch.
+class EncoderOutput:
+    """What an encoder returns.
 
     Attributes:
-        posterior: q(z given x) of the code that is decoded, `[B, Z]`.
+        posterior: q(z | x) of the code that is decoded.
         steps: the posterior at every timestep, `[B, T, Z]`, or None where only the last is computed.
         mask: which timesteps there are (pads are none), `[B, T]`, or None.
     """
 
-    posterior: Diagonal
+    posterior: Posterior
     steps: Diagonal | None = None
     mask: Tensor | None = None
 
@@ -34,19 +34,19 @@ class Encoder(nn.Module, ABC):
     """From a batch to the posterior of every sentence."""
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Inference:
-        """Return q(z given x), and the posteriors of the timesteps where they are wanted."""
+    def forward(self, batch: Batch) -> EncoderOutput:
+        """Return q(z | x), and the posteriors of the timesteps where they are wanted."""
 
 
 class Decoder(nn.Module, ABC):
     """From codes to the probability of a batch, at once (`forward`) or token by token (`start`, `step`).
 
-    What it calls the code z is whatever it is given: of a conditional model, the code and the condition beside it (`VAE.given`).
+    Its z is `VAE.decoder_input`: the code, or in a conditional model [z; c].
     """
 
     @abstractmethod
     def forward(self, batch: Batch, z: Tensor, inputs: Tensor | None = None) -> Tensor:
-        """Return -log p(x given z) in nats, `[B, K]`, for codes `[B, K, Z]`.
+        """Return -log p(x | z) in nats, `[B, K]`, for codes `[B, K, Z]`.
 
         Args:
             batch: what is to be written.
@@ -66,23 +66,23 @@ class Decoder(nn.Module, ABC):
         """
 
     @torch.no_grad()
-    def own_inputs(self, batch: Batch, z: Tensor, forcing: float) -> Tensor:
-        """Return the inputs of a batch, `[B, T - 1]`, some replaced by what the decoder itself writes at that place.
+    def scheduled_sampling_inputs(self, batch: Batch, z: Tensor, teacher_forcing: float) -> Tensor:
+        """Return the inputs of a batch, `[B, T - 1]`, some replaced by the decoder's own tokens.
 
-        Each place is the true token with probability `forcing`, else a draw from the decoder's own distribution given all that it
-        has read so far, its own tokens among it. What is read is no function of the weights, as the method has it.
+        Each place is the true token with probability `teacher_forcing`, else a draw from the decoder's own distribution given all
+        that it has read so far, its own tokens among it. No gradient flows through sampled tokens.
 
         Source: Bengio et al. 2015 (scheduled sampling), section 2.4.
 
         Args:
             batch: what is to be written.
             z: codes `[B, Z]`.
-            forcing: the probability of the true token; BOS is always true.
+            teacher_forcing: the probability of the true token; BOS is always true.
         """
         decoder = pack(self)
         with fresh_casts(z.device):
             true, state = batch.inputs, decoder.start(z)
-            keep = torch.rand(true.shape, device=true.device) < forcing
+            keep = torch.rand(true.shape, device=true.device) < teacher_forcing
             read = [true[:, 0]]
             for t in range(1, true.shape[1]):
                 logits, state = decoder.step(read[-1], state)
@@ -94,7 +94,7 @@ class Decoder(nn.Module, ABC):
 class NoEncoder(Encoder):
     """The encoder of a language model: a posterior of no dimensions."""
 
-    def forward(self, batch: Batch) -> Inference:
+    def forward(self, batch: Batch) -> EncoderOutput:
         """Return a Gaussian of shape `[B, 0]`."""
         empty = batch.lengths.new_zeros(len(batch), 0).float()
-        return Inference(Gaussian(empty, empty))
+        return EncoderOutput(Gaussian(empty, empty))

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from uncollapse.nn.products import Packs, add_product, layout, product, times
+from uncollapse.nn.products import Packs, add_product, layout, matmul_no_grad, product
 from uncollapse.torch_private import linear
 
 CHUNK_ELEMENTS = 2**22
@@ -135,7 +135,7 @@ class _Products:
         def forth(states: Tensor) -> Tensor:
             nonlocal buffer
             if full:
-                columns = times(low, states.T)
+                columns = matmul_no_grad(low, states.T)
                 return columns if bias is None else columns.add_(bias[:, None])
             if buffer.numel() < len(low) * len(states):
                 buffer = low.new_empty(len(low) * len(states))
@@ -203,7 +203,7 @@ class _TokenNLL(torch.autograd.Function):
             rows = chunk.rows
             nll[rows] = chunk.nll
             if unit_hidden is not None:
-                unit = times(chunk.exponentials.T, turned).mul_(chunk.share[:, None])
+                unit = matmul_no_grad(chunk.exponentials.T, turned).mul_(chunk.share[:, None])
                 unit_hidden[rows] = unit.sub_(weight.index_select(0, targets[rows]))
             units.add(chunk, targets[rows])
         ctx.save_for_backward(hidden, weight, bias, targets, unit_hidden)

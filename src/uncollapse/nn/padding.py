@@ -34,22 +34,22 @@ class Places:
         """Return the places where a mask `[B, T]` is true."""
         return Places((mask.shape[0], mask.shape[1]), mask.flatten().nonzero()[:, 0])
 
-    def pick(self, values: Tensor) -> Tensor:
-        """Return what stands there, `[B, T, ...]` -> `[N, ...]`."""
+    def pack(self, values: Tensor) -> Tensor:
+        """Return the values there, `[B, T, ...]` -> `[N, ...]`."""
         values = values.flatten(0, 1)
         if self.index is None:
             return values
         return values.index_select(0, self.index)  # the gradient takes a tenth of the time of that of values[mask]
 
-    def spread(self, values: Tensor) -> Tensor:
+    def unpack(self, values: Tensor) -> Tensor:
         """Put values there, and zeros elsewhere, `[N, ...]` -> `[B, T, ...]`."""
         if self.index is not None:
             values = values.new_zeros(math.prod(self.shape), *values.shape[1:]).index_copy(0, self.index, values)
         return values.unflatten(0, self.shape)
 
-    def sums(self, values: Tensor) -> Tensor:
+    def sum_rows(self, values: Tensor) -> Tensor:
         """Return the sum of every row, `[N]` -> `[B]`."""
-        return self.spread(values).sum(1)
+        return self.unpack(values).sum(1)
 
 
 def last(states: Tensor, batch: Batch) -> Tensor:

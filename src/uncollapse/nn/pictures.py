@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from uncollapse.data.corpus import Batch
 from uncollapse.data.vocabulary import EOS, INK, PAPER
-from uncollapse.latent import Diagonal, Gaussian, StudentT
+from uncollapse.distributions.posteriors import Diagonal, Gaussian, StudentT
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.encoders import FixedScaleNorm
-from uncollapse.nn.interfaces import Decoder, Encoder, Inference, State
+from uncollapse.nn.interfaces import Decoder, Encoder, EncoderOutput, State
 
 NEVER = -torch.inf  # logit of what a picture does not hold
 
@@ -53,7 +53,7 @@ class ResNetEncoder(Encoder):
         latent: dimensions Z.
         channels: of the blocks.
         hidden: units before the linear map.
-        norm: gamma of the batch normalisation of mu; 0 for none.
+        bn: gamma of the batch normalisation of mu; 0 for none.
         df: degrees of freedom of t posteriors; 0 for Gaussian ones.
         condition: labels -> a vector beside the units, or None.
     """
@@ -64,7 +64,7 @@ class ResNetEncoder(Encoder):
         latent: int,
         channels: int = 64,
         hidden: int = 512,
-        norm: float = 0.0,
+        bn: float = 0.0,
         df: float = 0.0,
         condition: Condition | None = None,
     ) -> None:
@@ -80,10 +80,10 @@ class ResNetEncoder(Encoder):
             nn.Flatten(),
         )
         self.posterior = nn.Linear(hidden + (condition.width if condition else 0), 2 * latent)
-        self.norm = FixedScaleNorm(latent, norm) if norm else nn.Identity()
+        self.norm = FixedScaleNorm(latent, bn) if bn else nn.Identity()
 
-    def forward(self, batch: Batch) -> Inference:
-        """Return q(z given x)."""
+    def forward(self, batch: Batch) -> EncoderOutput:
+        """Return q(z | x)."""
         one = self.training and len(batch) == 1
         self.body.train(self.training and not one)  # a single picture has no variance: its norms are the running ones
         units = self.body(canvas(batch.tokens, self.side))
@@ -91,7 +91,7 @@ class ResNetEncoder(Encoder):
         if self.condition is not None:
             units = torch.cat([units, self.condition(batch.labels).to(units.dtype)], 1)
         mu, logvar = self.posterior(units).to(self.posterior.weight.dtype).chunk(2, dim=-1)
-        return Inference(self._family(self.norm(mu), logvar))
+        return EncoderOutput(self._family(self.norm(mu), logvar))
 
     def _family(self, mu: Tensor, logvar: Tensor) -> Diagonal:
         return StudentT(mu, logvar, self.df) if self.df else Gaussian(mu, logvar)
@@ -116,7 +116,7 @@ class PictureDecoder(Decoder):
         """Return the logits of ink `[N, side, side]` given the pixels before each, `[N, 1, side, side]`, and z."""
 
     def forward(self, batch: Batch, z: Tensor, inputs: Tensor | None = None) -> Tensor:
-        """Return -log p(x given z), `[B, K]`; a picture always reads its own pixels (`inputs` is for text)."""
+        """Return -log p(x | z), `[B, K]`; a picture always reads its own pixels (`inputs` is for text)."""
         true = canvas(batch.tokens, self.side).repeat_interleave(z.shape[1], 0)
         logits = self.logits(true, z.flatten(0, 1)).float()
         nll = nn.functional.binary_cross_entropy_with_logits(logits, true[:, 0], reduction="none")
@@ -216,17 +216,17 @@ class PixelCNN(PictureDecoder):
         side: of a picture.
         latent: width of z, and of what stands beside it.
         channels: of the layers.
-        kernels: their sizes, odd, the first of kind A.
+        kernel_sizes: of the kernels, odd, the first of kind A.
         maps: planes of z.
     """
 
-    def __init__(self, side: int, latent: int, channels: int, kernels: Sequence[int], maps: int = 4) -> None:
+    def __init__(self, side: int, latent: int, channels: int, kernel_sizes: Sequence[int], maps: int = 4) -> None:
         super().__init__(side)
         self.maps = maps if latent else 0
-        self.first = MaskedConv2d("A", 1, channels, kernels[0])
+        self.first = MaskedConv2d("A", 1, channels, kernel_sizes[0])
         self.planes = nn.Linear(latent, maps * side * side) if latent else None
         self.mix = nn.Conv2d(maps, channels, 1, bias=False) if latent else None
-        self.blocks = nn.ModuleList(MaskedBlock(channels, kernel) for kernel in kernels[1:])
+        self.blocks = nn.ModuleList(MaskedBlock(channels, kernel) for kernel in kernel_sizes[1:])
         self.widen, self.output = nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, 1, 1)
 
     def logits(self, pictures: Tensor, z: Tensor) -> Tensor:

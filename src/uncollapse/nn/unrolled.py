@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from uncollapse.nn.products import Packs, layout, times
+from uncollapse.nn.products import Packs, layout, matmul_no_grad
 
 TOGETHER = 2**18
 """Gates of the steps that share what can be computed for all of them at once: few operations, and the caches hold them."""
@@ -149,13 +149,13 @@ class Unrolled(torch.autograd.Function):
         x, z = _columns(steps, of_input)
         d_x = d_z = d_of_input = None
         if needs[0]:
-            d_x = times(every, of_input[:, x].to(every.dtype)).view(length, rows, x.stop).transpose(0, 1)
+            d_x = matmul_no_grad(every, of_input[:, x].to(every.dtype)).view(length, rows, x.stop).transpose(0, 1)
         if needs[1] and beside.shape[1]:
             d_z = layout(packs, of_input, in_all.dtype, rows, columns=z, transposed=True)(in_all)
         if needs[4]:
             d_of_input = torch.empty_like(of_input)
-            d_of_input[:, x], d_of_input[:, z] = times(every.T, steps), in_all.T @ beside
-        d_of_h = times(every.T, states[:-1].flatten(0, 1)).to(of_h.dtype) if needs[5] else None
+            d_of_input[:, x], d_of_input[:, z] = matmul_no_grad(every.T, steps), in_all.T @ beside
+        d_of_h = matmul_no_grad(every.T, states[:-1].flatten(0, 1)).to(of_h.dtype) if needs[5] else None
         return None, d_x, d_z, d_h.to(d_c.dtype), d_c, d_of_input, d_of_h, in_all.sum(0) if needs[6] else None
 
 

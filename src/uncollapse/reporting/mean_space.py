@@ -8,7 +8,7 @@ import numpy as np
 
 from uncollapse.errors import UserError
 from uncollapse.reporting.curves import COLOURS, SUFFIXES
-from uncollapse.run import MeanSpace
+from uncollapse.runs.folder import MeanSpace
 
 PANELS = 6
 FRAMES_A_SECOND = 4

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from uncollapse.protocols import PROTOCOLS
+from uncollapse.runs.protocols import PROTOCOLS
 
 COLUMNS = {name: column for protocol in PROTOCOLS.values() for name, column in protocol.columns.items()}
 ROW_TABLES = {name: title for protocol in PROTOCOLS.values() for name, title in protocol.rows.items()}

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from uncollapse.bench import Result
+from uncollapse.runs.bench import Result
 
 # column -> (metric, its standard error or empty, digits)
 COLUMNS = {

@@ -57,15 +57,17 @@ class Phase:
         on: whether the phase lasts.
         outer: outer steps so far.
         inner: inner steps of the present epoch.
-        before: what MI was at the last check: of every sentence (pooled) or one number (paper).
+        before: MI at the last check: of every sentence (pooled) or one number (paper).
+        batch_size: of the paper's estimate.
     """
 
-    rule: Rule
+    rule: Rule = "off"
     limit: int = 0
     on: bool = False
     outer: int = 0
     inner: int = 0
     before: list[float] = field(default_factory=list)
+    batch_size: int = 32
 
     def count(self, inner: int) -> None:
         """Take note of one outer step; end the phase at its limit."""
@@ -73,17 +75,16 @@ class Phase:
         self.inner += inner
         self.on = not self.limit or self.outer < self.limit
 
-    def end_epoch(self, scores: Scores, batches: int, batch_size: int) -> dict[str, Any]:
+    def end_epoch(self, scores: Scores, batches: int) -> dict[str, Any]:
         """Decide by validation MI whether the phase goes on; return what the log says of it.
 
         Args:
             scores: of the validation split.
             batches: outer steps of the epoch, aggressive or not.
-            batch_size: of the paper's estimate.
         """
         few = slice(0, MI_SENTENCES)
         mi = (
-            [batch_mutual_information(scores.posterior, scores.z, batch_size)]
+            [batch_mutual_information(scores.posterior, scores.z, self.batch_size)]
             if self.rule == "paper"
             else sentence_mutual_information(scores.posterior[few], scores.z[few]).tolist()
         )

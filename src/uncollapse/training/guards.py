@@ -25,11 +25,10 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop after the present step; a second one acts at once."""
-    stop = threading.Event()
+def stop_requests(stop: threading.Event) -> Iterator[None]:
+    """Set an event at the first Ctrl-C or SIGTERM; a second one acts at once. Off the main thread there are no signals."""
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -41,7 +40,7 @@ def stop_requests() -> Iterator[threading.Event]:
     for number in before:
         signal.signal(number, request)
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

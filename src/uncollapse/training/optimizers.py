@@ -1,28 +1,9 @@
-"""The optimizers: torch's, fused, and the clipped step."""
+"""The clipped step."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from uncollapse.sections import OptimConfig
-
-KINDS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-
-
-def make_optimizer(groups: Iterable[list[nn.Parameter]], settings: OptimConfig) -> torch.optim.Optimizer:
-    """Return the optimizer that the settings name. A weight without a gradient stays where it is, and so does its state.
-
-    Args:
-        groups: weights that are trained together, in groups that may be trained apart.
-        settings: which optimizer, and how fast.
-    """
-    # fused: one pass over weights and gradients
-    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
-    if settings.optimizer == "sgd":
-        common["momentum"] = settings.momentum
-    return KINDS[settings.optimizer]([{"params": group} for group in groups], **common)
 
 
 def gradient_norm(weights: Iterable[nn.Parameter]) -> Tensor:
@@ -30,7 +11,7 @@ def gradient_norm(weights: Iterable[nn.Parameter]) -> Tensor:
     return nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
 
 
-def descend(optimizer: torch.optim.Optimizer, norm: Tensor, limit: float) -> None:
+def clip_and_step(optimizer: torch.optim.Optimizer, norm: Tensor, limit: float) -> None:
     """Step along gradients that are clipped to a norm of at most `limit`; 0 for no limit.
 
         gradient <- gradient / max(1, norm / limit)

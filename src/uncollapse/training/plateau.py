@@ -15,14 +15,19 @@ class Plateau:
     before epoch `decay_after`) the learning rate decays and the best weights return. After `max_decays` decays training ends.
 
     Attributes:
+        patience: epochs without improvement before a decay; by default the rate never decays.
+        decay_after: no decay before this epoch.
+        max_decays: training ends at this many; 0 at the first lack of patience.
+        decay: factor on the learning rate.
         best: lowest validation loss so far.
         waited: epochs since it, or since the last decay.
         decays: how many there have been.
     """
 
-    patience: int
-    decay_after: int
-    max_decays: int
+    patience: float = math.inf
+    decay_after: int = 0
+    max_decays: int = 1
+    decay: float = 0.5
     best: float = math.inf
     waited: int = 0
     decays: int = 0

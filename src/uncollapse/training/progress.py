@@ -1,8 +1,7 @@
-"""Where training is, what it adds up to, and who is told."""
+"""Where a training is, and what its steps add up to."""
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,22 +9,6 @@ from torch import Tensor
 from uncollapse.objectives import Terms
 
 QUANTITIES = ("loss", "distortion", "rate", "divergence")
-
-
-class Listener:
-    """Follows a training; this one takes no notice."""
-
-    def epoch_begins(self, epoch: int, done: int, batches: int, epochs: int) -> None:
-        """Note that an epoch (from 1, of so many) begins, of which some batches are trained already."""
-
-    def step(self, epoch: int, means: dict[str, float]) -> None:
-        """Note that a step is done; `means` are those of the epoch so far."""
-
-    def epoch_ends(self, entry: dict[str, Any]) -> None:
-        """Note what the log says of the epoch."""
-
-    def remark(self, text: str) -> None:
-        """Note something worth a line."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +29,8 @@ class Update:
     @torch.no_grad()
     def read(terms: Terms, norm: Tensor) -> "Update":
         """Read the numbers from the device, all at once: this is the one wait of a step."""
-        means = (terms.loss, terms.distortion.mean(), terms.rate.mean(), terms.divergence)
+        divergence = terms.rate.mean() if terms.divergence is None else terms.divergence
+        means = (terms.loss, terms.distortion.mean(), terms.rate.mean(), divergence)
         *numbers, length = torch.stack((*means, norm)).tolist()
         return Update(dict(zip(QUANTITIES, numbers, strict=True)), length, terms.weight)
 
@@ -94,10 +78,3 @@ class Progress:
     def end_epoch(self) -> None:
         """Begin the next epoch."""
         self.epoch, self.batch, self.sentences, self.seconds, self.totals = self.epoch + 1, 0, 0, 0.0, {}
-
-
-def spell_time(seconds: float) -> str:
-    """Return seconds in words: `42 s`, `7 min`, `3.2 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

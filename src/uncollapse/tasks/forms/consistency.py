@@ -7,35 +7,47 @@ the decoder then still chooses one verb, but the same for every label.
 The idea is that of the sleep phase (Hinton et al. 1995, the wake-sleep algorithm), turned on the decoder's agreement with itself.
 """
 
-from collections.abc import Callable
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Batch, Corpus
-from uncollapse.generation.decode import write
-from uncollapse.latent import Source
+from uncollapse.distributions.priors import Source
+from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
+from uncollapse.objectives import ForwardPass
 from uncollapse.schedules import Schedule
-from uncollapse.tasks.forms.conversions import transfer_metrics
-from uncollapse.training.task import Task
 
 
-class FormsTask(Task):
-    """Training on rows of parallel forms.
+class Translation:
+    """What is decoded from the code of each sentence: a form of the same row, drawn anew each time.
 
     Args:
         corpus: the training split.
-        longest: most tokens of a form.
-        translate: whether a form of the same row is decoded, drawn anew each time, and not the sentence itself.
-        consistency: weight of the consistency of forms written from codes of the prior.
     """
 
-    def __init__(self, corpus: Corpus, longest: int, translate: bool, consistency: Schedule) -> None:
-        self.corpus, self.longest, self.field = corpus, longest, corpus.form_field
-        self.translate, self.consistency = translate, consistency
-        self.settles = consistency.settles
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return a form of the row of each sentence."""
+        forms = self.corpus.siblings(batch.index, torch.rand(len(batch)).double().numpy())
+        return self.corpus.training_batch(forms).to(batch.tokens.device)
+
+
+class FormConsistency:
+    """An extra of the objective: the distortion of other forms, from codes of the prior that gave a known form.
+
+    Args:
+        corpus: the training split.
+        length_limit: most tokens of a form.
+        weight: by the step.
+    """
+
+    def __init__(self, corpus: Corpus, length_limit: int, weight: Schedule) -> None:
+        self.corpus, self.length_limit, self.field, self.weight = corpus, length_limit, corpus.form_field, weight
+        self.settles = weight.settles
 
     @cached_property
     def known(self) -> dict[tuple[int, tuple[int, ...]], int]:
@@ -43,40 +55,29 @@ class FormsTask(Task):
         labels = self.corpus.labels[self.field].tolist()
         return {(labels[i], tuple(self.corpus.ids(i).tolist())): i for i in range(len(self.corpus))}
 
-    def target(self, batch: Batch) -> Batch:
-        """Return the sentences themselves, or forms of the same rows."""
-        if not self.translate:
-            return batch
-        forms = self.corpus.siblings(batch.index, torch.rand(len(batch)).double().numpy())
-        return self.corpus.training_batch(forms).to(batch.tokens.device)
+    def __call__(self, forward: ForwardPass, step: int) -> Tensor:
+        """Return the weighted distortion, a mean over as many codes as the batch has sentences.
 
-    def extra(self, model: VAE, count: int, step: int) -> Callable[[], Tensor] | None:
-        """Draw codes and recognise the forms they give; return the distortion of other forms of the recognised rows.
-
-        Codes that give no known form count as 0. The model's mode is restored.
+        Codes that give no known form count as 0.
         """
-        weight = self.consistency(step)
+        model, count, weight = forward.model, len(forward.batch), self.weight(step)
         drawn = self.draw(model, count) if weight else None
         if drawn is None:
-            return None
+            return forward.z.new_zeros(())
         z, forms = drawn
-        return lambda: weight * model.distortion(forms, z[:, None]).sum() / count
+        return weight * model.distortion(forms, z[:, None]).sum() / count
 
     def draw(self, model: VAE, count: int) -> tuple[Tensor, Batch] | None:
         """Return the codes that give a known form, `[N, Z]`, and a form of the row of each; None where there are none."""
         training, device = model.training, model.device
         labels = torch.randint(len(self.corpus.label_names[self.field]), (count,))
         z = model.prior.sample(count, Source(device=device), {self.field: labels.to(device)}).detach()
-        written = write(model.eval(), z, self.longest, {self.field: labels})
+        written = generate_ids(model.eval(), z, self.length_limit, labels={self.field: labels})
         model.train(training)
-        found = [self.known.get((label, tuple(ids))) for label, ids in zip(labels.tolist(), written, strict=True)]
-        rows = torch.tensor([i for i, known in enumerate(found) if known is not None], dtype=torch.long)
+        sentences = [self.known.get((label, tuple(ids))) for label, ids in zip(labels.tolist(), written, strict=True)]
+        rows = torch.tensor([i for i, sentence in enumerate(sentences) if sentence is not None], dtype=torch.long)
         if not len(rows):
             return None
-        known = torch.tensor([i for i in found if i is not None]).numpy()
+        known = torch.tensor([i for i in sentences if i is not None]).numpy()
         forms = self.corpus.siblings(known, torch.rand(len(known)).double().numpy())
         return z[rows.to(device)], self.corpus.batch(forms).to(device)
-
-    def measure(self, model: VAE, corpus: Corpus, rows: int | None = None) -> dict[str, float]:
-        """Return how well forms are converted into each other: see `transfer_metrics`."""
-        return transfer_metrics(model, corpus, self.longest, rows)

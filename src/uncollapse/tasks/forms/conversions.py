@@ -10,7 +10,7 @@ import numpy as np
 from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.overlap import sentence_bleu
 from uncollapse.evaluation.posterior import posteriors
-from uncollapse.generation.decode import write
+from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 
 
@@ -65,19 +65,21 @@ def off_diagonal(table: np.ndarray) -> np.ndarray:
     return table[..., ~np.eye(table.shape[-1], dtype=bool)]
 
 
-def conversions(model: VAE, corpus: Corpus, longest: int, rows: int | None = None) -> Conversions:
+def conversions(model: VAE, corpus: Corpus, length_limit: int, rows: int | None = None) -> Conversions:
     """Write every form of each complete row from z = mu of every form.
 
     Args:
         model: conditional on the field that tells the forms apart, in evaluation mode.
         corpus: with rows of parallel forms.
-        longest: most tokens of a form.
+        length_limit: most tokens of a form.
         rows: how many rows, the first; all by default.
     """
     table, field = corpus.forms[:rows], corpus.form_field
     flat = table.reshape(-1)
-    mu = posteriors(model, corpus.subset(flat)).mu
-    columns = [write(model, mu, longest, corpus.classes(flat, {field: b})) for b in range(table.shape[1])]
+    mu = posteriors(model, corpus.subset(flat)).mean
+    columns = [
+        generate_ids(model, mu, length_limit, labels=corpus.classes(flat, {field: b})) for b in range(table.shape[1])
+    ]
     written = [
         [[column[r * table.shape[1] + a] for column in columns] for a in range(table.shape[1])]
         for r in range(len(table))
@@ -85,7 +87,7 @@ def conversions(model: VAE, corpus: Corpus, longest: int, rows: int | None = Non
     return Conversions([[corpus.ids(int(i)).tolist() for i in row] for row in table], written)
 
 
-def transfer_metrics(model: VAE, corpus: Corpus, longest: int, rows: int | None = None) -> dict[str, Any]:
+def transfer_metrics(model: VAE, corpus: Corpus, length_limit: int, rows: int | None = None) -> dict[str, Any]:
     """Return how well forms are converted into each other: exact matches, mean BLEU-4, the share of copies.
 
     Returns:
@@ -93,7 +95,7 @@ def transfer_metrics(model: VAE, corpus: Corpus, longest: int, rows: int | None 
     """
     if not len(corpus.forms) or model.condition is None or corpus.form_field not in model.condition.classes:
         return {}
-    done = conversions(model, corpus, longest, rows)
+    done = conversions(model, corpus, length_limit, rows)
     return {
         "transfer_exact": float(off_diagonal(done.exact).mean()),
         "transfer_bleu4": done.bleu4(),

@@ -15,12 +15,12 @@ import torch
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.splits import Splits
+from uncollapse.distributions.priors import Mixture, Prior, Source
 from uncollapse.errors import UserError
 from uncollapse.evaluation.overlap import sentence_bleu
 from uncollapse.evaluation.posterior import drawn_codes, posteriors
 from uncollapse.evaluation.probe import linear_probe
-from uncollapse.generation.decode import write
-from uncollapse.latent import Mixture, Prior, Source
+from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 from uncollapse.tasks.forms.conversions import Conversions, conversions, off_diagonal
 from uncollapse.tasks.forms.morphology import TENSES, conjugate, is_regular
@@ -52,13 +52,13 @@ def tense_protocol(
         raise UserError("protocol tense: expected rows of parallel forms and a model that is told which form is which")
     if not len(splits.test.forms):
         raise UserError("protocol tense: expected complete rows in the test split, got none; raise data.max_length")
-    found = _lab(model, train, pairs, splits.longest) if pairs else {}
+    found = _lab(model, train, pairs, splits.longest_sentence) if pairs else {}
     rows = {tuple(train.text(int(i)) for i in row) for row in train.forms}
     for name, prior in {"gaussian": model.prior, "fitted": fitted}.items():
         if prior is not None:
-            found |= inventions(invent(model, train, prior, splits.longest, seed), rows, name)
-    found |= _held_out(model, splits.test, splits.longest)
-    known = conversions(model, train, splits.longest, TRAINING_ROWS)
+            found |= inventions(invent(model, train, prior, splits.longest_sentence, seed), rows, name)
+    found |= _held_out(model, splits.test, splits.longest_sentence)
+    known = conversions(model, train, splits.longest_sentence, TRAINING_ROWS)
     probe = linear_probe(*_codes(model, train, seed), *_codes(model, splits.test, seed + 1))
     return found | {
         "training_exact": float(off_diagonal(known.exact).mean()),
@@ -82,21 +82,21 @@ class Converted:
     bleu4: float
 
 
-def convert(model: VAE, corpus: Corpus, pairs: Sequence[Pair], longest: int) -> list[Converted]:
+def convert(model: VAE, corpus: Corpus, pairs: Sequence[Pair], length_limit: int) -> list[Converted]:
     """Convert each word from z = mu, greedily."""
     field, space = corpus.form_field, LabelSpace(corpus.label_names)
     words = Corpus.from_texts([pair.word for pair in pairs], corpus.vocabulary)
     sources = replace(words, labels={field: space.ids(field, [pair.source for pair in pairs])})
     targets = torch.from_numpy(space.ids(field, [pair.target for pair in pairs]))
-    rows = write(model, posteriors(model, sources).mu, longest, {field: targets})
+    rows = generate_ids(model, posteriors(model, sources).mean, length_limit, labels={field: targets})
     return [
         Converted(p.source, p.target, p.word, p.reference, word, sentence_bleu(p.reference, word))
         for p, word in zip(pairs, map(corpus.vocabulary.decode, rows), strict=True)
     ]
 
 
-def _lab(model: VAE, corpus: Corpus, pairs: Sequence[Pair], longest: int) -> dict[str, Any]:
-    done = convert(model, corpus, pairs, longest)
+def _lab(model: VAE, corpus: Corpus, pairs: Sequence[Pair], length_limit: int) -> dict[str, Any]:
+    done = convert(model, corpus, pairs, length_limit)
     by_target = {
         name: float(np.mean([one.bleu4 for one in done if one.target == name]))
         for name in dict.fromkeys(one.target for one in done)
@@ -111,13 +111,13 @@ def _lab(model: VAE, corpus: Corpus, pairs: Sequence[Pair], longest: int) -> dic
 # -- words from the prior -----------------------------------------------------------------------------------------------
 
 
-def invent(model: VAE, corpus: Corpus, prior: Prior | Mixture, longest: int, seed: int) -> list[Row]:
+def invent(model: VAE, corpus: Corpus, prior: Prior | Mixture, length_limit: int, seed: int) -> list[Row]:
     """Decode every draw from a prior under every label: 10 sets of 100 rows."""
     field = corpus.form_field
     columns = []
     for label in range(len(corpus.label_names[field])):
         classes = {field: torch.full((DRAWS * SETS,), label)}
-        rows = write(model, prior.sample(DRAWS * SETS, Source(seed), classes), longest, classes)
+        rows = generate_ids(model, prior.sample(DRAWS * SETS, Source(seed), classes), length_limit, labels=classes)
         columns.append([corpus.vocabulary.decode(row) for row in rows])
     return list(zip(*columns, strict=True))
 
@@ -155,8 +155,8 @@ def inventions(invented: Sequence[Row], training: set[Row], name: str) -> dict[s
 # -- verbs never seen ---------------------------------------------------------------------------------------------------
 
 
-def _held_out(model: VAE, corpus: Corpus, longest: int) -> dict[str, Any]:
-    done = conversions(model, corpus, longest)
+def _held_out(model: VAE, corpus: Corpus, length_limit: int) -> dict[str, Any]:
+    done = conversions(model, corpus, length_limit)
     names = corpus.label_names[corpus.form_field]
     return {
         "heldout_rows": len(corpus.forms),

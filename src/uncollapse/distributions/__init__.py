@@ -1,0 +1,1 @@
+"""Posteriors and priors of the latent code, and divergences between them."""

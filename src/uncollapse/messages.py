@@ -1,0 +1,94 @@
+"""Messages and progress, on stderr: no control character of the data in them, and one that takes long says how long."""
+
+import re
+import sys
+import time
+from typing import Any, NoReturn, Self
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that a terminal obeys or that cannot be written: C0 but tab and newline, DEL, C1, half a surrogate pair."""
+SILENCE = 30.0
+"""Seconds after which a line is printed where there is no terminal."""
+
+
+def shown(text: str) -> str:
+    """Return text with its control characters spelled out, as JSON does."""
+    return CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def say(*texts: str) -> None:
+    """Print messages to stderr, each on its line."""
+    for text in texts:
+        print(shown(text), file=sys.stderr)
+
+
+def spell_time(seconds: float) -> str:
+    """Return seconds in words: `42 s`, `7 min`, `3.2 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def plain_console(**options: Any) -> Any:
+    """Return a console of rich that takes text as it is, and lets the command end when the reader of a pipe has gone."""
+    from rich.console import Console
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> NoReturn:
+            """Raise the error: rich would exit with status 1."""
+            raise BrokenPipeError
+
+    return Plain(highlight=False, markup=False, emoji=False, **options)
+
+
+class Bar:
+    """The progress of something long: a bar with the time left in a terminal, elsewhere a line every half minute."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        columns = (
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            "{task.fields[live]}",
+        )
+        console = plain_console(stderr=True, soft_wrap=True)
+        self.terminal = sys.stderr.isatty()
+        self.bar = Progress(*columns, console=console, transient=True, disable=not self.terminal)
+        self.task: Any = None
+        self.name, self.done, self.total, self.first = "", 0, 0, 0
+        self.began = self.said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Take the bar away."""
+        self.bar.stop()
+
+    def begin(self, name: str, total: int, done: int = 0) -> None:
+        """Begin to count to a total, of which some is done."""
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+        self.task = self.bar.add_task(name, total=total, completed=done, live="")
+        self.name, self.done, self.total, self.first = name, done, total, done
+        self.began = self.said = time.monotonic()
+
+    def rename(self, name: str) -> None:
+        """Change the description."""
+        self.name = name
+        self.bar.update(self.task, description=name)
+
+    def advance(self, live: str = "") -> None:
+        """Count one step; where there is no terminal, say now and then how far it is and how long it will still take."""
+        self.done += 1
+        self.bar.update(self.task, advance=1, live=live)
+        now = time.monotonic()
+        if not self.terminal and now - self.said >= SILENCE:
+            left = (now - self.began) / (self.done - self.first) * (self.total - self.done)
+            say(f"{self.name}: {self.done:,} of {self.total:,}  {live}  about {spell_time(left)} left")
+            self.said = now

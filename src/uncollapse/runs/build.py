@@ -1,0 +1,288 @@
+"""From settings to objects: the only place where names become objects."""
+
+import math
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from uncollapse.data.labels import UNLABELLED_DATA, LabelSpace
+from uncollapse.data.pictures import load_pictures
+from uncollapse.data.settings import DataConfig
+from uncollapse.data.splits import EMBEDDED as EMBEDDED_TEXTS
+from uncollapse.data.splits import Splits, load_splits
+from uncollapse.data.vocabulary import Vocabulary
+from uncollapse.distributions import divergences
+from uncollapse.distributions.divergences import Divergence
+from uncollapse.distributions.priors import LabelNormal, LengthMixture, Prior, StandardNormal, StandardT
+from uncollapse.errors import UserError
+from uncollapse.model import VAE
+from uncollapse.nn.condition import Condition
+from uncollapse.nn.decoders import (
+    BagOfWords,
+    ConvolutionalDecoder,
+    RecurrentDecoder,
+    initialise_lagging,
+    initialise_orthogonal,
+)
+from uncollapse.nn.encoders import RecurrentEncoder
+from uncollapse.nn.interfaces import Decoder, Encoder, NoEncoder
+from uncollapse.nn.kinds import TextDecoderConfig
+from uncollapse.nn.output import OutputLayer
+from uncollapse.nn.pictures import Deconvolution, PixelCNN, ResNetEncoder
+from uncollapse.nn.recurrent import LSTM
+from uncollapse.objectives import MMD, BagOfWordsLoss, Extra, Objective, Penalty
+from uncollapse.runs.checks import validate
+from uncollapse.runs.config import Config
+from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.sections import ObjectiveConfig
+from uncollapse.schedules import Clock, Schedule, parse
+from uncollapse.tasks.forms.consistency import FormConsistency, Translation
+from uncollapse.tasks.forms.conversions import transfer_metrics
+from uncollapse.tasks.forms.morphology import verbs
+from uncollapse.tasks.forms.pairs import Pair, pairs_file, read_pairs
+from uncollapse.training.fit import Measure
+
+VALIDATION_ROWS = 200
+"""Of parallel forms, whose conversions are logged."""
+MOST_TARGET = 1e4
+SHARES = {"last": 0.0, "25%": 0.25, "50%": 0.5, "75%": 0.75, "all": 1.0}
+
+
+EMBEDDED = {**EMBEDDED_TEXTS, "verbs": verbs}
+"""Embedded corpora of text, by name."""
+
+
+def build_splits(
+    settings: DataConfig,
+    vocabulary: Vocabulary | None = None,
+    space: LabelSpace | None = None,
+    cache: Path | None = None,
+) -> Splits:
+    """Read the data; with the vocabulary and labels of a finished run, or those built from the data.
+
+    What is too large to be held is encoded into the folder `cache`, once.
+    """
+    if settings.level == "pixel":
+        for name in ("valid", "test", "columns", "pairs", "vocab_from"):
+            if getattr(settings, name):
+                raise UserError(
+                    f"data.{name}: is for text; pictures have their parts in one file or folder (data.path)"
+                )
+        return load_pictures(settings, space)
+    if settings.name == "strokes":
+        raise UserError("data.name strokes: the data are pictures; add --data.level pixel, or take --recipe strokes")
+    if settings.vocab_from and vocabulary is None:
+        vocabulary = RunFolder(Path(settings.vocab_from)).vocabulary()
+        if settings.level not in (vocabulary.level, "auto") or vocabulary.lowercase != settings.lowercase:
+            raise UserError(
+                f"data.vocab_from: the vocabulary of {settings.vocab_from} has data.level {vocabulary.level} and "
+                f"data.lowercase {vocabulary.lowercase}, asked for were {settings.level} and {settings.lowercase}"
+            )
+    kept = {form for pair in read_lab_pairs(settings) for form in (pair.word, pair.reference)}
+    return load_splits(settings, EMBEDDED, kept, vocabulary=vocabulary, space=space, cache=cache)
+
+
+def read_lab_pairs(settings: DataConfig) -> list[Pair]:
+    """Return the pairs of forms that the settings name, or none."""
+    if not settings.pairs:
+        return []
+    return read_pairs(pairs_file(Path(settings.path), settings.pairs), settings.directions)
+
+
+def build_measure(config: Config, splits: Splits) -> Measure | None:
+    """Return further numbers for the log: of rows of forms that the model tells apart, their conversion."""
+    if splits.train.form_field not in config.model.condition:
+        return None
+    return partial(transfer_metrics, length_limit=splits.longest_sentence, rows=VALIDATION_ROWS)
+
+
+def build_model(
+    config: Config, vocabulary_size: int, lengths: np.ndarray | None = None, space: LabelSpace = UNLABELLED_DATA
+) -> VAE:
+    """Build a network with fresh weights; the same seed gives the same weights, whatever was drawn before.
+
+    Args:
+        config: the settings of the run.
+        vocabulary_size: tokens V.
+        lengths: encoder inputs of every training sentence, which the prior of a mean or sum needs; None where the weights will
+            be loaded.
+        space: the labels of the data.
+
+    Raises:
+        UserError: settings that exclude each other.
+    """
+    validate(config)
+    settings = config.model
+    classes = space.only(settings.condition).sizes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        encoder = build_encoder(config, vocabulary_size, classes)
+        condition = Condition(classes, settings.condition_emb) if classes else None
+        width = settings.latent + (condition.width if condition else 0)
+        decoder = build_decoder(config, vocabulary_size, width)
+        bow = None
+        if config.objective.bow and settings.latent and isinstance(config.decoder, TextDecoderConfig):
+            bow = BagOfWords(vocabulary_size, config.decoder.hidden, width)
+        prior = build_prior(config, classes, lengths)
+        model = VAE(encoder, decoder, prior, bow_decoder=bow, condition=condition)
+        if settings.init == "lagging":
+            initialise_lagging(model)
+        elif settings.init == "orthogonal":
+            initialise_orthogonal(model)
+        if isinstance(prior, LabelNormal):
+            prior.reset()
+    for part in model.modules():
+        if isinstance(part, LSTM | OutputLayer):
+            part.plain = config.train.plain
+    return model
+
+
+def build_encoder(config: Config, vocabulary_size: int, classes: dict[str, int]) -> Encoder:
+    """Build the encoder that the settings name; none for a language model."""
+    settings, objective = config.model, config.objective
+    df = objective.df if objective.divergence == "gamma" else 0.0
+    condition = Condition(classes, settings.condition_emb) if classes else None
+    if not settings.latent:
+        return NoEncoder()
+    options = asdict(config.encoder)
+    kind = options.pop("kind")
+    shared: dict[str, Any] = {"latent": settings.latent, "df": df, "condition": condition}
+    if kind == "resnet":
+        return ResNetEncoder(config.data.side, **shared, **options)
+    timestepwise = objective.timesteps != "last"
+    return RecurrentEncoder(vocabulary_size, cell=kind, timestepwise=timestepwise, **shared, **options)
+
+
+def build_decoder(config: Config, vocabulary_size: int, width: int) -> Decoder:
+    """Build the decoder that the settings name, for codes [z; c] of a width."""
+    options = asdict(config.decoder)
+    kind = options.pop("kind")
+    if kind == "pixelcnn":
+        return PixelCNN(config.data.side, width, **options)
+    if kind == "deconvolution":
+        return Deconvolution(config.data.side, width, **options)
+    options["skip"] &= width > 0
+    if kind == "cnn":
+        return ConvolutionalDecoder(vocabulary_size, latent=width, **options)
+    return RecurrentDecoder(vocabulary_size, latent=width, cell=kind, **options)
+
+
+def build_prior(config: Config, classes: dict[str, int], lengths: np.ndarray | None) -> Prior:
+    """Build p(z): N(0, I), one Gaussian a label, the t of t posteriors, or the length mixture of a mean or sum over timesteps."""
+    latent, pooling = config.model.latent, getattr(config.encoder, "pooling", "last")
+    if latent and config.objective.divergence == "gamma":
+        return StandardT(latent, config.objective.df)
+    if latent and config.model.prior == "label":
+        return LabelNormal(latent, classes)
+    if not latent or pooling == "last":
+        return StandardNormal(latent)
+    longest = config.data.max_length + 2  # BOS and EOS are inputs of the encoder
+    counts = np.bincount(np.zeros(0, int) if lengths is None else lengths, minlength=longest + 1)[1:] + 0.0
+    total = counts.sum() or 1.0
+    every = np.arange(1.0, len(counts) + 1)
+    scales = 1 / every if pooling == "mean" else every
+    return LengthMixture(latent, scales.tolist(), np.maximum(counts / total, 1e-30).tolist())
+
+
+def build_objective(config: Config, batches: int, splits: Splits | None = None) -> Objective:
+    """Build the objective of a run whose epochs have so many batches; of rows of forms with their training split."""
+    settings = config.objective
+    clock = clock_of(config, batches)
+    penalty = Penalty(
+        build_divergence(settings) if config.model.latent else divergences.kl,
+        weight=_within(parse(settings.weight, clock), clock.run, 0, math.inf, "objective.weight"),
+        floor=settings.floor,
+        floor_kind=settings.floor_kind,
+        target=_within(parse(settings.target, clock), clock.run, 0, MOST_TARGET, "objective.target"),
+        target_kind=settings.target_kind,
+        timesteps=SHARES[settings.timesteps],
+    )
+    extras: list[Extra] = [MMD(settings.mmd)] if settings.mmd else []
+    extras += [BagOfWordsLoss(settings.bow)] if settings.bow and config.model.latent else []
+    translation = None
+    if splits and splits.train.form_field in config.model.condition:
+        consistency = _within(
+            parse(settings.form_consistency, clock), clock.run, 0, math.inf, "objective.form_consistency"
+        )
+        extras += [] if consistency.zero else [FormConsistency(splits.train, splits.longest_sentence, consistency)]
+        translation = Translation(splits.train) if settings.translate else None
+    teacher_forcing = _within(parse(settings.teacher_forcing, clock), clock.run, 0, 1, "objective.teacher_forcing")
+    return Objective([penalty], extras, teacher_forcing, translation)
+
+
+def build_lr_factor(config: Config, batches: int) -> Schedule:
+    """Build the factor on the learning rate of a run whose epochs have so many batches."""
+    clock = clock_of(config, batches)
+    return _within(parse(config.optim.lr_factor, clock), clock.run, 0, math.inf, "optim.lr_factor")
+
+
+def _within(schedule: Schedule, run: int, low: float, high: float, name: str) -> Schedule:
+    """Return the schedule if all its values over the run lie between two bounds; raise UserError if not."""
+    values = [schedule(step) for step in range(0, run + 1, max(1, run // 200))]
+    if min(values) < low or max(values) > high:
+        bounds = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+        raise UserError(f"{name}: expected values {bounds}, got {min(values):g} to {max(values):g}")
+    return schedule
+
+
+def clock_of(config: Config, batches: int) -> Clock:
+    """Return what turns lengths into steps, for a run whose epochs have so many batches; pretraining is not counted."""
+    return Clock(epoch=batches, run=batches * max(1, config.train.epochs - config.train.pretrain_epochs))
+
+
+def build_divergence(settings: ObjectiveConfig) -> Divergence:
+    """Return the divergence of a name, with its order."""
+    choices: dict[str, Any] = {
+        "kl": divergences.kl,
+        "alpha": partial(divergences.alpha_divergence, alpha=settings.alpha),
+        "renyi": partial(divergences.renyi, alpha=settings.alpha),
+        "gamma": divergences.gamma_divergence,
+    }
+    return choices[settings.divergence]
+
+
+def build_device(name: str) -> torch.device:
+    """Return the device of a name; `auto` is the GPU where there is one.
+
+    Raises:
+        UserError: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        float(torch.zeros(1, device=device))
+    except (RuntimeError, AssertionError):
+        here = "auto, cpu, cuda" if torch.cuda.is_available() else "auto, cpu"
+        raise UserError(f"train.device: expected a device of this machine ({here}), got {name!r}") from None
+    return device
+
+
+def load_model(folder: RunFolder, config: Config, vocabulary: Vocabulary, model: VAE | None = None) -> VAE:
+    """Load the best weights of a run into its network, which is built unless it is there.
+
+    Nothing is allocated for a network that does not fit the weights.
+
+    Raises:
+        UserError: weights missing, damaged, or of another shape or type than the settings say.
+    """
+    weights, space = folder.load_weights(), folder.label_space()
+    try:
+        with torch.device("meta"):
+            expected = build_model(config, len(vocabulary), space=space)
+        types = {name: value.dtype for name, value in expected.state_dict().items()}
+        if wrong := [name for name, value in weights.items() if types.get(name, value.dtype) != value.dtype]:
+            raise RuntimeError(f"expected {wrong[0]} in {types[wrong[0]]}, got {weights[wrong[0]].dtype}")
+        expected.load_state_dict(weights, assign=True)
+        model = model or build_model(config, len(vocabulary), space=space)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UserError(
+            f"{folder.model_file}: does not fit config.yaml and vocab.json ({detail}); restore the folder"
+        ) from None
+    model.load_state_dict(weights)
+    return model.eval()

@@ -1,0 +1,328 @@
+"""The settings of a whole run: the merging of recipe, remedies and flags.
+
+A default is written once, in its dataclass (`sections`). A recipe and a remedy are YAML files whose `settings` are merged as
+nested dictionaries, in this order: defaults, recipe, remedies, flags. Nothing here imports torch.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from uncollapse.data.settings import DataConfig
+from uncollapse.errors import UserError, nearest
+from uncollapse.files import expect, read_yaml
+from uncollapse.nn.kinds import KINDS, DecoderConfig, EncoderConfig, RecurrentDecoderConfig, RecurrentEncoderConfig
+from uncollapse.runs.sections import ModelConfig, ObjectiveConfig, OptimConfig, TrainConfig
+
+Settings = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, complete."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    encoder: EncoderConfig = field(default_factory=RecurrentEncoderConfig)
+    decoder: DecoderConfig = field(default_factory=RecurrentDecoderConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    @staticmethod
+    def from_settings(settings: Mapping[str, Mapping[str, Any]]) -> "Config":
+        """Build the complete configuration from nested settings, checked by name, type and range.
+
+        Raises:
+            UserError: an unknown section or setting, one of another kind, or a value of the wrong type or range.
+        """
+        checked: Settings = {section: {} for section in SECTIONS}
+        for key, value in flatten(settings):
+            section, name = split_key(key)
+            checked[section][name] = check(key, value)
+        return Config(**{section: _section(section, values) for section, values in checked.items()})
+
+    def settings(self) -> Settings:
+        """Return the complete configuration as nested dictionaries, lists as lists."""
+        return {
+            section: {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+            for section, values in dataclasses.asdict(self).items()
+        }
+
+
+SECTIONS = {
+    "data": (DataConfig,),
+    "encoder": tuple(dict.fromkeys(KINDS["encoder"].values())),
+    "decoder": tuple(dict.fromkeys(KINDS["decoder"].values())),
+    "model": (ModelConfig,),
+    "objective": (ObjectiveConfig,),
+    "optim": (OptimConfig,),
+    "train": (TrainConfig,),
+}
+"""The dataclasses of every section: several where a section has kinds."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        type: bool, int, float, str, a Literal, or a tuple of integers or texts.
+        default: its value where nothing is said.
+        help: one line.
+        low: least value that is allowed.
+        high: greatest.
+        kinds: the kinds of its section that have it; none in a section without kinds.
+    """
+
+    type: Any
+    default: Any
+    help: str
+    low: float = -math.inf
+    high: float = math.inf
+    kinds: tuple[str, ...] = ()
+
+
+@cache
+def catalogue() -> dict[str, Setting]:
+    """Return every setting by `section.name`."""
+    known: dict[str, Setting] = {}
+    for section, classes in SECTIONS.items():
+        kinds = KINDS.get(section, {})
+        if kinds:
+            known[f"{section}.kind"] = Setting(Literal[tuple(kinds)], "lstm", "the network")
+        for cls in classes:
+            for f in dataclasses.fields(cls):
+                if f.name == "kind":
+                    continue
+                having = tuple(kind for kind, other in kinds.items() if hasattr(other, f.name))
+                known[f"{section}.{f.name}"] = Setting(
+                    get_type_hints(cls)[f.name], f.default, **f.metadata, kinds=having
+                )
+    return known
+
+
+def _section(section: str, values: dict[str, Any]) -> Any:
+    """Build a section, that of its kind."""
+    kinds = KINDS.get(section)
+    if not kinds:
+        return SECTIONS[section][0](**values)
+    kind = values.get("kind", "lstm")
+    names = [f.name for f in dataclasses.fields(kinds[kind])]
+    if wrong := [name for name in values if name not in names]:
+        having = ", ".join(catalogue()[f"{section}.{wrong[0]}"].kinds)
+        raise UserError(f"{section}.{wrong[0]}: is for {section}.kind {having}, got {kind}: {nearest(wrong[0], names)}")
+    return kinds[kind](**values)
+
+
+def flatten(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield `("section.name", value)` for every value of nested settings."""
+    for section, values in settings.items():
+        if not isinstance(values, Mapping):
+            raise UserError(f"settings of {section!r}: expected names and values, got {values!r}")
+        for name, value in values.items():
+            yield f"{section}.{name}", value
+
+
+def nest(flat: Mapping[str, Any]) -> Settings:
+    """Turn `{"section.name": value}` into nested settings."""
+    nested: Settings = {}
+    for key, value in flat.items():
+        section, name = split_key(key)
+        nested.setdefault(section, {})[name] = value
+    return nested
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Split `section.name`; raise UserError, naming the nearest, if there is no such setting."""
+    if key not in catalogue():
+        raise UserError(
+            f"unknown setting {key!r}: {nearest(key, catalogue()) if '.' in key else nearest(key, SECTIONS)}"
+        )
+    section, name = key.split(".")
+    return section, name
+
+
+WORDS = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    tuple[int, ...]: "integers, separated by commas, each",
+    tuple[str, ...]: "names, separated by commas",
+}
+
+
+def describe(key: str) -> str:
+    """Return what a setting accepts, in words."""
+    setting = catalogue()[key]
+    if get_origin(setting.type) is Literal:
+        return "one of " + ", ".join(repr(choice) if choice == "" else choice for choice in get_args(setting.type))
+    words = WORDS[setting.type]
+    low, high = setting.low, setting.high
+    if low > -math.inf and high < math.inf:
+        return f"{words} from {low} to {high}"
+    return f"{words} of at least {low}" if low > -math.inf else words
+
+
+def check(key: str, value: Any) -> Any:
+    """Return `value` as the setting `key` holds it (an int for a float setting, a number for a text one, are taken).
+
+    A list may be text with commas.
+
+    Raises:
+        UserError: a value of the wrong type or outside the range.
+    """
+    setting = catalogue()[key]
+    kind, low, high = setting.type, setting.low, setting.high
+    if get_origin(kind) is tuple:
+        return _check_list(key, value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number:
+        value = float(value)
+    elif kind is str and number:
+        value = f"{value:.12g}"  # 15.0 is 15
+    right = value in get_args(kind) if get_origin(kind) is Literal else type(value) is kind
+    if not right or (kind in (int, float) and not low <= value <= high):
+        raise UserError(f"{key}: expected {describe(key)}, got {value!r}")
+    return value
+
+
+def _check_list(key: str, value: Any) -> tuple[Any, ...]:
+    setting = catalogue()[key]
+    of = get_args(setting.type)[0]
+    items = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+    if of is int and isinstance(value, str):
+        items = [int(item) if item.isdecimal() else item for item in items]
+    items = [items] if isinstance(items, int) else items
+    if (
+        (isinstance(value, str) and value.strip() and not items)
+        or not isinstance(items, list | tuple)
+        or any(type(item) is not of for item in items)
+        or (of is int and not all(setting.low <= item <= setting.high for item in items))
+    ):
+        raise UserError(f"{key}: expected {describe(key)}, got {value!r}")
+    return tuple(items)
+
+
+def merge(*parts: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Merge nested settings; what comes later wins. Another kind of network keeps the settings that it has too."""
+    merged: Settings = {}
+    for part in parts:
+        for section, values in part.items():
+            if section not in SECTIONS:
+                raise UserError(
+                    f"unknown section {section!r}: {nearest(section, SECTIONS)}; write for example train={{'epochs': 3}}"
+                )
+            if not isinstance(values, Mapping):
+                raise UserError(
+                    f"settings of {section!r}: expected names and values such as {{'name': value}}, got {values!r}"
+                )
+            before, kind = merged.get(section, {}), values.get("kind")
+            if kind != before.get("kind", "lstm") and kind in KINDS.get(section, {}):
+                before = {name: value for name, value in before.items() if hasattr(KINDS[section][kind], name)}
+            merged[section] = {**before, **values}
+    return merged
+
+
+@dataclass(frozen=True)
+class Named:
+    """A recipe or a remedy: settings with a name, a purpose and a source; a recipe may have a remedy of its own."""
+
+    name: str
+    title: str
+    paper: str
+    settings: Settings
+    published: str = ""
+    purpose: str = ""
+    remedy: str = ""
+
+
+def available(kind: Literal["recipes", "remedies"]) -> list[str]:
+    """Return the names of the recipes or remedies that come with the package."""
+    return sorted(path.stem for path in (Path(__file__).parent / kind).glob("*.yaml"))
+
+
+def load_named(kind: Literal["recipes", "remedies"], name: str) -> Named:
+    """Read a recipe or remedy by its name, or from a YAML file of one's own.
+
+    Raises:
+        UserError: no such name or file, or a file without `settings`.
+    """
+    own = name.endswith((".yaml", ".yml"))
+    if not own and name not in available(kind):
+        raise UserError(
+            f"unknown {'recipe' if kind == 'recipes' else 'remedy'} {name!r}: {nearest(name, available(kind))}"
+        )
+    path = Path(name) if own else Path(__file__).parent / kind / f"{name}.yaml"
+    content = read_yaml(path)
+    texts = ("title", "purpose", "paper", "published", "remedy")
+    if set(content) - {*texts, "settings"} or "settings" not in content:
+        raise UserError(f"{path}: expected title, paper, published and settings, got {', '.join(content) or 'nothing'}")
+    expect(content, {name: str for name in texts if content.get(name) is not None}, str(path))
+    settings = expect(content["settings"], {str: {str: object}}, f"{path}, settings")
+    for key, value in flatten(settings):
+        split_key(key)
+        check(key, value)
+    title, purpose, paper, published, remedy = (content.get(key) or "" for key in texts)
+    return Named(path.stem, title or path.stem, paper, settings, published, purpose, remedy)
+
+
+def combine_remedies(names: Iterable[str]) -> Settings:
+    """Merge the settings of several remedies.
+
+    Raises:
+        UserError: two of them set one key to different values.
+    """
+    seen: dict[str, tuple[str, Any]] = {}
+    for name in names:
+        for key, value in flatten(load_named("remedies", name).settings):
+            other, before = seen.get(key, (name, value))
+            if before != value:
+                raise UserError(f"remedies {other} and {name} contradict each other: {key} is {before!r} and {value!r}")
+            seen[key] = (name, value)
+    return nest({key: value for key, (_, value) in seen.items()})
+
+
+def remedies_of(recipe: str, remedies: Iterable[str], flags: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the remedies that are named, else that of the recipe.
+
+    The recipe's is left out where a flag sets something of the objective, or makes a language model of it.
+    """
+    named, own = tuple(remedies), load_named("recipes", recipe).remedy
+    if named or not own or flags.get("objective") or flags.get("model", {}).get("latent") == 0:
+        return named
+    return (own,)
+
+
+def compose(recipe: str, remedies: Iterable[str] = (), flags: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
+    """Merge a recipe, remedies and flags into one complete configuration.
+
+    A path among the flags takes the place of the recipe's embedded corpus, and a corpus that of its path.
+
+    Raises:
+        UserError: an unknown name, a wrong value, contradicting remedies.
+    """
+    flags = flags or {}
+    combined = combine_remedies(remedies_of(recipe, remedies, flags))
+    parts = (load_named("recipes", recipe).settings, combined, source_override(flags), flags)
+    return Config.from_settings(merge(*parts))
+
+
+def source_override(flags: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Return the settings that a data path, or an embedded corpus, among the flags takes the place of."""
+    given = flags.get("data", {})
+    chosen = [name for name in ("name", "path") if isinstance(given, Mapping) and given.get(name)]
+    if len(chosen) != 1:
+        return {}
+    return {"data": {"name": ""}} if chosen == ["path"] else {"data": {"path": "", "pairs": ""}}
+
+
+def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the settings in which two configurations differ, as `key -> (one, other)`."""
+    theirs = dict(flatten(other.settings()))
+    return {key: (value, theirs.get(key)) for key, value in flatten(one.settings()) if value != theirs.get(key)}

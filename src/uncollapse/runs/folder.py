@@ -1,0 +1,370 @@
+"""The run folder: everything about one training, in files that can be moved, read and mailed.
+
+    config.yaml         the complete settings        corpus.json    what each split held, with fingerprints
+    vocab.json          tokens and label names       metrics.jsonl  one line an epoch
+    model.safetensors   the best on validation       metrics.json   the evaluation of each split
+    prior.safetensors   a mixture fitted to the codes, where asked for
+    posterior-mean-space.jsonl   records of a scalar latent, where asked for
+    state/last.pt       the last state, for an exact resume
+
+A run is there with all that is known before training, or not at all: config.yaml comes last.
+Every file is written whole or not at all, or appended to
+by whole lines; every reader checks what it reads. Nothing in a folder is executed.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import yaml
+from torch import Tensor
+
+from uncollapse.data.labels import LabelSpace
+from uncollapse.data.splits import Splits, fingerprint
+from uncollapse.data.vocabulary import PIXELS, SPECIALS, Level, Vocabulary
+from uncollapse.distributions.priors import Mixture
+from uncollapse.errors import UserError
+from uncollapse.files import expect, parse_json, read_lines, read_text, read_yaml, write_atomically, write_json
+from uncollapse.runs.config import Config
+from uncollapse.runs.migration import VERSION, migrated
+from uncollapse.training.states import load_weights, save_weights
+
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None  # type: ignore[assignment]
+
+OWN = ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "model.safetensors",
+       "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl")  # fmt: skip
+"""The files of a run; besides them it has the folders `state` and `cache`, and anything else in its folder is the user's."""
+LONGEST = 1_000_000
+"""Tokens of a sentence above which a corpus.json is not believed."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run was made from: the recipe's name, the remedies' names and all settings."""
+
+    recipe: str
+    remedies: tuple[str, ...]
+    config: Config
+
+
+@dataclass(frozen=True)
+class MeanSpace:
+    """Records of the posterior-mean space over training.
+
+    Attributes:
+        steps: when, `[R]`.
+        model: mean of p(z | x) of each sentence, `[R, N]`.
+        inference: mean of q(z | x), `[R, N]`.
+    """
+
+    steps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    model: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    inference: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """Return the path of config.yaml."""
+        return self.path / "config.yaml"
+
+    @property
+    def model_file(self) -> Path:
+        """Return the path of model.safetensors."""
+        return self.path / "model.safetensors"
+
+    @property
+    def prior_file(self) -> Path:
+        """Return the path of prior.safetensors."""
+        return self.path / "prior.safetensors"
+
+    @property
+    def mean_space_file(self) -> Path:
+        """Return the path of the records of the posterior-mean space."""
+        return self.path / "posterior-mean-space.jsonl"
+
+    @property
+    def state_file(self) -> Path:
+        """Return the path of the last state."""
+        return self.path / "state" / "last.pt"
+
+    @property
+    def cache(self) -> Path:
+        """Return the folder of what can be made anew: the token ids of a corpus too large to be held."""
+        return self.path / "cache"
+
+    @property
+    def log_file(self) -> Path:
+        """Return the path of metrics.jsonl."""
+        return self.path / "metrics.jsonl"
+
+    # -- beginning ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one training; a second one is refused (where the system has file locks).
+
+        The folder is made where there is none, and removed if nothing has come into it. What killed trainings left half-written
+        is removed.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / ".lock"
+        try:
+            with file.open("w") as held:
+                if not _locks(held.fileno(), file):
+                    raise UserError(
+                        f"{self.path}: another process is training in this folder; wait for it, or use another --out"
+                    )
+                try:
+                    self._remove_unfinished()
+                    yield
+                finally:
+                    file.unlink(missing_ok=True)
+        finally:
+            with suppress(OSError):  # it is not empty
+                self.path.rmdir()
+
+    def _remove_unfinished(self) -> None:
+        shutil.rmtree(self.path / ".beginning", ignore_errors=True)
+        for folder in (self.path, self.state_file.parent):
+            for file in folder.glob(".*"):
+                if re.fullmatch(
+                    r"\.(config|vocab|corpus|metrics|model|prior|posterior|last)\S*\.\d+(\.part)?", file.name
+                ):
+                    file.unlink()
+
+    @contextmanager
+    def beginning(self) -> Iterator["RunFolder"]:
+        """Prepare a run inside of this folder; `take_over` puts it in its place, and it is removed if that never comes."""
+        prepared = RunFolder(self.path / ".beginning")
+        try:
+            yield prepared
+        finally:
+            shutil.rmtree(prepared.path, ignore_errors=True)
+
+    def take_over(self, prepared: "RunFolder") -> None:
+        """Put a prepared run in the place of the one that was here; what is not of a run stays.
+
+        Only names change, so that no disk is too full for it. config.yaml goes first and comes last: without it there is no run,
+        and one may be begun.
+        """
+        for name in OWN:
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.state_file.parent, ignore_errors=True)
+        for name in ("state", "vocab.json", "corpus.json", "model.safetensors", "config.yaml"):
+            if (prepared.path / name).exists():
+                (prepared.path / name).rename(self.path / name)
+        for file in prepared.cache.glob("*"):
+            self.cache.mkdir(exist_ok=True)
+            file.rename(self.cache / file.name)
+
+    def begin(self, origin: Origin, splits: Splits) -> None:
+        """Write what is known before training: settings, vocabulary and what the splits hold."""
+        self.write_origin(origin)
+        vocabulary = splits.vocabulary
+        content = {
+            "level": vocabulary.level,
+            "lowercase": vocabulary.lowercase,
+            "tokens": list(vocabulary.tokens),
+            "subwords": vocabulary.subwords,
+            "labels": {name: list(classes) for name, classes in splits.train.label_names.items()},
+        }
+        write_json(self.path / "vocab.json", content)
+        fields = origin.config.model.condition
+        write_json(
+            self.path / "corpus.json", {part: _describe(splits, part, fields) for part in ("train", "valid", "test")}
+        )
+
+    def write_origin(self, origin: Origin) -> None:
+        """Write config.yaml."""
+        content = {
+            "version": VERSION,
+            "recipe": origin.recipe,
+            "remedies": list(origin.remedies),
+            "settings": origin.config.settings(),
+        }
+        write_atomically(self.config_file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def origin(self) -> Origin:
+        """Read config.yaml.
+
+        Raises:
+            UserError: no run here, a later version, or settings that this version does not have.
+        """
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: no such run folder")
+        if not self.config_file.exists():
+            raise UserError(f"{self.path}: expected a run folder, but it holds no config.yaml")
+        content = read_yaml(self.config_file)
+        version = content.get("version")
+        if type(version) is not int or not 1 <= version <= VERSION:
+            raise UserError(
+                f"{self.config_file}: expected a version from 1 to {VERSION}, got {version!r}; "
+                "use the version of uncollapse that wrote it, or train again"
+            )
+        form = {"recipe": str, "remedies": [str], "settings": {str: {str: object}}}
+        expect(content, form, str(self.config_file))
+        settings = migrated(content["settings"], version)
+        return Origin(content["recipe"], tuple(content["remedies"]), Config.from_settings(settings))
+
+    def vocabulary(self) -> Vocabulary:
+        """Read the vocabulary."""
+        where = str(self.path / "vocab.json")
+        content = expect(self._read_json("vocab.json"), {"tokens": [str], "level": str, "lowercase": bool}, where)
+        tokens, level = tuple(content["tokens"]), content["level"]
+        subwords = expect(content.get("subwords", ""), str, where)
+        if tokens[: len(SPECIALS)] != SPECIALS or len(set(tokens)) < len(tokens):
+            raise UserError(
+                f"{where}: expected different tokens that begin with {' '.join(SPECIALS)}; restore the file"
+            )
+        if level not in get_args(Level) or (level == "pixel") != (tokens == PIXELS.tokens):
+            raise UserError(f"{where}: expected tokens of level {', '.join(get_args(Level))}, got {level!r}")
+        vocabulary = Vocabulary(tokens, level, content["lowercase"], subwords)
+        if level == "bpe" and not vocabulary.readable:
+            raise UserError(f"{where}: expected the subwords of its tokens, got something else; restore the file")
+        return vocabulary
+
+    def label_space(self) -> LabelSpace:
+        """Read the labels of the data."""
+        names = expect(self._read_json("vocab.json"), {"labels": {str: [str]}}, str(self.path / "vocab.json"))["labels"]
+        return LabelSpace({field: tuple(classes) for field, classes in names.items()})
+
+    def corpus(self) -> dict[str, Any]:
+        """Read what the splits held at training time."""
+        where = str(self.path / "corpus.json")
+        split = {"longest": int, "fingerprint": str, "labels": {str: {str: int}}}
+        content = expect(self._read_json("corpus.json"), dict.fromkeys(("train", "valid", "test"), split), where)
+        if not 1 <= (longest := content["train"]["longest"]) <= LONGEST:
+            raise UserError(f"{where}: expected a longest sentence of 1 to {LONGEST:,} tokens, got {longest}")
+        return content
+
+    def changed(self, splits: Splits) -> list[str]:
+        """Return the names of the splits that are not those of the run's training."""
+        fields = self.origin().config.model.condition
+        return [
+            part for part, entry in self.corpus().items() if fingerprint(splits[part], fields) != entry["fingerprint"]
+        ]
+
+    def metrics(self) -> dict[str, Any]:
+        """Read the evaluations so far, by split; empty if there are none."""
+        if not (self.path / "metrics.json").exists():
+            return {}
+        numbers = dict.fromkeys(("sentences", "tokens", "distortion", "rate", "nll_elbo", "mi", "latent"), (int, float))
+        return expect(self._read_json("metrics.json"), {str: numbers}, str(self.path / "metrics.json"))
+
+    def write_metrics(self, split: str, metrics: Mapping[str, Any]) -> None:
+        """Write the evaluation of one split beside those of the others."""
+        write_json(self.path / "metrics.json", {**self.metrics(), split: dict(metrics)})
+
+    def log(self) -> list[dict[str, Any]]:
+        """Read the log: one entry an epoch."""
+        form = {"epoch": int, "step": int, "seconds": (int, float), "train": dict, "valid": dict, "advice": str}
+        return [expect(entry, form, str(self.log_file)) for entry in read_lines(self.log_file)]
+
+    def _read_json(self, name: str) -> Any:
+        if not (self.path / name).exists():
+            raise UserError(
+                f"{self.path}: incomplete run folder, {name} is missing; copy the whole folder or train again"
+            )
+        return parse_json(read_text(self.path / name), str(self.path / name))
+
+    # -- weights ------------------------------------------------------------------------------------------------
+
+    def fingerprint(self) -> str:
+        """Return a short hash of the best weights, to notice that a run has been trained further."""
+        return hashlib.sha256(self.model_file.read_bytes()).hexdigest()[:16]
+
+    def load_weights(self) -> dict[str, Tensor]:
+        """Read the best weights.
+
+        Raises:
+            UserError: none yet, a truncated file, or weights that are not finite.
+        """
+        if not self.model_file.exists():
+            resumable = self.state_file.exists()
+            hint = "training has not reached its first validation; go on with --resume" if resumable else "train again"
+            raise UserError(f"{self.path}: incomplete run folder, model.safetensors is missing; {hint}")
+        return load_weights(self.model_file)
+
+    def save_prior(self, prior: Mixture) -> None:
+        """Write the mixture that was fitted to the codes of the training split."""
+        save_weights(self.prior_file, prior.state_dict())
+
+    def load_prior(self, latent: int) -> Mixture:
+        """Read the fitted mixture.
+
+        Raises:
+            UserError: there is none, a truncated file, or the mixture of another space.
+        """
+        if not self.prior_file.exists():
+            raise UserError(f"{self.path}: no fitted prior; train with --train.fit_prior 1 (or up to 16)")
+        found = load_weights(self.prior_file)
+        count = found["weights"].numel() if "weights" in found else 0
+        shapes = {"weights": (count,), "means": (count, latent), "factors": (count, latent, latent)}
+        if not count or {name: tuple(value.shape) for name, value in found.items()} != shapes:
+            raise UserError(f"{self.prior_file}: expected a mixture of codes of {latent} dimensions; train again")
+        return Mixture(**found)
+
+    def mean_space(self) -> MeanSpace:
+        """Read the records of the posterior-mean space; empty if there are none.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        if (old := self.path / "posterior-mean-space.npz").exists():  # version 1
+            try:
+                with np.load(old) as found:
+                    return MeanSpace(found["steps"], found["model"], found["inference"])
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+                raise UserError(f"{old}: truncated or damaged; train again to record") from None
+        form = {"step": int, "model": [(int, float)], "inference": [(int, float)]}
+        records = [expect(entry, form, str(self.mean_space_file)) for entry in read_lines(self.mean_space_file)]
+        if not records:
+            return MeanSpace()
+        points = [np.array([entry[name] for entry in records], np.float32) for name in ("model", "inference")]
+        return MeanSpace(np.array([entry["step"] for entry in records]), *points)
+
+
+def _locks(descriptor: int, file: Path) -> bool:
+    """Lock an open file; return whether it was free and is still there (always, where the system has no such locks)."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except OSError:
+        return False
+
+
+def _describe(splits: Splits, part: str, fields: Sequence[str]) -> dict[str, Any]:
+    corpus = splits[part]
+    return {
+        "sentences": len(corpus),
+        "tokens": corpus.predicted,
+        "longest": int(corpus.lengths.max()) - 1,
+        "unknown": corpus.unknown,
+        "left_out": corpus.left_out,
+        "labels": {
+            field: dict(zip(names, np.bincount(corpus.labels[field], minlength=len(names)).tolist(), strict=True))
+            for field, names in corpus.label_names.items()
+        },
+        "fingerprint": fingerprint(corpus, fields),
+    }

@@ -1,0 +1,162 @@
+"""From settings to a finished run folder: compose, prepare, train."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from uncollapse.errors import UserError
+from uncollapse.evaluation.bounds import score
+from uncollapse.evaluation.mixture import fit_mixture
+from uncollapse.messages import say
+from uncollapse.runs.config import Config, compose, differences, load_named, remedies_of
+from uncollapse.runs.folder import Origin, RunFolder
+from uncollapse.runs.job import Job
+from uncollapse.runs.plan import MOST_EPOCHS, plan
+from uncollapse.training.callbacks import Callback, Checkpoint, Log, MeanSpace, first_sentences
+from uncollapse.training.fit import Trainer
+from uncollapse.training.guards import cpu_threads
+
+OPEN = (
+    ("data", "level", "auto"),
+    ("data", "max_vocab", 0),
+    ("encoder", "emb", 0),
+    ("encoder", "hidden", 0),
+    ("decoder", "emb", 0),
+    ("decoder", "hidden", 0),
+    ("train", "epochs", 0),
+    ("train", "batch_size", 0),
+    ("train", "steps_per_epoch", 0),
+)
+"""Settings whose value may be left to be chosen, and how that is written."""
+
+
+def launch(
+    recipe: str,
+    remedies: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]],
+    *,
+    out: str | Path | None,
+    resume: bool,
+    overwrite: bool,
+    callbacks: Sequence[Callback],
+) -> tuple[RunFolder, Job]:
+    """Train as `run.train` says; return the folder of the run and its job."""
+    origin = origin_of(recipe, remedies, settings)
+    folder = RunFolder(Path(out) if out else default_folder(origin, remedies))
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UserError(f"{folder.path}: expected a folder for the run, got a file; choose another --out")
+    with cpu_threads(origin.config.train.threads), folder.lock():
+        job = _resume(folder, origin, callbacks) if resume else _begin(folder, origin, overwrite, callbacks)
+    return folder, job
+
+
+def preview(recipe: str, remedies: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Say what a training would be like, and choose what is left open; return the settings. Nothing is trained or kept."""
+    origin = origin_of(recipe, remedies, settings)
+    with TemporaryDirectory() as cache, cpu_threads(origin.config.train.threads):
+        return plan(origin, Path(cache))[0]
+
+
+def origin_of(recipe: str, remedies: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> Origin:
+    """Merge recipe, remedies and settings, with the names they come from."""
+    config = with_absolute_paths(compose(recipe, remedies, settings))
+    named = tuple(load_named("remedies", name).name for name in remedies_of(recipe, remedies, settings))
+    return Origin(load_named("recipes", recipe).name, named, config)
+
+
+def _begin(folder: RunFolder, origin: Origin, overwrite: bool, callbacks: Sequence[Callback]) -> Job:
+    """Prepare a run, put it in its place, and train it."""
+    if folder.config_file.exists() and not overwrite:
+        raise UserError(
+            f"{folder.path}: a run is already there; add --resume to go on, --overwrite to begin anew, or --out DIR"
+        )
+    with folder.beginning() as prepared:
+        config, job = plan(origin, prepared.cache)
+        torch.manual_seed(config.train.seed)
+        prepared.begin(replace(origin, config=config), job.splits)
+        trainer, _ = _trainer(folder, job, callbacks)
+        Checkpoint(prepared.path).save(trainer)
+        folder.take_over(prepared)  # only now: everything that could be refused has been checked
+    _fit(folder, trainer, job)
+    return job
+
+
+def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback]) -> Job:
+    if not folder.config_file.exists():
+        raise UserError(f"{folder.path}: nothing to resume, there is no run; leave --resume out to begin")
+    origin = replace(origin, config=_same_settings(folder, origin))
+    _, job = plan(origin, folder.cache, folder)
+    trainer, checkpoint = _trainer(folder, job, callbacks)
+    checkpoint.resume(trainer)
+    if origin != folder.origin():  # a longer training: the end of the shorter one is forgotten
+        trainer.progress.finished, trainer.plateau.waited, trainer.plateau.decays = False, 0, 0
+        folder.write_origin(origin)
+    _fit(folder, trainer, job)
+    return job
+
+
+def _trainer(folder: RunFolder, job: Job, callbacks: Sequence[Callback]) -> tuple[Trainer, Checkpoint]:
+    """Return a training that goes to a folder."""
+    checkpoint, train = Checkpoint(folder.path, job.train.checkpoint_minutes), job.train
+    own: list[Callback] = [Log(folder.log_file)]
+    if train.record_every:
+        points = first_sentences(job.splits.valid, train.record_points)
+        own.append(MeanSpace(folder.mean_space_file, points, train.record_every))
+    return job.trainer([*own, checkpoint, *callbacks]), checkpoint
+
+
+def _fit(folder: RunFolder, trainer: Trainer, job: Job) -> None:
+    trainer.fit()
+    if job.train.fit_prior:
+        job.model.load_state_dict(folder.load_weights())
+        folder.save_prior(fit_mixture(score(job.model.eval(), job.splits.train).z, job.train.fit_prior))
+
+
+def default_folder(origin: Origin, remedies: Sequence[str]) -> Path:
+    """Return runs/RECIPE-REMEDIES-SEED; the name of the data stands for the recipe `default`, which says nothing."""
+    data = origin.config.data
+    name = origin.recipe if origin.recipe != "default" else data.name or Path(data.path).name.split(".")[0] or "default"
+    parts = (name, "+".join(origin.remedies) if remedies else "", str(origin.config.train.seed))
+    return Path("runs") / "-".join(part for part in parts if part)
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """Return the configuration with its data paths made absolute, so that the run can be used from any folder."""
+    paths = {name: getattr(config.data, name) for name in ("path", "valid", "test", "vocab_from")}
+    absolute: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
+    return replace(config, data=replace(config.data, **absolute))
+
+
+def _same_settings(folder: RunFolder, asked: Origin) -> Config:
+    """Return the settings of the run in the folder, if those asked for are the same.
+
+    What is left open takes what was chosen. More epochs, or more minutes than before, lengthen the training.
+    """
+    found, config = folder.origin().config, asked.config
+    for section, name, left_open in OPEN:
+        if getattr(getattr(config, section), name, None) == left_open and hasattr(getattr(found, section), name):
+            chosen = {name: getattr(getattr(found, section), name)}
+            config = replace(config, **{section: replace(getattr(config, section), **chosen)})
+    before, now = found.train, config.train
+    if now.minutes > before.minutes and not asked.config.train.epochs:
+        now = replace(now, epochs=max(now.epochs, min(MOST_EPOCHS, _fitting(folder, now.minutes))))
+    epochs, minutes = max(before.epochs, now.epochs), max(before.minutes, now.minutes)
+    found, config = replace(found, train=replace(before, epochs=epochs, minutes=minutes)), replace(config, train=now)
+    if differ := differences(found, config):
+        said = "; ".join(f"{key} was {before!r}, now {now!r}" for key, (before, now) in differ.items())
+        raise UserError(f"{folder.path}: --resume needs the settings of the run, or a longer training: {said}")
+    if now.epochs > before.epochs:
+        say(f"going on to {now.epochs} epochs, from {before.epochs}; the schedules are stretched over them")
+    return config
+
+
+def _fitting(folder: RunFolder, minutes: float) -> int:
+    """Return how many epochs of a run fit into so many minutes, by those that are done."""
+    log = folder.log()
+    seconds = sum(entry["seconds"] for entry in log) / len(log) if log else math.inf
+    return int(60 * minutes / seconds) if seconds else 0

@@ -1,0 +1,652 @@
+"""The Python face: train, load, and a run to use."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.labels import UNLABELLED, Labels, LabelSpec
+from uncollapse.data.settings import DataConfig
+from uncollapse.data.splits import Splits, fingerprint
+from uncollapse.data.vocabulary import UNK, tokenise
+from uncollapse.distributions.posteriors import Posterior
+from uncollapse.distributions.priors import Source
+from uncollapse.errors import UserError, nearest
+from uncollapse.evaluation.bounds import Precision, Track, log_likelihoods, untracked
+from uncollapse.evaluation.evaluate import Evaluation, evaluate
+from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.verdict import judge
+from uncollapse.generation import latent_ops
+from uncollapse.generation.decode import generate_n_best
+from uncollapse.generation.decoding import Decoding, Strategy
+from uncollapse.model import VAE
+from uncollapse.runs.build import build_device, build_splits, load_model, read_lab_pairs
+from uncollapse.runs.config import Config, merge, source_override
+from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.job import Job
+from uncollapse.runs.launch import launch
+from uncollapse.runs.protocols import PROTOCOLS, Subject
+from uncollapse.training.callbacks import Callback, Progress
+
+How = Decoding | Strategy
+"""How to decode: `Decoding(...)`, or the name of a strategy with its defaults."""
+
+Point = str | np.ndarray | Tensor
+"""A place in the space: a sentence, which stands for its posterior mean, or a code `[Z]`."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence that was written.
+
+    Attributes:
+        text: it.
+        log_prob: log p(text | its code), in nats, EOS counted.
+        tokens: predicted tokens, EOS counted.
+    """
+
+    text: str
+    log_prob: float
+    tokens: int
+
+
+class Run:
+    """A finished run: its latent space to use, and the numbers that say how alive it is.
+
+    Attributes:
+        folder: its files.
+        config: its settings.
+        recipe: the recipe's name.
+        remedies: the remedies' names.
+        vocabulary: its tokens.
+        label_space: the labels of its condition; none where it is unconditional.
+        model: its best weights, in evaluation mode.
+    """
+
+    def __init__(self, path: str | Path, device: str = "auto", job: Job | None = None) -> None:
+        self.folder = RunFolder(Path(path))
+        origin = self.folder.origin()
+        self.config, self.recipe, self.remedies = origin.config, origin.recipe, origin.remedies
+        self.vocabulary = self.folder.vocabulary()
+        self.label_space = self.folder.label_space().only(self.config.model.condition)
+        self.device = build_device(device)
+        built: VAE | None = job.model if job else None
+        self.model: VAE = load_model(self.folder, self.config, self.vocabulary, built).to(self.device)
+        self._splits = job.splits if job else None
+
+    def __repr__(self) -> str:
+        """Show where the run is and what it is."""
+        return f"Run({str(self.folder.path)!r}, recipe={self.recipe!r}, remedies={list(self.remedies)})"
+
+    @property
+    def path(self) -> Path:
+        """Return the run folder."""
+        return self.folder.path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Return the evaluations so far, by split."""
+        return self.folder.metrics()
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """Return the training log, one entry an epoch."""
+        return self.folder.log()
+
+    @cached_property
+    def longest_sentence(self) -> int:
+        """Return the most tokens of a training sentence, EOS not counted: where decoding stops unless told otherwise."""
+        return int(self.folder.corpus()["train"]["longest"])
+
+    # -- how alive it is ------------------------------------------------------------------------------------------
+
+    def splits(self, data: Mapping[str, Any] | None = None) -> tuple[Splits, list[str]]:
+        """Read the run's data again, perhaps from another place.
+
+        Args:
+            data: settings to change, such as `{"path": …}`.
+
+        Returns:
+            the splits, and remarks: what the readers said, and which splits differ from those of training.
+        """
+        if data or self._splits is None:
+            splits = build_splits(self._data(data), self.vocabulary, self.label_space, self.folder.cache)
+        else:
+            splits = self._splits
+        if missing := [field for field in self.label_space.names if field not in splits.train.labels]:
+            raise UserError(f"{self.path}: the model is told {', '.join(missing)}, but the data have no such labels")
+        remarks = list(splits.remarks)
+        if changed := self.folder.changed(splits):
+            remarks.append(f"the {', '.join(changed)} split differs from that of the training")
+        if not data:
+            self._splits = splits
+        return splits, remarks
+
+    def _data(self, data: Mapping[str, Any] | None) -> DataConfig:
+        """Return the run's data settings, some of them changed."""
+        given = {"data": data or {}}
+        return Config.from_settings(merge(self.config.settings(), source_override(given), given)).data
+
+    def subject(
+        self, splits: Splits, split: str = "test", seed: int = 0, data: Mapping[str, Any] | None = None
+    ) -> Subject:
+        """Return what protocols measure: this run on a split.
+
+        Args:
+            splits: the run's data.
+            split: train, valid or test.
+            seed: of all draws.
+            data: as in `splits`, for the lab's pairs.
+
+        Raises:
+            UserError: an unknown split.
+        """
+        if split not in ("train", "valid", "test"):
+            raise UserError(f"unknown split {split!r}: {nearest(split, ('train', 'valid', 'test'))}")
+        fitted = self.folder.load_prior(self.model.latent) if self.folder.prior_file.exists() else None
+        return Subject(self.model, splits, split, seed, fitted, read_lab_pairs(self._data(data)))
+
+    def by_protocol(self, name: str, subject: Subject) -> dict[str, Any]:
+        """Return the numbers of one of `protocols.PROTOCOLS`; see docs/protocol.md.
+
+        Raises:
+            UserError: an unknown name, or a run that the protocol is not for.
+        """
+        if name not in PROTOCOLS:
+            raise UserError(f"unknown protocol {name!r}: {nearest(name, PROTOCOLS)}")
+        if PROTOCOLS[name].of_words and not subject.text:
+            raise UserError(f"protocol {name}: counts words, and this run is on pictures")
+        return PROTOCOLS[name].run(subject)
+
+    def evaluate(
+        self,
+        split: str = "test",
+        iw_samples: int = 50,
+        iw_sentences: int | None = 500,
+        *,
+        seed: int = 0,
+        data: Mapping[str, Any] | None = None,
+        track: Track = untracked,
+        adaptive: bool = False,
+        precision: Precision = "fp32",
+    ) -> dict[str, Any]:
+        """Evaluate on a split, write the result into `metrics.json` and return it.
+
+        Args:
+            split: train, valid or test.
+            iw_samples: K of the importance-weighted bound; 500 in the papers, 0 to leave it out.
+            iw_sentences: sentences it is measured on; None for all, as in the papers.
+            seed: of all noise.
+            data: where the data are now, if not where they were, such as `{"path": …}`.
+            track: shows the progress.
+            adaptive: spend the draws of the bound where it is uncertain, for the error that K for every sentence would have.
+            precision: of the decoder in the bound, fp32 or bf16; all else is in fp32.
+        """
+        subject = self.subject(self.splits(data)[0], split, seed, data)
+        bound: dict[str, Any] = {
+            "iw_samples": iw_samples,
+            "iw_sentences": iw_sentences,
+            "adaptive": adaptive,
+            "precision": precision,
+        }
+        return self.measure(subject, track=track, **bound).metrics
+
+    def measure(self, subject: Subject, found: Mapping[str, Any] = {}, **options: Any) -> Evaluation:
+        """Evaluate on a split already read; write `metrics.json`; return the numbers of every sentence too.
+
+        What protocols measured before, on the same sentences with the same weights, stays.
+
+        Args:
+            subject: the run on a split.
+            found: what protocols measured on it now, to be written beside.
+            options: of `evaluation.evaluate`.
+        """
+        corpus, split = subject.corpus, subject.split
+        done = evaluate(self.model, corpus, seed=subject.seed, **options)
+        metrics = dict(done.metrics)
+        metrics["protocol"] = {
+            **metrics["protocol"],
+            "asked_sentences": options.get("iw_sentences", 500),
+            "fingerprint": fingerprint(corpus, tuple(self.label_space.names)),
+            "given": list(self.label_space.names),
+            "weights": self.folder.fingerprint(),
+            "same_as_training": split not in self.folder.changed(subject.splits),
+        }
+        if (
+            split in subject.splits.floor and not self.label_space.names
+        ):  # the floor is that of p(x), not of p(x | labels)
+            metrics["nll_floor"] = subject.splits.floor[split]
+        if log := self.log:
+            metrics |= {"epochs": log[-1]["epoch"], "weight_final": log[-1]["weight"]}
+            metrics["seconds"] = sum(entry["seconds"] for entry in log)
+        for protocol in PROTOCOLS.values():
+            if protocol.always and protocol.fits(subject):
+                metrics |= protocol.run(subject)
+        metrics["state"] = judge(metrics).state
+        before = self.metrics.get(split, {})
+        then, now = before.get("protocol", {}), metrics["protocol"]
+        same = all(then.get(key) == now[key] for key in ("fingerprint", "weights"))
+        kept = [key for key in before.get("by_protocol", []) if key in before] if same else []
+        metrics |= found
+        names = {"by_protocol": sorted({*kept, *found})} if kept or found else {}
+        self.folder.write_metrics(split, {**{key: before[key] for key in kept}, **metrics, **names})
+        return replace(done, metrics=metrics)
+
+    def labels_of(self, corpus: Corpus) -> LabelSpec | None:
+        """Return the labels of a corpus that the model is told, or None for an unconditional run."""
+        names = self.label_space.names
+        return {f: [names[f][i] for i in corpus.labels[f]] for f in names} if names else None
+
+    # -- from sentences to codes ----------------------------------------------------------------------------------
+
+    def posterior(self, texts: Sequence[str], labels: LabelSpec | None = None) -> Posterior:
+        """Return q(z | x) of each sentence, on the CPU.
+
+        Args:
+            texts: sentences, in the form of the training text (words separated by blanks, say).
+            labels: of a conditional run: `"past"`, `"tense=past"`, or `{"tense": …}` with one label for all sentences or a
+                list with one each.
+
+        Raises:
+            UserError: no sentence at all, a language model (which has no latent space), labels that are missing or unknown.
+        """
+        self.need_latent()
+        return posteriors(self.model, self._corpus(texts, labels))
+
+    def encode(self, texts: Sequence[str], labels: LabelSpec | None = None) -> np.ndarray:
+        """Return the posterior mean of each sentence, `[N, Z]`; `labels` as in `posterior`."""
+        return self.posterior(texts, labels).mean.numpy()
+
+    def mean_code(self, texts: Sequence[str], labels: LabelSpec | None = None) -> np.ndarray:
+        """Return the mean of the posterior means of a group of sentences, `[Z]`; `labels` as in `posterior`."""
+        return self.encode(texts, labels).mean(0)
+
+    def draw(
+        self, n: int, seed: int = 0, labels: LabelSpec | None = None, prior: str = "model"
+    ) -> tuple[Tensor, dict[str, list[str]] | None]:
+        """Draw codes from the prior.
+
+        Args:
+            n: how many.
+            seed: of all draws.
+            labels: of a conditional run, as in `posterior`; by default drawn as often as they occur in training.
+            prior: `model`, or `fitted`: the mixture fitted to the training codes (`train.fit_prior`).
+
+        Returns:
+            codes `[n, Z]`, and the label of each (None for an unconditional run).
+
+        Raises:
+            UserError: n below 1, unknown names, no fitted prior in the run.
+        """
+        if n < 1:
+            raise UserError(f"sample: expected at least one sentence, got {n}")
+        if prior not in ("model", "fitted"):
+            raise UserError(f"unknown prior {prior!r}: {nearest(prior, ('model', 'fitted'))}")
+        classes = self._drawn_classes(n, seed) if labels is None else self._classes(labels, n)
+        source = self.model.prior if prior == "model" else self.folder.load_prior(self.model.latent)
+        with torch.inference_mode():
+            z = source.sample(n, Source(seed), classes)
+        names = self.label_space.names
+        return z, ({f: [names[f][i] for i in classes[f].tolist()] for f in names} if names else None)
+
+    # -- from code to code ----------------------------------------------------------------------------------------
+
+    def between(
+        self,
+        a: Point | None = None,
+        b: Point | None = None,
+        steps: int = 8,
+        path: str = "line",
+        seed: int = 0,
+        labels: LabelSpec | None = None,
+    ) -> Tensor:
+        """Return codes on the way from a to b, both among them, `[steps, Z]`.
+
+        Args:
+            a: where it begins; a draw from the prior by default.
+            b: where it ends; another draw by default.
+            steps: codes, at least 2.
+            path: `line`, or `arc` about the origin (spherical interpolation).
+            seed: of the draws.
+            labels: of a conditional run, as in `posterior`, one for all.
+
+        Raises:
+            UserError: fewer than 2 steps, an unknown path, codes of another width.
+        """
+        if path not in latent_ops.PATHS:
+            raise UserError(f"unknown path {path!r}: {nearest(path, latent_ops.PATHS)}")
+        if steps < 2:
+            raise UserError(f"interpolate: expected at least 2 steps, its two ends, got {steps}")
+        self.need_latent()
+        drawn = self.draw(2, seed, labels)[0] if a is None or b is None else ()
+        begin, end = (drawn[i] if point is None else self.code(point, labels) for i, point in enumerate((a, b)))
+        return latent_ops.PATHS[path](begin, end, steps)
+
+    def along(
+        self,
+        dimension: int,
+        start: Point | None = None,
+        steps: int = 7,
+        span: float = 3.0,
+        labels: LabelSpec | None = None,
+    ) -> Tensor:
+        """Return copies of a code whose one dimension goes from -span to span, `[steps, Z]`.
+
+        Args:
+            dimension: which, from 0.
+            start: the code that is walked from; the origin by default.
+            steps: codes, at least 2.
+            span: half the length of the walk; the standard deviation of N(0, I) is 1.
+            labels: of a conditional run, as in `posterior`.
+
+        Raises:
+            UserError: no such dimension, fewer than 2 steps.
+        """
+        self.need_latent()
+        if not 0 <= dimension < self.model.latent:
+            raise UserError(f"walk: expected a dimension from 0 to {self.model.latent - 1}, got {dimension}")
+        if steps < 2:
+            raise UserError(f"walk: expected at least 2 steps, got {steps}")
+        origin = torch.zeros(self.model.latent) if start is None else self.code(start, labels)
+        return latent_ops.walk(origin, dimension, span, steps)
+
+    def code(self, point: Point, labels: LabelSpec | None = None) -> Tensor:
+        """Return the code `[Z]` of a place; `labels` as in `posterior`.
+
+        Raises:
+            UserError: a code of another width.
+        """
+        if isinstance(point, str):
+            return self.posterior([point], labels).mean[0]
+        code = as_codes(point)
+        if code.shape != (self.model.latent,):
+            raise UserError(f"expected a sentence or a code of shape [{self.model.latent}], got {list(code.shape)}")
+        return code
+
+    # -- from codes to sentences ----------------------------------------------------------------------------------
+
+    def decode(
+        self, z: np.ndarray | Tensor, decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
+    ) -> list[str]:
+        """Write the sentence of each code.
+
+        Args:
+            z: codes, `[N, Z]`.
+            decode: the name of a strategy, such as `beam`, or a `Decoding` with its settings.
+            seed: of the draws.
+            labels: of a conditional run, as in `posterior`.
+
+        Raises:
+            UserError: codes of another width, an unknown strategy, labels that are missing or unknown.
+        """
+        if isinstance(decode, Decoding) and decode.n_best > 1:
+            raise UserError(f"decode: writes one sentence a code, got n_best {decode.n_best}; use candidates")
+        written = self._write(*self._given(z, labels), decode, seed)
+        return [self.vocabulary.decode(best[0]) for best in written]
+
+    def candidates(
+        self, z: np.ndarray | Tensor, decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
+    ) -> list[list[Sentence]]:
+        """Write the n best sentences of each code (one unless by a beam with `n_best`), the best first, with their scores.
+
+        Arguments and errors as in `decode`.
+        """
+        codes, classes = self._given(z, labels)
+        written = self._write(codes, classes, decode, seed)
+        owner = torch.tensor([i for i, best in enumerate(written) for _ in best], dtype=torch.long)
+        rows = [ids for best in written for ids in best]
+        corpus = Corpus.from_ids(rows, self.vocabulary)
+        labelled = replace(corpus, labels={f: c[owner].numpy() for f, c in classes.items()})
+        found = iter(
+            Sentence(self.vocabulary.decode(ids), float(log_prob), len(ids) + 1)
+            for ids, log_prob in zip(rows, log_likelihoods(self.model, labelled, codes[owner]), strict=True)
+        )
+        return [[next(found) for _ in best] for best in written]
+
+    def reconstruct(
+        self, texts: Sequence[str], decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
+    ) -> list[str]:
+        """Encode each sentence and decode its posterior mean; `labels` as in `posterior`."""
+        return self.decode(self.posterior(texts, labels).mean, decode, seed, labels)
+
+    def transfer(
+        self, texts: Sequence[str], source: LabelSpec, target: LabelSpec, decode: How = "greedy", seed: int = 0
+    ) -> list[str]:
+        """Change the labels of sentences: encode each under `source`, decode its posterior mean under `target`.
+
+        Args:
+            texts: the sentences.
+            source: their labels, as in `posterior`.
+            target: the labels to be; fields that it does not name stay as they are.
+            decode: as in `decode`.
+            seed: as in `decode`.
+
+        Raises:
+            UserError: an unconditional run, unknown labels, letters that a run on characters does not know.
+        """
+        labels = self.changed(texts, source, target)
+        return self.decode(self.posterior(texts, source).mean, decode, seed, labels)
+
+    def changed(self, texts: Sequence[str], source: LabelSpec, target: LabelSpec) -> LabelSpec:
+        """Return the labels that `transfer` decodes under; errors as there."""
+        self.need_labels()
+        if self.vocabulary.level == "char":
+            self._refuse_letters(texts)
+        return {**self.label_space.read(source), **self.label_space.read(target)}
+
+    def sample(
+        self, n: int = 5, decode: How = "sample", seed: int = 0, labels: LabelSpec | None = None, prior: str = "model"
+    ) -> list[str]:
+        """Draw sentences: z from the prior (arguments as in `draw`), then the sentence from z."""
+        z, drawn = self.draw(n, seed, labels, prior)
+        return self.decode(z, decode, seed + 1, drawn)
+
+    def interpolate(
+        self,
+        a: Point | None = None,
+        b: Point | None = None,
+        steps: int = 8,
+        path: str = "line",
+        decode: How = "greedy",
+        seed: int = 0,
+        labels: LabelSpec | None = None,
+    ) -> list[str]:
+        """Write the sentences on the way from a to b, both ends among them; arguments as in `between` and `decode`."""
+        return self.decode(self.between(a, b, steps, path, seed, labels), decode, seed + 1, labels)
+
+    def analogy(
+        self, a: Point, b: Point, c: Point, decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
+    ) -> str:
+        """Write what stands to c as a stands to b: the sentence of a - b + c."""
+        code = latent_ops.analogy(*(self.code(point, labels) for point in (a, b, c)))
+        return self.decode(code[None], decode, seed, labels)[0]
+
+    def walk(
+        self,
+        dimension: int,
+        start: Point | None = None,
+        steps: int = 7,
+        span: float = 3.0,
+        decode: How = "greedy",
+        seed: int = 0,
+        labels: LabelSpec | None = None,
+    ) -> list[str]:
+        """Write the sentences along one dimension; arguments as in `along` and `decode`."""
+        return self.decode(self.along(dimension, start, steps, span, labels), decode, seed, labels)
+
+    def neighbours(
+        self,
+        point: Point,
+        among: Sequence[str],
+        n: int = 5,
+        cosine: bool = False,
+        labels: LabelSpec | None = None,
+        among_labels: LabelSpec | None = None,
+    ) -> list[tuple[float, str]]:
+        """Return the distances and the texts of the sentences whose codes lie nearest, the nearest first.
+
+        Args:
+            point: a sentence or a code.
+            among: the sentences to look among.
+            n: how many.
+            cosine: by 1 - cos of the angle, not by the Euclidean distance.
+            labels: of the sentence, for a conditional run, as in `posterior`.
+            among_labels: of the sentences looked among.
+        """
+        codes = self.posterior(among, among_labels).mean
+        if n < 1:
+            raise UserError(f"neighbours: expected at least one, got {n}")
+        distance, index = latent_ops.neighbours(self.code(point, labels), codes, len(codes), cosine)
+        found: dict[str, float] = {}
+        for d, i in zip(distance.tolist(), index.tolist(), strict=True):
+            found.setdefault(among[i], d)  # a sentence that occurs twice is one neighbour
+            if len(found) == n:
+                break
+        return [(d, text) for text, d in found.items()]
+
+    # -- what may be asked for ------------------------------------------------------------------------------------
+
+    def unknown_words(self, texts: Iterable[str]) -> int:
+        """Count the tokens that are not in the vocabulary."""
+        return sum(i == UNK for text in texts for i in self.vocabulary.encode(text))
+
+    def need_labels(self) -> None:
+        """Raise UserError unless the run is conditional."""
+        if not self.label_space.names:
+            raise UserError(
+                f"{self.path}: expected a conditional run, but this one was trained without --model.condition"
+            )
+
+    def need_latent(self) -> None:
+        """Raise UserError for a language model."""
+        if not self.model.latent:
+            raise UserError(
+                f"{self.path}: a language model (model.latent 0) has no latent space; use sample or evaluate"
+            )
+
+    def _given(self, z: np.ndarray | Tensor, labels: LabelSpec | None) -> tuple[Tensor, Labels]:
+        codes = as_codes(z)
+        if codes.ndim != 2 or codes.shape[1] != self.model.latent:
+            raise UserError(f"decode: expected codes of shape [N, {self.model.latent}], got {list(codes.shape)}")
+        return codes, self._classes(labels, len(codes))
+
+    def _write(self, z: Tensor, classes: Labels, decode: How, seed: int) -> list[list[list[int]]]:
+        how = decode if isinstance(decode, Decoding) else Decoding(decode)
+        if self.vocabulary.level == "pixel" and (how.min_length or how.max_length or how.no_repeat):
+            raise UserError("min_length, max_length and no_repeat are for text; a picture has all its pixels")
+        return generate_n_best(self.model, z, self.longest_sentence, labels=classes, decoding=how, seed=seed)
+
+    def _classes(self, labels: LabelSpec | None, count: int) -> Labels:
+        """Return the class of every sentence in every field that the model is told."""
+        if not self.label_space.names:
+            if labels:
+                raise UserError(f"{self.path}: the run is unconditional and takes no labels, got {labels!r}")
+            return UNLABELLED
+        if labels is None:
+            known = "; ".join(f"{field}: {', '.join(names)}" for field, names in self.label_space.names.items())
+            raise UserError(
+                f"{self.path}: the run is conditional, expected labels ({known}), got none; name one (--label)"
+            )
+        found = self.label_space.of_sentences(labels, count)
+        return {field: torch.from_numpy(classes) for field, classes in found.items()}
+
+    def _drawn_classes(self, n: int, seed: int) -> Labels:
+        """Draw the labels of sentences as often as they occur in training, each field by itself."""
+        found = {}
+        for number, (field, names) in enumerate(self.label_space.names.items()):
+            random = np.random.default_rng([seed, 2, number])
+            counts = self.folder.corpus()["train"]["labels"][field]
+            share = np.array([counts[name] for name in names], dtype=float)
+            found[field] = torch.from_numpy(random.choice(len(names), n, p=share / share.sum()))
+        return found
+
+    def _refuse_letters(self, texts: Sequence[str]) -> None:
+        for number, text in enumerate(texts, 1):
+            if strange := set(tokenise(text, "char", self.vocabulary.lowercase)) - set(self.vocabulary.ids):
+                letters = " ".join(map(repr, sorted(strange)))
+                raise UserError(
+                    f"sentence {number}, {text!r}: expected letters that the run was trained on, got {letters}"
+                )
+
+    def _corpus(self, texts: Sequence[str], labels: LabelSpec | None = None) -> Corpus:
+        if isinstance(texts, str):
+            raise UserError("expected a list of sentences, got one string; write [text]")
+        if not len(texts):
+            raise UserError("expected at least one sentence, got none")
+        if strange := [text for text in texts if not isinstance(text, str)]:
+            raise UserError(f"expected sentences as text, got {strange[0]!r}")
+        corpus = Corpus.from_texts(texts, self.vocabulary)
+        if self.vocabulary.level == "pixel":
+            side = self.config.data.side
+            if (corpus.lengths != side**2 + 1).any() or corpus.unknown:
+                raise UserError(
+                    f"expected pictures of {side} x {side} as rows of # and · (see `texts_of`), got other text"
+                )
+        classes = {field: values.numpy() for field, values in self._classes(labels, len(texts)).items()}
+        return replace(corpus, labels=classes, label_names=dict(self.label_space.names))
+
+
+def as_codes(z: np.ndarray | Tensor) -> Tensor:
+    """Return codes as a tensor on the CPU.
+
+    Raises:
+        UserError: what is no array of finite numbers.
+    """
+    try:
+        codes = (z.detach().cpu() if isinstance(z, Tensor) else torch.as_tensor(np.asarray(z))).float()
+    except (TypeError, ValueError):
+        raise UserError(f"expected codes as an array of numbers, got {type(z).__name__}") from None
+    if not bool(codes.isfinite().all()):
+        raise UserError("expected codes of finite numbers, got nan or infinity")
+    return codes
+
+
+def load(path: str | Path, device: str = "auto") -> Run:
+    """Load a run from its folder; neither the corpus nor the network is needed.
+
+    Raises:
+        UserError: no run there, an incomplete or damaged one, or one of another version.
+    """
+    return Run(path, device)
+
+
+def train(
+    recipe: str = "default",
+    remedy: str | Sequence[str] = (),
+    seed: int | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    callbacks: Sequence[Callback] | None = None,
+    **settings: Mapping[str, Any],
+) -> Run:
+    """Train a model and return the run.
+
+    Args:
+        recipe: a name of `uncollapse recipes`, or a YAML file.
+        remedy: one or several names of `uncollapse remedies`, or YAML files.
+        seed: short for `train={"seed": …}`.
+        out: the run folder; by default `runs/RECIPE-REMEDIES-SEED`, with the name of the data for the recipe `default`.
+        resume: go on with a run of the same settings, to more epochs or minutes if they are asked for.
+        overwrite: begin anew where a run already is.
+        callbacks: watch the training; by default `Progress`, a bar and a line for every epoch.
+        settings: sections of settings, such as `data={"path": "my.txt"}, model={"latent": 16}`.
+
+    Raises:
+        UserError: anything wrong with the settings, the data or the folder.
+        TrainingError: the loss stopped being finite.
+        Interrupted: Ctrl-C; the state is saved, and `resume=True` goes on.
+    """
+    remedies = (remedy,) if isinstance(remedy, str) else tuple(remedy)
+    if seed is not None:
+        settings = {**settings, "train": {**settings.get("train", {}), "seed": seed}}
+    how = {"resume": resume, "overwrite": overwrite}
+    watching = [Progress()] if callbacks is None else callbacks
+    folder, job = launch(recipe, remedies, settings, out=out, callbacks=watching, **how)
+    return Run(folder.path, job.train.device, job)

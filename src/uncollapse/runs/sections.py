@@ -1,0 +1,116 @@
+"""The settings of a run beside those of its data (`data/settings.py`): flat dataclasses, one for each kind of thing.
+
+Nothing here imports torch.
+
+A default is written once, here; recipes, remedies and flags change it (`config`).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from uncollapse.settings import setting
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The model as a whole; its networks are in `encoder` and `decoder`."""
+
+    latent: int = setting(32, "dimensions of z; 0 is a language model", 0)
+    prior: Literal["standard", "label"] = setting("standard", "p(z): N(0, I), or a Gaussian learned for each label")
+    init: Literal["lagging", "torch", "orthogonal"] = setting(
+        "lagging",
+        "lagging: U(-0.01, 0.01), embeddings U(-0.1, 0.1), as He et al.; torch: the library's own; orthogonal: that, "
+        "with orthogonal recurrent weights",
+    )
+    condition: tuple[str, ...] = setting((), "label fields that encoder and decoder are conditioned on")
+    condition_emb: int = setting(8, "width of the embedding of each label field; 0: one-hot", 0)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is minimised: mean(distortion) + penalty(divergence(q, p))."""
+
+    divergence: Literal["kl", "alpha", "renyi", "gamma"] = setting("kl", "divergence of the posterior from the prior")
+    alpha: float = setting(1.0, "order of alpha and renyi; 1 is kl")
+    df: float = setting(5.0, "degrees of freedom of gamma's t posterior and prior, above 2")
+    timesteps: Literal["last", "25%", "50%", "75%", "all"] = setting(
+        "last", "the last timesteps that are penalised, averaged"
+    )
+    weight: str = setting("1", "weight of the penalty: a number or a schedule")
+    floor: float = setting(0.0, "free bits: nats that cost nothing", 0, 10**4)
+    floor_kind: Literal["sentence", "dimension", "batch"] = setting("sentence", "what the floor holds for")
+    target: str = setting("0", "nats that the divergence is held at: a number or a schedule; 0: as low as it goes")
+    target_kind: Literal["batch", "sentence", "controller"] = setting(
+        "batch",
+        "apply |d - target| to the batch mean or to each sentence, or adapt the weight until rate = target (controller)",
+    )
+    translate: bool = setting(False, "decode a form of the same row, drawn anew each time, not the sentence itself")
+    teacher_forcing: str = setting(
+        "1", "probability that the decoder reads the true token and not its own: a number or a schedule"
+    )
+    form_consistency: str = setting(
+        "0", "weight (or schedule) of the agreement of forms generated from codes of the prior (parallel data)"
+    )
+    mmd: float = setting(0.0, "weight of the maximum mean discrepancy of the batch's codes from the prior", 0)
+    bow: float = setting(0.0, "weight of a bag-of-words loss of z", 0)
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How it is minimised."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = setting("sgd", "of encoder and decoder, one each")
+    lr: float = setting(1.0, "learning rate", 0)
+    lr_factor: str = setting("1", "factor on it over the run: a number or a schedule")
+    momentum: float = setting(0.0, "momentum of sgd", 0, 0.9999)
+    weight_decay: float = setting(0.0, "weight decay", 0)
+    clip: float = setting(5.0, "largest norm of the gradient; 0: no clipping", 0)
+    decay: float = setting(0.5, "factor on lr when validation stops improving; the best weights are reloaded", 0, 1)
+    patience: int = setting(2, "epochs without improvement before a decay", 1)
+    decay_after: int = setting(15, "no decay before this epoch", 0)
+    max_decays: int = setting(5, "training stops at this many decays; 0: at the first lack of patience", 0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, in what order and where."""
+
+    epochs: int = setting(0, "passes over the training split; 0: as many as fit train.minutes, at most 40", 0)
+    minutes: float = setting(8.0, "time for epochs 0 to fill, by a measurement before training", 0.01)
+    steps_per_epoch: int = setting(
+        0,
+        "batches of an epoch, others each time; 0: the whole training split, or a part of it where train.minutes is too "
+        "short for several passes",
+        0,
+    )
+    batch_size: int = setting(32, "sentences in a batch; 0: by their length", 0, 10**6)
+    seed: int = setting(1, "seed of initialisation, order and noise", 0, 2**32 - 1)
+    pretrain_epochs: int = setting(0, "epochs as a plain autoencoder first; then the decoder is made anew", 0)
+    aggressive: Literal["off", "pooled", "paper"] = setting(
+        "off", "inner encoder steps before each step; which rule on validation MI ends them"
+    )
+    aggressive_steps: int = setting(0, "most outer steps with inner ones; 0: no limit", 0)
+    precision: Literal["fp32", "bf16"] = setting("fp32", "of the training arithmetic; evaluation is in fp32")
+    threads: int = setting(
+        0, "of the CPU in training; 0: torch's own choice; 1 is often faster for a small model", 0, 1024
+    )
+    plain: bool = setting(
+        False, "compute by torch's own operations alone, in training and evaluation, as a check of ours"
+    )
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
+    select: Literal["loss", "transfer_bleu4", "transfer_exact", "last"] = setting(
+        "loss",
+        "which weights are kept: the best on validation by the loss that the schedules end at, or by conversions between "
+        "forms, or the last",
+    )
+    fit_prior: int = setting(
+        0, "components of a Gaussian mixture fitted to the training codes at the end, to sample from; 0: none", 0, 16
+    )
+    eval_test_every: int = setting(0, "epochs between evaluations of the test split, for the log alone; 0: never", 0)
+    record_every: int = setting(
+        0,
+        "steps between records of the posterior-mean space, for a scalar latent (`plot RUN posterior-mean-space`); 0: none",
+        0,
+    )
+    record_points: int = setting(500, "validation sentences that are recorded; 50 for readable trajectories", 1)
+    checkpoint_minutes: float = setting(5.0, "time between saves of the state within an epoch", 0)

@@ -1,0 +1,36 @@
+"""The batches of an epoch."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from uncollapse.data.corpus import Batch, Corpus, shuffled_batches
+
+Epochs = Callable[[int], Iterable[Batch]]
+"""From the number of an epoch to its batches. The same number gives the same batches, so that a training can be resumed."""
+
+
+class EpochBatches(Sequence[Batch]):
+    """The batches of one epoch of a corpus, each made when it is asked for."""
+
+    def __init__(self, corpus: Corpus, batch_size: int, seed: int, epoch: int, most: int) -> None:
+        order = shuffled_batches(corpus.lengths, batch_size, seed, epoch)
+        self.corpus, self.order = corpus, order[: most or None]
+
+    def __len__(self) -> int:
+        """Return how many."""
+        return len(self.order)
+
+    def __getitem__(self, i: int) -> Batch:  # type: ignore[override]
+        """Return one."""
+        return self.corpus.training_batch(self.order[i])
+
+
+def batches_of(corpus: Corpus, batch_size: int, seed: int, most: int = 0) -> Epochs:
+    """Return the epochs of a corpus: every sentence once, in a new order each time, those of a batch of nearly equal length.
+
+    Args:
+        corpus: the training split.
+        batch_size: sentences of a batch.
+        seed: of the order.
+        most: batches of an epoch; 0 for the whole corpus.
+    """
+    return lambda epoch: EpochBatches(corpus, batch_size, seed, epoch, most)

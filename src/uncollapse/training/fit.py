@@ -1,0 +1,382 @@
+"""The training loop. It reads from top to bottom: `fit`, an epoch, a step, a validation, a state."""
+
+import copy
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.data.corpus import Batch, Corpus
+from uncollapse.data.splits import Splits
+from uncollapse.errors import TrainingError, UserError
+from uncollapse.evaluation.bounds import Scores, score
+from uncollapse.evaluation.evaluate import summarise
+from uncollapse.model import VAE
+from uncollapse.nn.casts import Precision, precision
+from uncollapse.objectives import Objective, Terms
+from uncollapse.schedules import Schedule, constant
+from uncollapse.training.aggressive import MI_SENTENCES, InnerLoop, Phase
+from uncollapse.training.batches import Epochs, batches_of
+from uncollapse.training.callbacks import Callback
+from uncollapse.training.guards import Interrupted, stop_requests
+from uncollapse.training.optimizers import clip_and_step, gradient_norm
+from uncollapse.training.plateau import Plateau
+from uncollapse.training.progress import Progress, Update
+
+LOGGED = ("distortion", "rate", "nll_elbo", "ppl_elbo", "mi", "mi_se", "au")
+MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+Measure = Callable[[VAE, Corpus], dict[str, float]]
+AnyObjective = Callable[[VAE, Batch, int], Terms]
+"""An `Objective`, or any function of model, batch and step."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished training.
+
+    Attributes:
+        log: an entry for every epoch.
+        best: the best weights on validation, which the model has now.
+    """
+
+    log: list[dict[str, Any]]
+    best: Mapping[str, Tensor]
+
+
+def fit(
+    model: VAE,
+    objective: AnyObjective,
+    splits: Splits | tuple[Corpus | Epochs, Corpus],
+    *,
+    optimizer: MakeOptimizer,
+    epochs: int,
+    batch_size: int = 32,
+    seed: int = 1,
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
+) -> Result:
+    """Train a model and leave the best weights on validation in it.
+
+    Args:
+        model: the network, where it is trained; weights that need no gradient stay as they are.
+        objective: an `Objective`, or a function of (model, batch, step) that returns `Terms`.
+        splits: of `data.load`; or a training and a validation part, the first a corpus or a function from the number of an epoch
+            to its batches (a `DataLoader`, say).
+        optimizer: from groups of weights (the encoder, all else) to an optimizer, such as `lambda p: torch.optim.Adam(p, 1e-3)`.
+        epochs: how many.
+        batch_size: sentences of a batch, where a corpus is given.
+        seed: of the order, and of torch's random state.
+        callbacks: watch the training.
+        options: of `Trainer`.
+
+    Raises:
+        Interrupted: Ctrl-C, SIGTERM, or `trainer.stop()` by a callback.
+        TrainingError: a loss or gradient that is not finite.
+    """
+    train, valid = (splits.train, splits.valid) if isinstance(splits, Splits) else splits
+    every = batches_of(train, batch_size, seed) if isinstance(train, Corpus) else train
+    torch.manual_seed(seed)
+    trainer = Trainer(
+        model, objective, every, valid, optimizer=optimizer, epochs=epochs, callbacks=callbacks, **options
+    )
+    trainer.fit()
+    model.load_state_dict(trainer.best or model.state_dict())
+    model.eval()
+    return Result(trainer.log, model.state_dict())
+
+
+class Trainer:
+    """One training.
+
+    Args:
+        model: the network.
+        objective: what is minimised.
+        train: the batches of every epoch.
+        valid: the sentences that weights are chosen by.
+        optimizer: from groups of weights to an optimizer; a weight without a gradient stays where it is.
+        epochs: how many.
+        clip: largest norm of the gradient; 0 for no clipping.
+        lr_factor: on the learning rate, by the step.
+        precision: of the training arithmetic, fp32 or bf16; validation is in fp32.
+        plateau: when the learning rate decays; by default never.
+        phase: aggressive training of the encoder; by default none.
+        pretrain_epochs: as a plain autoencoder first; then all but the encoder is made anew.
+        select: which weights are best: `loss` on validation, by the loss that the schedules end at; `last`; or a number of
+            `measure`, the higher the better.
+        measure: further numbers of a split, for the log.
+        test: a split that is measured now and then, for the log alone, and after how many epochs.
+        callbacks: watch the training.
+    """
+
+    def __init__(
+        self,
+        model: VAE,
+        objective: AnyObjective,
+        train: Epochs,
+        valid: Corpus,
+        *,
+        optimizer: MakeOptimizer,
+        epochs: int,
+        clip: float = 5.0,
+        lr_factor: Schedule | None = None,
+        precision: Precision = "fp32",
+        plateau: Plateau | None = None,
+        phase: Phase | None = None,
+        pretrain_epochs: int = 0,
+        select: str = "loss",
+        measure: Measure | None = None,
+        test: tuple[Corpus, int] | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        if pretrain_epochs and not isinstance(objective, Objective):
+            raise UserError("pretrain_epochs: expected an Objective, whose autoencoder is trained first")
+        self.model, self.objective, self.train, self.valid, self.test = model, objective, train, valid, test
+        self.make_optimizer, self.epochs, self.clip, self.precision = optimizer, epochs, clip, precision
+        self.lr_factor, self.pretrain_epochs = lr_factor or constant(1.0), pretrain_epochs
+        self.select, self.measure, self.callbacks = select, measure, list(callbacks)
+        self.device = model.device
+        # what may be trained apart: the encoder, and all else
+        rest = nn.ModuleDict({name: part for name, part in model.named_children() if name != "encoder"})
+        self.weights = {name: list(part.parameters()) for name, part in (("encoder", model.encoder), ("decoder", rest))}
+        self.first_weights = copy.deepcopy(rest.state_dict()) if pretrain_epochs else {}
+        self.rest = rest
+        self.progress, self.plateau, self.phase = Progress(), plateau or Plateau(), phase or Phase()
+        self.optimizer = self._new_optimizer()
+        self.best: Mapping[str, Tensor] | None = None
+        self.log: list[dict[str, Any]] = []
+        self.batches = 0
+        self._stop = threading.Event()
+
+    def fit(self) -> None:
+        """Train until the last epoch, or until the plateau rule ends it.
+
+        Raises:
+            Interrupted: Ctrl-C, SIGTERM or `stop`.
+            TrainingError: a loss or gradient that is not finite.
+        """
+        with stop_requests(self._stop):
+            while self.progress.epoch < self.epochs and not self.progress.finished:
+                self._train_epoch()
+                entry = self._validate()
+                if self.progress.epoch == self.pretrain_epochs:
+                    self._end_pretraining()
+                self._call("on_validate", entry)
+        self._call("on_end")
+
+    def stop(self) -> None:
+        """Stop after the present step, from any thread."""
+        self._stop.set()
+
+    def _train_epoch(self) -> None:
+        progress, batches = self.progress, self.train(self.progress.epoch)
+        self.batches = len(batches) if isinstance(batches, Sequence) else self.batches
+        self._call("on_epoch")
+        self.model.train()
+        for batch in _from(batches, progress.batch):
+            began = time.monotonic()
+            batch = batch.to(self.device)
+            aggressive = self.phase.on and not self._pretraining
+            update = self._aggressive_step(batch, batches) if aggressive else self.step(batch)
+            if isinstance(self.objective, Objective) and not self._pretraining:
+                self.objective.after_step(update.means["rate"], self.schedule_step)
+            progress.add(update, len(batch), time.monotonic() - began)
+            self._call("on_step", update)
+            if self._stop.is_set():
+                self._call("on_end")
+                raise Interrupted
+
+    def step(self, batch: Batch, moves: Literal["all", "encoder", "decoder"] = "all") -> Update:
+        """Descend once along the gradient of the objective, clipped by its norm over all weights.
+
+        Args:
+            batch: the sentences, where the model is.
+            moves: which weights move; `decoder` is all but the encoder.
+        """
+        for group, first in zip(self.optimizer.param_groups, self.first_lrs, strict=True):
+            group["lr"] = self._scaled(first)
+        self._zero_grad(self.weights)
+        with precision(self.precision, self.device):
+            terms = self._objective(self.model, batch, self.schedule_step)
+        terms.loss.backward()
+        norm = gradient_norm(chain.from_iterable(self.weights.values()))
+        update = Update.read(terms, norm)
+        if not math.isfinite(update.means["loss"] + update.norm):
+            self._refuse(batch, update)
+        if moves != "all":
+            self._zero_grad(self.weights.keys() - {moves})
+        clip_and_step(self.optimizer, norm, self.clip)
+        return update
+
+    def _aggressive_step(self, batch: Batch, batches: Iterable[Batch]) -> Update:
+        """Train the encoder alone until it has caught up (on this batch, then on random ones), then the decoder once.
+
+        Both kinds of steps are clipped by the norm over all weights, as in the reference. Now and then a batch has a gradient
+        thirty times as long as others; clipped by its own norm alone, the encoder would leap, and end with the same code for
+        every sentence.
+
+        Source: He et al. 2019, algorithm 1 and its implementation.
+        """
+        if not isinstance(batches, Sequence):
+            raise UserError("aggressive training draws batches at random: expected a corpus or sequences of batches")
+        inner, current = InnerLoop(), batch
+        update = self.step(batch, "encoder")
+        while inner.goes_on(update.means["loss"] * len(current), current.predicted):
+            current = batches[int(torch.randint(len(batches), ()))].to(self.device)
+            update = self.step(current, "encoder")
+        self.phase.count(inner.steps)
+        return self.step(batch, "decoder")
+
+    def _validate(self) -> dict[str, Any]:
+        """End the epoch: validate, keep the best, decay or stop; return the entry of the log."""
+        progress, epoch, objective = self.progress, self.progress.epoch + 1, self.objective
+        valid, scores = self._measure(self.valid)
+        entry: dict[str, Any] = {
+            "epoch": epoch,
+            "step": progress.step,
+            "weight": progress.weight,
+            "teacher_forcing": getattr(objective, "teacher_forcing", constant(1.0))(self.schedule_step),
+            "lr": self.lr,
+            "seconds": progress.seconds,
+            "train": progress.means(),
+            "valid": valid,
+        }
+        if self.test and epoch % self.test[1] == 0:
+            entry["test"], _ = self._measure(self.test[0])
+        if self.phase.inner:
+            entry["aggressive"] = self.phase.end_epoch(scores, progress.batch)
+        settled = self.schedule_step >= getattr(objective, "settles", 0)
+        progress.end_epoch()
+        entry["selection"] = self._selection(valid, scores)
+        trained = epoch - self.pretrain_epochs
+        entry["advice"] = "pretrain" if trained <= 0 else self.plateau.advise(entry["selection"], trained, settled)
+        if entry["advice"] == "improved":
+            self.best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+        elif entry["advice"] == "decay" and self.best is not None:
+            self.model.load_state_dict(self.best)
+            self.optimizer = self._new_optimizer()
+        progress.finished = entry["advice"] == "stop"
+        self.log.append(entry)
+        return entry
+
+    def _selection(self, valid: dict[str, float], scores: Scores) -> float:
+        """Return the number that weights are chosen by, the lower the better."""
+        if self.select == "last":
+            return -float(self.progress.epoch)
+        if self.select != "loss":
+            return -valid[self.select]
+        if isinstance(self.objective, Objective):
+            return self.objective.settled(scores.distortion, scores.rate)
+        return float(scores.nll_elbo.mean())
+
+    def _end_pretraining(self) -> None:
+        """Keep the encoder, make the decoder anew, and begin as if for the first time.
+
+        Source: Li et al. 2019 (a surprisingly effective fix), section 3.
+        """
+        self.rest.load_state_dict(self.first_weights)
+        self.optimizer = self._new_optimizer()
+
+    def _measure(self, corpus: Corpus) -> tuple[dict[str, float], Scores]:
+        """Return what the log holds of a split, and the scores of its sentences."""
+        scores = score(self.model.eval(), corpus)
+        measured = summarise(corpus, scores, mi_sentences=MI_SENTENCES)
+        own = self.measure(self.model, corpus) if self.measure else {}
+        return {key: measured[key] for key in LOGGED} | own, scores
+
+    @property
+    def _pretraining(self) -> bool:
+        return self.progress.epoch < self.pretrain_epochs
+
+    @property
+    def _objective(self) -> AnyObjective:
+        """Return the objective, or that of a plain autoencoder while pretraining."""
+        objective = self.objective
+        return objective.autoencoder() if self._pretraining and isinstance(objective, Objective) else objective
+
+    @property
+    def schedule_step(self) -> int:
+        """Return the step that schedules see: counted from the end of pretraining."""
+        step, epoch = self.progress.step, self.progress.epoch
+        if not self.pretrain_epochs or self._pretraining:
+            return 0 if self.pretrain_epochs else step
+        return step - self.pretrain_epochs * ((step - self.progress.batch) // epoch)
+
+    @property
+    def lr(self) -> float:
+        """Return the learning rate of the encoder now: after the decays so far, and by its schedule."""
+        return self._scaled(self.first_lrs[0])
+
+    def _scaled(self, lr: float) -> float:
+        return lr * self.plateau.decay**self.plateau.decays * self.lr_factor(self.schedule_step)
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        """Return a fresh optimizer, with the encoder and all else as its groups."""
+        trained = [[w for w in group if w.requires_grad] for group in self.weights.values()]
+        optimizer = self.make_optimizer([{"params": group} for group in trained if group])
+        self.first_lrs = [group["lr"] for group in optimizer.param_groups]
+        return optimizer
+
+    def _zero_grad(self, parts: Iterable[str]) -> None:
+        for weight in chain.from_iterable(self.weights[part] for part in parts):
+            weight.grad = None
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, name)(self, *arguments)
+
+    def _refuse(self, batch: Batch, update: Update) -> None:
+        progress = self.progress
+        self._call("on_end")  # the weights are still those before this step
+        raise TrainingError(
+            f"the loss or its gradient is not finite at step {progress.step} (epoch {progress.epoch + 1}, batch "
+            f"{progress.batch + 1}, sentences {', '.join(map(str, batch.index[:5]))}{' …' if len(batch) > 5 else ''}; "
+            f"distortion {update.means['distortion']:.4g}, rate {update.means['rate']:.4g}); the last good state is "
+            f"kept; try a lower --optim.lr, a lower --optim.clip or --train.precision fp32"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that an exact continuation needs, but the best weights."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        objective = self.objective.state_dict() if hasattr(self.objective, "state_dict") else {}
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": asdict(self.progress),
+            "plateau": asdict(self.plateau),
+            "phase": asdict(self.phase),
+            "objective": objective,
+            "callbacks": {type(callback).__name__: callback.state_dict() for callback in self.callbacks},
+            "random": random,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state."""
+        self.model.load_state_dict(state["model"])
+        self.progress = Progress(**state["progress"])
+        self.plateau, self.phase = replace(self.plateau, **state["plateau"]), replace(self.phase, **state["phase"])
+        self.optimizer = self._new_optimizer()
+        self.optimizer.load_state_dict(state["optimizer"])
+        if hasattr(self.objective, "load_state_dict"):
+            self.objective.load_state_dict(state["objective"])
+        own = dict(state.get("callbacks", {}))
+        for callback in self.callbacks:
+            if type(callback).__name__ in own:
+                callback.load_state_dict(own[type(callback).__name__])
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda" and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+
+
+def _from(batches: Iterable[Batch], start: int) -> Iterable[Batch]:
+    """Return the batches from a position on; those before it are not made where that can be helped."""
+    if isinstance(batches, Sequence):
+        return (batches[i] for i in range(start, len(batches)))
+    return islice(batches, start, None)

@@ -1,0 +1,72 @@
+"""Weights and states of training in files: written whole or not at all, and checked when they are read. No pickled code runs."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from uncollapse.errors import UserError
+from uncollapse.files import expect, write_atomically
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write weights as safetensors."""
+    content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    write_atomically(path, safetensors.torch.save(content))
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read weights.
+
+    Raises:
+        UserError: a damaged file, or weights that are not finite.
+    """
+    try:
+        weights = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: truncated or damaged ({error}); restore the file or train again") from None
+    if wrong := [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise UserError(
+            f"{path}: expected finite weights, got nan or infinity in {wrong[0]}; restore the file or train again"
+        )
+    return weights
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write the state of a training: tensors and plain values."""
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    write_atomically(path, content.getvalue())
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read the state of a training, in the terms of this version.
+
+    Raises:
+        UserError: no file, or a damaged one.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: nothing to resume, there is no such file; start anew with --overwrite")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return migrated(expect(state, dict, "state"))
+    except Exception as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__}); start anew with --overwrite") from None
+
+
+def migrated(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state of an older version, whose sums of an epoch stood apart and whose controller did, as one of this version."""
+    progress = state.get("progress")
+    if isinstance(progress, dict) and "sums" in progress:
+        sums = dict(progress["sums"])
+        counts = {name: sums.pop(name) for name in ("sentences", "seconds")}
+        rest = {name: value for name, value in progress.items() if name != "sums"}
+        state = {**state, "progress": {**rest, **counts, "totals": sums}}
+    if "controller" in state and "objective" not in state:
+        state = {**state, "objective": {"controllers": [state["controller"]]}}
+    return state
