@@ -53,7 +53,9 @@ def trainer_of(size, text, folder, precision=""):
     config = config_of(size, text, folder, precision)
     splits = build_splits(config.data)
     batches = len(shuffled_batches(splits.train.lengths, config.train.batch_size, 0, 0))
-    model = build_model(config, len(splits.vocabulary), splits.train.lengths + 1, LabelSpace(splits.train.label_names))
+    model = build_model(
+        config, len(splits.vocabulary), splits.train.lengths + 1, space=LabelSpace(splits.train.label_names)
+    )
     objective = build_objective(config, batches)
     trainer = Job(model.train(), objective, splits, config.optim, config.train).trainer()
     trainer.splits, trainer.batch_size = splits, config.train.batch_size

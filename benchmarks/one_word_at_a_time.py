@@ -62,7 +62,9 @@ def main():
     weight = objective.weight(50)
 
     def fresh():
-        model = build_model(config, len(corpus.vocabulary), corpus.lengths + 1, LabelSpace(corpus.label_names)).train()
+        model = build_model(
+            config, len(corpus.vocabulary), corpus.lengths + 1, space=LabelSpace(corpus.label_names)
+        ).train()
         return model, torch.optim.Adam(model.parameters(), config.optim.lr)
 
     def our_loss(batch):

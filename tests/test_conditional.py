@@ -493,7 +493,7 @@ def test_a_model_that_copies_keeps_every_label_and_transfers_none(reviews, monke
         corpus = splits[part]
         corpus.labels["label"][:] = [int("good" in text) for text in corpus.texts()]
     originals = [splits.test.ids(i).tolist() for i in range(len(splits.test))]
-    monkeypatch.setattr(style, "write", lambda *_: originals)
+    monkeypatch.setattr(style, "generate_ids", lambda *_, **__: originals)
     found = style.transfer_protocol(done.model, splits, "test")
     assert found["classifier_accuracy"] == 1 == found["reconstruction_accuracy"] and found["transfer_accuracy"] == 0
 

@@ -31,7 +31,7 @@ DECODERS = ["lstm", "gru", "rnn", "cnn"]
 def model_of(**changes):
     told = {"model": {"condition": "tense, number"}, "decoder": {"dropout_in": 0.0, "dropout_out": 0.0}}
     config = Config.from_settings(merge(TINY, {"data": {"name": "grammar"}}, told, changes))
-    model = build_model(config, len(CORPUS.vocabulary), CORPUS.lengths + 1, SPACE)
+    model = build_model(config, len(CORPUS.vocabulary), CORPUS.lengths + 1, space=SPACE)
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.7, 0.7, generator=torch.Generator().manual_seed(parameter.numel()))
     return model.eval()

@@ -115,9 +115,9 @@ def test_the_probabilities_of_all_pictures_sum_to_one(kind):
 @pytest.mark.parametrize("strategy", ["greedy", "sample", "beam"])
 def test_every_decoding_writes_whole_pictures(kind, strategy):
     net, z = decoder(kind), torch.randn(5, LATENT)
-    found = [best[0] for best in decode(net, z, Decoding(strategy, beam_width=2), SIDE**2, seed=1)]
+    found = [best[0] for best in decode(net, z, Decoding(strategy, beam_width=2), length_limit=SIDE**2, seed=1)]
     assert all(len(ids) == SIDE**2 and set(ids) <= {PAPER, INK} for ids in found)
-    again = [best[0] for best in decode(net, z[:2], Decoding(strategy, beam_width=2), SIDE**2, seed=1)]
+    again = [best[0] for best in decode(net, z[:2], Decoding(strategy, beam_width=2), length_limit=SIDE**2, seed=1)]
     assert again == found[:2]
 
 
@@ -125,7 +125,7 @@ def test_draws_have_the_probabilities_of_the_model():
     net, z = lively(PixelCNN(2, LATENT, 4, (3, 3), 2)), torch.randn(1, LATENT)
     every = np.array(list(itertools.product((0, 1), repeat=4))).reshape(-1, 2, 2)
     p = (-net(corpus_of(every).batch(range(16)), z.expand(16, 1, -1))[:, 0]).exp()
-    rows = [best[0] for best in decode(net, z.expand(20_000, -1), Decoding("sample"), 4, seed=3)]
+    rows = [best[0] for best in decode(net, z.expand(20_000, -1), Decoding("sample"), length_limit=4, seed=3)]
     counts = {}
     for ids in rows:
         counts[tuple(ids)] = counts.get(tuple(ids), 0) + 1

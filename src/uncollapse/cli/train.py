@@ -36,6 +36,8 @@ def run(arguments: list[str]) -> int:
     remedy = "see `uncollapse remedies`, or a YAML file; may be repeated"
     parser.add_argument("--remedy", action="append", default=[], metavar="NAME", help=remedy)
     parser.flag("--seed", "N", "short for --train.seed", default=int, least=0)
+    parser.flag("--init-from", "RUN", "short for --train.init_from: begin with the weights of a run")
+    parser.flag("--freeze", "PARTS", "short for --train.freeze: encoder, decoder, prior")
     parser.flag("--out", "DIR", "the run folder (default: runs/DATA-SEED, or runs/RECIPE-REMEDIES-SEED)")
     parser.switch(
         "--resume", "go on with a run of the same settings, to more --train.minutes or --train.epochs if asked"
@@ -44,8 +46,10 @@ def run(arguments: list[str]) -> int:
     parser.switch("--dry-run", "say what would be chosen and how long it would take, and stop")
     parser.add_settings(catalogue())
     asked, settings = parser.parse(arguments)
-    if asked.seed is not None:
-        settings = {**settings, "train": {**settings.get("train", {}), "seed": asked.seed}}
+    short = {"seed": asked.seed, "init_from": asked.init_from or None, "freeze": asked.freeze or None}
+    named = {name: value for name, value in short.items() if value is not None}
+    if named:
+        settings = {**settings, "train": {**settings.get("train", {}), **named}}
     try:
         with Bars() as bars:
             if asked.dry_run:
@@ -134,7 +138,7 @@ def _next(done: Run, state: str, valid: Corpus, arguments: list[str]) -> list[st
     evaluate = f"uncollapse evaluate {here}"
     sample = f"uncollapse sample {here} -n 20{' --decode nucleus' if text else ''}"
     if state == "collapsed":
-        again = shlex.join(_without(arguments, "--remedy", "--out", "--seed", "--train.seed"))
+        again = shlex.join(_without(arguments, "--remedy", "--out", "--seed", "--train.seed", "--init-from", "--freeze"))
         cure = f"uncollapse train {again} --remedy {CURE}    # {CURE_SAYS}"
         bench = f"uncollapse bench {again}    # which remedy works on these data?"
         return [evaluate, sample if CURE in done.remedies else cure, bench]

@@ -87,14 +87,22 @@ class DeconvolutionConfig:
     channels: int = setting(64, CHANNELS, 1)
 
 
-EncoderConfig = RecurrentEncoderConfig | ResNetEncoderConfig
-DecoderConfig = RecurrentDecoderConfig | ConvolutionalDecoderConfig | PixelCNNConfig | DeconvolutionConfig
+@dataclass(frozen=True)
+class OwnConfig:
+    """A module of one's own, handed in from Python."""
+
+    kind: Literal["own"] = "own"
+
+
+EncoderConfig = RecurrentEncoderConfig | ResNetEncoderConfig | OwnConfig
+DecoderConfig = RecurrentDecoderConfig | ConvolutionalDecoderConfig | PixelCNNConfig | DeconvolutionConfig | OwnConfig
 KINDS: dict[str, dict[str, type]] = {
     "encoder": {
         "lstm": RecurrentEncoderConfig,
         "gru": RecurrentEncoderConfig,
         "rnn": RecurrentEncoderConfig,
         "resnet": ResNetEncoderConfig,
+        "own": OwnConfig,
     },
     "decoder": {
         "lstm": RecurrentDecoderConfig,
@@ -103,6 +111,7 @@ KINDS: dict[str, dict[str, type]] = {
         "cnn": ConvolutionalDecoderConfig,
         "pixelcnn": PixelCNNConfig,
         "deconvolution": DeconvolutionConfig,
+        "own": OwnConfig,
     },
 }
 """The settings of every kind, by section and name."""

@@ -1,13 +1,15 @@
 """From settings to objects: the only place where names become objects."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from uncollapse.data.labels import UNLABELLED_DATA, LabelSpace
 from uncollapse.data.pictures import load_pictures
@@ -60,6 +62,7 @@ def build_splits(
     settings: DataConfig,
     vocabulary: Vocabulary | None = None,
     space: LabelSpace | None = None,
+    *,
     cache: Path | None = None,
 ) -> Splits:
     """Read the data; with the vocabulary and labels of a finished run, or those built from the data.
@@ -100,8 +103,18 @@ def build_measure(config: Config, splits: Splits) -> Measure | None:
     return partial(transfer_metrics, length_limit=splits.longest_sentence, rows=VALIDATION_ROWS)
 
 
+Modules = Mapping[str, nn.Module]
+"""Networks of one's own, by section: encoder, decoder."""
+NONE_OWN: Modules = {}
+
+
 def build_model(
-    config: Config, vocabulary_size: int, lengths: np.ndarray | None = None, space: LabelSpace = UNLABELLED_DATA
+    config: Config,
+    vocabulary_size: int,
+    lengths: np.ndarray | None = None,
+    *,
+    space: LabelSpace = UNLABELLED_DATA,
+    modules: Modules = NONE_OWN,
 ) -> VAE:
     """Build a network with fresh weights; the same seed gives the same weights, whatever was drawn before.
 
@@ -111,34 +124,49 @@ def build_model(
         lengths: encoder inputs of every training sentence, which the prior of a mean or sum needs; None where the weights will
             be loaded.
         space: the labels of the data.
+        modules: networks of one's own, for the kind `own`.
 
     Raises:
-        UserError: settings that exclude each other.
+        UserError: settings that exclude each other, or a module that is missing.
     """
     validate(config)
     settings = config.model
     classes = space.only(settings.condition).sizes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        encoder = build_encoder(config, vocabulary_size, classes)
+        encoder = _own("encoder", config.encoder.kind, modules) or build_encoder(config, vocabulary_size, classes)
         condition = Condition(classes, settings.condition_emb) if classes else None
         width = settings.latent + (condition.width if condition else 0)
-        decoder = build_decoder(config, vocabulary_size, width)
+        decoder = _own("decoder", config.decoder.kind, modules) or build_decoder(config, vocabulary_size, width)
         bow = None
         if config.objective.bow and settings.latent and isinstance(config.decoder, TextDecoderConfig):
             bow = BagOfWords(vocabulary_size, config.decoder.hidden, width)
         prior = build_prior(config, classes, lengths)
-        model = VAE(encoder, decoder, prior, bow_decoder=bow, condition=condition)
-        if settings.init == "lagging":
-            initialise_lagging(model)
-        elif settings.init == "orthogonal":
-            initialise_orthogonal(model)
+        model = VAE(encoder, cast(Decoder, decoder), prior, bow_decoder=bow, condition=condition)
+        ours = nn.ModuleDict({name: part for name, part in model.named_children() if name not in modules})
+        INITIALISATIONS[settings.init](ours)
         if isinstance(prior, LabelNormal):
             prior.reset()
     for part in model.modules():
         if isinstance(part, LSTM | OutputLayer):
             part.plain = config.train.plain
     return model
+
+
+INITIALISATIONS: dict[str, Callable[[nn.Module], None]] = {
+    "torch": lambda module: None,
+    "lagging": initialise_lagging,
+    "orthogonal": initialise_orthogonal,
+}
+
+
+def _own(section: str, kind: str, modules: Modules) -> nn.Module | None:
+    """Return the module of one's own for a section, or None where it has a kind of ours."""
+    if kind == "own" and section not in modules:
+        raise UserError(
+            f"{section}.kind own: expected the module, as in uc.load(path, {section}=MyNetwork()), got none"
+        )
+    return modules[section] if kind == "own" else None
 
 
 def build_encoder(config: Config, vocabulary_size: int, classes: dict[str, int]) -> Encoder:
@@ -262,7 +290,9 @@ def build_device(name: str) -> torch.device:
     return device
 
 
-def load_model(folder: RunFolder, config: Config, vocabulary: Vocabulary, model: VAE | None = None) -> VAE:
+def load_model(
+    folder: RunFolder, config: Config, vocabulary: Vocabulary, *, model: VAE | None = None, modules: Modules = NONE_OWN
+) -> VAE:
     """Load the best weights of a run into its network, which is built unless it is there.
 
     Nothing is allocated for a network that does not fit the weights.
@@ -273,12 +303,12 @@ def load_model(folder: RunFolder, config: Config, vocabulary: Vocabulary, model:
     weights, space = folder.load_weights(), folder.label_space()
     try:
         with torch.device("meta"):
-            expected = build_model(config, len(vocabulary), space=space)
+            expected = build_model(config, len(vocabulary), space=space, modules=modules)
         types = {name: value.dtype for name, value in expected.state_dict().items()}
         if wrong := [name for name, value in weights.items() if types.get(name, value.dtype) != value.dtype]:
             raise RuntimeError(f"expected {wrong[0]} in {types[wrong[0]]}, got {weights[wrong[0]].dtype}")
         expected.load_state_dict(weights, assign=True)
-        model = model or build_model(config, len(vocabulary), space=space)
+        model = model or build_model(config, len(vocabulary), space=space, modules=modules)
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise UserError(

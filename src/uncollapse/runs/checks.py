@@ -23,6 +23,8 @@ def validate_pictures(config: Config) -> None:
     """
     encoder, decoder, objective = config.encoder.kind, config.decoder.kind, config.objective
     drawn = decoder in ("pixelcnn", "deconvolution")
+    if "own" in (encoder, decoder):
+        return
     if config.data.level != "pixel":
         if drawn or encoder == "resnet":
             raise UserError(
@@ -59,7 +61,7 @@ def validate(config: Config) -> None:
     """
     model, objective, encoder = config.model, config.objective, config.encoder
     pooling, state_pooling = getattr(encoder, "pooling", "last"), getattr(encoder, "state_pooling", "last")
-    targets = objective.target.strip() not in ZERO
+    targets, bn = objective.target.strip() not in ZERO, getattr(encoder, "bn", 0)
     validate_pictures(config)
     if objective.divergence == "gamma" and objective.df <= 2:
         raise UserError(
@@ -85,9 +87,13 @@ def validate(config: Config) -> None:
         raise UserError(
             f"train.record_every: the posterior-mean space needs a scalar latent; expected model.latent 1, got {model.latent}"
         )
+    if wrong := [name for name in config.train.freeze if name not in ("encoder", "decoder", "prior")]:
+        raise UserError(f"train.freeze: expected encoder, decoder or prior, got {wrong[0]}")
+    if config.train.aggressive != "off" and "encoder" in config.train.freeze:
+        raise UserError("train.aggressive: trains the encoder, and train.freeze holds it; leave one of them out")
     if config.train.aggressive != "off" and not model.latent:
         raise UserError("train.aggressive: a language model (model.latent 0) has no encoder to train aggressively")
-    if not model.latent and (objective.mmd or objective.bow or objective.floor or targets or encoder.bn):
+    if not model.latent and (objective.mmd or objective.bow or objective.floor or targets or bn):
         raise UserError(
             "a language model (model.latent 0) has nothing for floor, target, mmd, bow or bn to act on; leave them out"
         )
@@ -104,7 +110,7 @@ def validate(config: Config) -> None:
             f"encoder.state_pooling {state_pooling}: there is one posterior, but encoder.pooling {pooling} and "
             f"objective.timesteps {objective.timesteps} need one at every timestep; take encoder.state_pooling last"
         )
-    if encoder.bn and config.train.batch_size == 1:
+    if bn and config.train.batch_size == 1:
         raise UserError("encoder.bn: a batch of one sentence has no variance; expected train.batch_size of at least 2")
 
 

@@ -13,7 +13,8 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import score
 from uncollapse.evaluation.mixture import fit_mixture
 from uncollapse.messages import say
-from uncollapse.runs.config import Config, compose, differences, load_named, remedies_of
+from uncollapse.runs.build import NONE_OWN, Modules
+from uncollapse.runs.config import Config, compose, differences, load_named, merge, remedies_of
 from uncollapse.runs.folder import Origin, RunFolder
 from uncollapse.runs.job import Job
 from uncollapse.runs.plan import MOST_EPOCHS, plan
@@ -44,6 +45,7 @@ def launch(
     resume: bool,
     overwrite: bool,
     callbacks: Sequence[Callback],
+    modules: Modules = NONE_OWN,
 ) -> tuple[RunFolder, Job]:
     """Train as `run.train` says; return the folder of the run and its job."""
     origin = origin_of(recipe, remedies, settings)
@@ -51,8 +53,9 @@ def launch(
     if folder.path.exists() and not folder.path.is_dir():
         raise UserError(f"{folder.path}: expected a folder for the run, got a file; choose another --out")
     with cpu_threads(origin.config.train.threads), folder.lock():
-        job = _resume(folder, origin, callbacks) if resume else _begin(folder, origin, overwrite, callbacks)
-    return folder, job
+        if resume:
+            return folder, _resume(folder, origin, callbacks, modules)
+        return folder, _begin(folder, origin, callbacks, overwrite=overwrite, modules=modules)
 
 
 def preview(recipe: str, remedies: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> Config:
@@ -64,19 +67,31 @@ def preview(recipe: str, remedies: Sequence[str], settings: Mapping[str, Mapping
 
 def origin_of(recipe: str, remedies: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> Origin:
     """Merge recipe, remedies and settings, with the names they come from."""
-    config = with_absolute_paths(compose(recipe, remedies, settings))
+    config = with_absolute_paths(compose(recipe, remedies, with_network_of(settings)))
     named = tuple(load_named("remedies", name).name for name in remedies_of(recipe, remedies, settings))
     return Origin(load_named("recipes", recipe).name, named, config)
 
 
-def _begin(folder: RunFolder, origin: Origin, overwrite: bool, callbacks: Sequence[Callback]) -> Job:
+def with_network_of(settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the settings with network and tokens of the run whose weights are the start, where there is one."""
+    earlier = settings.get("train", {}).get("init_from")
+    if not earlier:
+        return settings
+    theirs = RunFolder(Path(earlier)).origin().config.settings()
+    data = {name: theirs["data"][name] for name in ("level", "lowercase", "max_vocab", "max_length", "side")}
+    return merge({"data": data, **{name: theirs[name] for name in ("encoder", "decoder", "model")}}, settings)
+
+
+def _begin(
+    folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], *, overwrite: bool, modules: Modules
+) -> Job:
     """Prepare a run, put it in its place, and train it."""
     if folder.config_file.exists() and not overwrite:
         raise UserError(
             f"{folder.path}: a run is already there; add --resume to go on, --overwrite to begin anew, or --out DIR"
         )
     with folder.beginning() as prepared:
-        config, job = plan(origin, prepared.cache)
+        config, job = plan(origin, prepared.cache, modules=modules)
         torch.manual_seed(config.train.seed)
         prepared.begin(replace(origin, config=config), job.splits)
         trainer, _ = _trainer(folder, job, callbacks)
@@ -86,11 +101,11 @@ def _begin(folder: RunFolder, origin: Origin, overwrite: bool, callbacks: Sequen
     return job
 
 
-def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback]) -> Job:
+def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], modules: Modules) -> Job:
     if not folder.config_file.exists():
         raise UserError(f"{folder.path}: nothing to resume, there is no run; leave --resume out to begin")
     origin = replace(origin, config=_same_settings(folder, origin))
-    _, job = plan(origin, folder.cache, folder)
+    _, job = plan(origin, folder.cache, folder, modules=modules)
     trainer, checkpoint = _trainer(folder, job, callbacks)
     checkpoint.resume(trainer)
     if origin != folder.origin():  # a longer training: the end of the shorter one is forgotten
@@ -129,7 +144,8 @@ def with_absolute_paths(config: Config) -> Config:
     """Return the configuration with its data paths made absolute, so that the run can be used from any folder."""
     paths = {name: getattr(config.data, name) for name in ("path", "valid", "test", "vocab_from")}
     absolute: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
-    return replace(config, data=replace(config.data, **absolute))
+    init_from = config.train.init_from and str(Path(config.train.init_from).resolve())
+    return replace(config, data=replace(config.data, **absolute), train=replace(config.train, init_from=init_from))
 
 
 def _same_settings(folder: RunFolder, asked: Origin) -> Config:

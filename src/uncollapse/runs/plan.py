@@ -16,12 +16,15 @@ from uncollapse.messages import say, spell_time
 from uncollapse.model import VAE
 from uncollapse.nn.casts import multiplies_in_bf16
 from uncollapse.runs.build import (
+    NONE_OWN,
+    Modules,
     build_device,
     build_lr_factor,
     build_measure,
     build_model,
     build_objective,
     build_splits,
+    load_model,
     read_lab_pairs,
 )
 from uncollapse.runs.checks import validate, validate_for_data
@@ -45,13 +48,16 @@ COPIES = 4
 """Of the weights in memory while a model is trained: they, their gradients, and two moments of Adam."""
 
 
-def plan(origin: Origin, cache: Path, run: RunFolder | None = None) -> tuple[Config, Job]:
+def plan(
+    origin: Origin, cache: Path, run: RunFolder | None = None, *, modules: Modules = NONE_OWN
+) -> tuple[Config, Job]:
     """Prepare a training; return it with its settings, in which nothing is left open.
 
     Args:
         origin: the settings, and the names they come from.
         cache: a folder for the token ids of a corpus too large to be held.
         run: a run that will go on, whose vocabulary, labels and data are those of the job.
+        modules: networks of one's own.
 
     Raises:
         UserError: settings that exclude each other, that the data cannot serve, or that do not fit into memory.
@@ -59,12 +65,20 @@ def plan(origin: Origin, cache: Path, run: RunFolder | None = None) -> tuple[Con
     config = origin.config
     validate(with_epochs(config))
     build_device(config.train.device)
-    splits = build_splits(config.data, run.vocabulary() if run else None, run.label_space() if run else None, cache)
+    earlier = run or (RunFolder(Path(config.train.init_from)) if config.train.init_from else None)
+    vocabulary, space = (earlier.vocabulary(), earlier.label_space()) if earlier else (None, None)
+    if space and not run:
+        space = space.only(config.model.condition)
+    splits = build_splits(config.data, vocabulary, space, cache=cache)
     if run and (changed := run.changed(splits)):
         raise UserError(f"{run.path}: the data have changed since the run began ({', '.join(changed)}); restore them")
     config, choices = with_choices(config, splits)
     validate_for_data(config, splits, read_lab_pairs(config.data))
-    model = fitting_model(config, splits)
+    model = fitting_model(config, splits, modules)
+    if earlier and not run:
+        load_model(earlier, config, splits.vocabulary, model=model, modules=modules).train()
+    for part in config.train.freeze:
+        model.get_submodule(part).requires_grad_(False)
     job = _job(with_epochs(config), splits, model)  # a wrong schedule is said before anything else
     say(*splits.remarks, *choices, *_precision(config, model), _size(splits, model))
     if not run:
@@ -118,7 +132,7 @@ def _job(config: Config, splits: Splits, model: VAE) -> Job:
     return Job(model, objective, splits, config.optim, config.train, lr_factor, build_measure(config, splits))
 
 
-def fitting_model(config: Config, splits: Splits) -> VAE:
+def fitting_model(config: Config, splits: Splits, modules: Modules = NONE_OWN) -> VAE:
     """Build the network where it will be trained.
 
     Raises:
@@ -132,7 +146,7 @@ def fitting_model(config: Config, splits: Splits) -> VAE:
         available = torch.cuda.get_device_properties(device).total_memory
     try:
         with torch.device("meta"):
-            model = build_model(config, len(splits.vocabulary), lengths, space)
+            model = build_model(config, len(splits.vocabulary), lengths, space=space, modules=modules)
         needed = COPIES * sum(part.numel() * part.element_size() for part in model.parameters())
     except (RuntimeError, OverflowError):  # sizes that no tensor has
         needed = 2**63
@@ -141,7 +155,7 @@ def fitting_model(config: Config, splits: Splits) -> VAE:
             f"the model would take {needed / 2**30:,.0f} GiB of memory in training, and there are {available / 2**30:,.0f}; "
             "lower the hidden and emb of encoder and decoder, model.latent, decoder.context or data.max_vocab"
         )
-    return build_model(config, len(splits.vocabulary), lengths, space).to(device)
+    return build_model(config, len(splits.vocabulary), lengths, space=space, modules=modules).to(device)
 
 
 def with_epochs(config: Config) -> Config:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import UNLABELLED, Labels, LabelSpec
@@ -26,7 +26,7 @@ from uncollapse.generation import latent_ops
 from uncollapse.generation.decode import generate_n_best
 from uncollapse.generation.decoding import Decoding, Strategy
 from uncollapse.model import VAE
-from uncollapse.runs.build import build_device, build_splits, load_model, read_lab_pairs
+from uncollapse.runs.build import NONE_OWN, Modules, build_device, build_splits, load_model, read_lab_pairs
 from uncollapse.runs.config import Config, merge, source_override
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.job import Job
@@ -69,7 +69,9 @@ class Run:
         model: its best weights, in evaluation mode.
     """
 
-    def __init__(self, path: str | Path, device: str = "auto", job: Job | None = None) -> None:
+    def __init__(
+        self, path: str | Path, device: str = "auto", job: Job | None = None, *, modules: Modules = NONE_OWN
+    ) -> None:
         self.folder = RunFolder(Path(path))
         origin = self.folder.origin()
         self.config, self.recipe, self.remedies = origin.config, origin.recipe, origin.remedies
@@ -77,7 +79,8 @@ class Run:
         self.label_space = self.folder.label_space().only(self.config.model.condition)
         self.device = build_device(device)
         built: VAE | None = job.model if job else None
-        self.model: VAE = load_model(self.folder, self.config, self.vocabulary, built).to(self.device)
+        model = load_model(self.folder, self.config, self.vocabulary, model=built, modules=modules)
+        self.model: VAE = model.to(self.device)
         self._splits = job.splits if job else None
 
     def __repr__(self) -> str:
@@ -116,7 +119,7 @@ class Run:
             the splits, and remarks: what the readers said, and which splits differ from those of training.
         """
         if data or self._splits is None:
-            splits = build_splits(self._data(data), self.vocabulary, self.label_space, self.folder.cache)
+            splits = build_splits(self._data(data), self.vocabulary, self.label_space, cache=self.folder.cache)
         else:
             splits = self._splits
         if missing := [field for field in self.label_space.names if field not in splits.train.labels]:
@@ -607,13 +610,18 @@ def as_codes(z: np.ndarray | Tensor) -> Tensor:
     return codes
 
 
-def load(path: str | Path, device: str = "auto") -> Run:
+def load(path: str | Path, device: str = "auto", **modules: nn.Module) -> Run:
     """Load a run from its folder; neither the corpus nor the network is needed.
+
+    Args:
+        path: the folder.
+        device: where the model will be.
+        modules: `encoder` and `decoder` of a run that was trained with networks of one's own.
 
     Raises:
         UserError: no run there, an incomplete or damaged one, or one of another version.
     """
-    return Run(path, device)
+    return Run(path, device, modules=modules)
 
 
 def train(
@@ -624,7 +632,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     callbacks: Sequence[Callback] | None = None,
-    **settings: Mapping[str, Any],
+    **settings: Mapping[str, Any] | nn.Module,
 ) -> Run:
     """Train a model and return the run.
 
@@ -636,7 +644,8 @@ def train(
         resume: go on with a run of the same settings, to more epochs or minutes if they are asked for.
         overwrite: begin anew where a run already is.
         callbacks: watch the training; by default `Progress`, a bar and a line for every epoch.
-        settings: sections of settings, such as `data={"path": "my.txt"}, model={"latent": 16}`.
+        settings: sections of settings, such as `data={"path": "my.txt"}, model={"latent": 16}`; for `encoder` and `decoder` also
+            a module of one's own.
 
     Raises:
         UserError: anything wrong with the settings, the data or the folder.
@@ -644,9 +653,11 @@ def train(
         Interrupted: Ctrl-C; the state is saved, and `resume=True` goes on.
     """
     remedies = (remedy,) if isinstance(remedy, str) else tuple(remedy)
+    modules = {name: part for name, part in settings.items() if isinstance(part, nn.Module)}
+    sections: dict[str, Any] = {**settings, **{name: {"kind": "own"} for name in modules}}
     if seed is not None:
-        settings = {**settings, "train": {**settings.get("train", {}), "seed": seed}}
+        sections["train"] = {**sections.get("train", {}), "seed": seed}
     how = {"resume": resume, "overwrite": overwrite}
     watching = [Progress()] if callbacks is None else callbacks
-    folder, job = launch(recipe, remedies, settings, out=out, callbacks=watching, **how)
-    return Run(folder.path, job.train.device, job)
+    folder, job = launch(recipe, remedies, sections, out=out, callbacks=watching, modules=modules, **how)
+    return Run(folder.path, job.train.device, job, modules=modules)

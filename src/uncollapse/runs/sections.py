@@ -85,6 +85,8 @@ class TrainConfig:
     )
     batch_size: int = setting(32, "sentences in a batch; 0: by their length", 0, 10**6)
     seed: int = setting(1, "seed of initialisation, order and noise", 0, 2**32 - 1)
+    init_from: str = setting("", "a run whose weights are the start; its network, tokens and labels are taken too")
+    freeze: tuple[str, ...] = setting((), "parts of the model whose weights stay as they are: encoder, decoder, prior")
     pretrain_epochs: int = setting(0, "epochs as a plain autoencoder first; then the decoder is made anew", 0)
     aggressive: Literal["off", "pooled", "paper"] = setting(
         "off", "inner encoder steps before each step; which rule on validation MI ends them"

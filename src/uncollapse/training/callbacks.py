@@ -69,6 +69,7 @@ class Log(Callback):
 
     def on_epoch(self, trainer: "Trainer") -> None:
         """Drop later epochs."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         keep_lines(self.path, "epoch", trainer.progress.epoch)
 
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:

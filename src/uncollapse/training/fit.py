@@ -178,6 +178,8 @@ class Trainer:
         self.batches = len(batches) if isinstance(batches, Sequence) else self.batches
         self._call("on_epoch")
         self.model.train()
+        if not any(weight.requires_grad for weight in self.model.encoder.parameters()):
+            self.model.encoder.eval()  # frozen: its normalisations do not move either
         for batch in _from(batches, progress.batch):
             began = time.monotonic()
             batch = batch.to(self.device)
