@@ -42,7 +42,7 @@ def main():
         reference = Reference(str(Path(asked.reference).resolve()), empty, run.config, run.vocabulary)
     reference.take(run.model)
     reference.model.eval(), run.model.eval()
-    found = {"fixed": [], "adaptive": []}
+    outcome = {"fixed": [], "adaptive": []}
 
     def of_round(number):
         return indices[number * asked.sentences : (number + 1) * asked.sentences]
@@ -55,7 +55,7 @@ def main():
 
     def ours(name, draw):
         def work(number):
-            found[name].append(draw(run.model, corpus, of_round(number), SAMPLES, precision=asked.precision))
+            outcome[name].append(draw(run.model, corpus, of_round(number), SAMPLES, precision=asked.precision))
             return int(corpus.lengths[of_round(number)].sum())
 
         return work
@@ -63,7 +63,7 @@ def main():
     works = {"reference": theirs, "fixed": ours("fixed", fixed_draws), "adaptive": ours("adaptive", adaptive_draws)}
     rates = {name: statistics.median(values) for name, values in alternate(works, asked.rounds).items()}
     result = {"machine": machine(), "precision": asked.precision, "tokens_per_second": rates}
-    for name, rounds in found.items():
+    for name, rounds in outcome.items():
         result[name] = {
             "ratio": rates[name] / rates["reference"],
             "draws": statistics.mean(drawn.spent for drawn in rounds),

@@ -125,10 +125,10 @@ def same_loss(reference, trainer):
         mu, logvar = reference.model.encode_stats(batch)
         q = trainer.model.posterior(ours)
         theirs = reference.model.decoder.reconstruct_error(batch, mu[:, None])[:, 0]
-        found = trainer.model.distortion(ours, q.mu[:, None])[:, 0]
+        result = trainer.model.distortion(ours, q.mu[:, None])[:, 0]
         torch.testing.assert_close(q.mu, mu, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(q.logvar, logvar, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(found, theirs, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(result, theirs, atol=1e-3, rtol=1e-4)
     reference.model.train(), trainer.model.train()
 
 
@@ -197,8 +197,8 @@ def decoding(reference, trainer, asked):
 
     def ours(decoding, count):
         def work(number):
-            found = generate_ids(trainer.model, z[number, :count], LONGEST, decoding=decoding)
-            written["ours"][decoding.strategy, number] = found
+            result = generate_ids(trainer.model, z[number, :count], LONGEST, decoding=decoding)
+            written["ours"][decoding.strategy, number] = result
             return count
 
         return work

@@ -74,22 +74,22 @@ def measured(run: uc.Run, iw_sentences: int, judge: uc.Run | None) -> dict[str, 
     splits, _ = run.splits()
     metrics = run.evaluate("test", iw_samples=50, iw_sentences=iw_sentences, adaptive=bool(run.model.latent))
     size = np.mean([len(text.encode()) for text in splits.test.texts()])
-    found = {"nll": metrics["nll_iw"], "se": metrics["nll_iw_se"], "byte": metrics["nll_iw"] / size}
-    found |= {name: metrics[name] for name in ("rate", "mi", "mi_se", "au")} | {"epochs": len(run.log)}
-    found["verdict"] = metrics["state"]
+    result = {"nll": metrics["nll_iw"], "se": metrics["nll_iw_se"], "byte": metrics["nll_iw"] / size}
+    result |= {name: metrics[name] for name in ("rate", "mi", "mi_se", "au")} | {"epochs": len(run.log)}
+    result["verdict"] = metrics["state"]
     if run.model.latent:
         few = splits.valid.subset(np.arange(min(JUDGED, len(splits.valid))))
         originals = few.texts()
         back = run.reconstruct(originals, labels=run.labels_of(few))
-        found["distinct"] = len(set(back)) / len(set(originals))
-        found["bleu"] = corpus_bleu(originals, back, 4, "13a")[0]
-        found["exact"] = float(np.mean([one == other for one, other in zip(originals, back, strict=True)]))
-        found["z_use"] = use_protocol(run.model, splits, "valid", sentences=JUDGED)["z_use"]
-        found["reconstructions"] = list(zip(originals, back, strict=True))[:10]
-    found["samples"] = run.sample(10)
+        result["distinct"] = len(set(back)) / len(set(originals))
+        result["bleu"] = corpus_bleu(originals, back, 4, "13a")[0]
+        result["exact"] = float(np.mean([one == other for one, other in zip(originals, back, strict=True)]))
+        result["z_use"] = use_protocol(run.model, splits, "valid", sentences=JUDGED)["z_use"]
+        result["reconstructions"] = list(zip(originals, back, strict=True))[:10]
+    result["samples"] = run.sample(10)
     if judge is not None:
-        found["forward"] = {name: nats_per_byte(judge, run.sample(SAMPLES, how)) for name, how in STRATEGIES.items()}
-    return found
+        result["forward"] = {name: nats_per_byte(judge, run.sample(SAMPLES, how)) for name, how in STRATEGIES.items()}
+    return result
 
 
 def nats_per_byte(judge: uc.Run, texts: list[str]) -> float:
@@ -101,11 +101,11 @@ def nats_per_byte(judge: uc.Run, texts: list[str]) -> float:
     return float(scores.distortion.sum()) / sum(len(text.encode()) for text in written)
 
 
-def row(corpus: str, minutes: float, candidate: str, seed: int, found: dict[str, Any]) -> str:
+def row(corpus: str, minutes: float, candidate: str, seed: int, result: dict[str, Any]) -> str:
     """Return a row of the table."""
-    forward = ", ".join(f"{how} {value:.2f}" for how, value in found.get("forward", {}).items())
-    cells = [f"{found[name]:.2f}" if name in found else "" for name in SHOWN]
-    return "| " + " | ".join((corpus, f"{minutes:g}", candidate, str(seed), *cells, forward, found["verdict"])) + " |"
+    forward = ", ".join(f"{how} {value:.2f}" for how, value in result.get("forward", {}).items())
+    cells = [f"{result[name]:.2f}" if name in result else "" for name in SHOWN]
+    return "| " + " | ".join((corpus, f"{minutes:g}", candidate, str(seed), *cells, forward, result["verdict"])) + " |"
 
 
 def main() -> None:
@@ -130,8 +130,8 @@ def main() -> None:
             judges[corpus, minutes, seed] = run
         result = asked.out / f"{name}.json"
         if not result.exists():
-            found = measured(run, asked.iw_sentences, judges.get((corpus, minutes, seed)))
-            result.write_text(json.dumps(found, indent=1, ensure_ascii=False))
+            outcome = measured(run, asked.iw_sentences, judges.get((corpus, minutes, seed)))
+            result.write_text(json.dumps(outcome, indent=1, ensure_ascii=False))
         print(row(corpus, minutes, candidate, seed, json.loads(result.read_text())), flush=True)
 
 

@@ -73,12 +73,12 @@ def decoding(trainer, how, longest, rounds):
 
 def start(rounds):
     """Return how many seconds `uncollapse --help` takes."""
-    found = []
+    result = []
     for _ in range(rounds):
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "uncollapse", "--help"], check=True, capture_output=True)
-        found.append(time.perf_counter() - began)
-    return statistics.median(found)
+        result.append(time.perf_counter() - began)
+    return statistics.median(result)
 
 
 def report(asked):
@@ -89,22 +89,22 @@ def report(asked):
     for precision, rate in rates.items():
         with tempfile.TemporaryDirectory() as folder:
             trainer = trainer_of(asked.size, asked.text, folder, precision)
-            work, found = Work.of(trainer.model), {}
+            work, outcome = Work.of(trainer.model), {}
             speeds = steps(trainer, asked.rounds)
             full, inner = (statistics.median(speeds[name]) for name in ("full", "inner"))
-            found["train_tokens_per_second"], found["train_over_floor"] = full, rate / work.step / full
-            found["inner_over_full"] = full / inner
+            outcome["train_tokens_per_second"], outcome["train_over_floor"] = full, rate / work.step / full
+            outcome["inner_over_full"] = full / inner
             trainer.model.eval()
             if not trainer.model.condition:
                 speed = statistics.median(bound(trainer, precision, asked.rounds))
-                found["bound_sampled_tokens_per_second"] = speed
-                found["bound_over_floor"] = rate / work.sample / speed
+                outcome["bound_sampled_tokens_per_second"] = speed
+                outcome["bound_over_floor"] = rate / work.sample / speed
             if precision == "fp32" and not trainer.model.condition:
                 for how in ("greedy", "beam"):
                     speed = statistics.median(decoding(trainer, how, 20, asked.rounds))
-                    found[f"{how}_tokens_per_second"] = speed
-                    found[f"{how}_over_floor"] = rate / (work.decoder + work.output) / speed
-            result[precision] = found
+                    outcome[f"{how}_tokens_per_second"] = speed
+                    outcome[f"{how}_over_floor"] = rate / (work.decoder + work.output) / speed
+            result[precision] = outcome
     result["start_seconds"], result["peak_mib"] = start(asked.rounds), resident()
     return result
 

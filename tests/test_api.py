@@ -186,8 +186,8 @@ def test_resume_notices_changed_data(tmp_path, sentences_file):
     sentences_file.write_text(sentences_file.read_text().replace("cat", "dog"))
     with pytest.raises(uc.UserError, match="the data have changed"):
         uc.train("default", out=tmp_path / "run", resume=True, **changes)
-    _, remarks = uc.load(tmp_path / "run").splits()
-    assert any("differs from that of the training" in r for r in remarks)
+    _, messages = uc.load(tmp_path / "run").splits()
+    assert any("differs from that of the training" in r for r in messages)
 
 
 def test_a_second_training_in_one_folder_is_refused(tmp_path):

@@ -103,7 +103,7 @@ def test_bad_labels_and_letters_are_one_clear_line(verbs, trained):
     ("settings", "match"),
     [
         ({"data": {"name": "grammar"}, "objective": {"translate": True}}, "expected rows of parallel forms"),
-        ({"model": {"condition": ""}}, "the decoder must be told which form to write"),
+        ({"model": {"condition": ""}}, "the decoder needs the form as a condition"),
         ({"objective": {"translate": False}, "model": {"condition": ""}}, "train.select transfer_bleu4"),
         ({"model": {"latent": 0}, "train": {"select": "loss"}}, "has no codes to fit a prior to"),
     ],
@@ -224,10 +224,10 @@ def test_the_lab_pairs_are_scored_by_their_directions(tmp_path, capsys):
     done = uc.train("tense", out=tmp_path / "run", **settings)
     assert main(["evaluate", str(done.path), "--protocol", "tense", "--iw-samples", "0"]) == 0
     assert "abandon" in capsys.readouterr().out
-    found = uc.load(done.path).metrics["test"]
-    pairs = found["tense_pairs"]
+    result = uc.load(done.path).metrics["test"]
+    pairs = result["tense_pairs"]
     assert [(p["word"], p["reference"]) for p in pairs] == [("abandon", "abandoned"), ("abating", "abate")]
-    assert found["tense_bleu4"] == pytest.approx(np.mean([p["bleu4"] for p in pairs]))
+    assert result["tense_bleu4"] == pytest.approx(np.mean([p["bleu4"] for p in pairs]))
     assert pairs[0]["written"] == done.transfer(["abandon"], "sp", "p")[0]
 
 
@@ -245,8 +245,8 @@ def test_the_transfer_protocol_needs_labels_and_says_what_it_measured(tmp_path, 
     )  # fmt: skip
     assert main(["evaluate", str(done.path), "--protocol", "transfer", "--iw-samples", "0"]) == 0
     assert "transfer_accuracy" in capsys.readouterr().out
-    found = uc.load(done.path).metrics["test"]
-    assert found["classifier_accuracy"] == 1 and 0 <= found["transfer_accuracy"] <= 1
+    result = uc.load(done.path).metrics["test"]
+    assert result["classifier_accuracy"] == 1 and 0 <= result["transfer_accuracy"] <= 1
     assert main(["evaluate", str(trained.path), "--protocol", "transfer", "--iw-samples", "0"]) == 2
     assert main(["evaluate", str(done.path), "--protocol", "tenses"]) == 2
     assert "unknown protocol 'tenses': " in capsys.readouterr().err
@@ -308,7 +308,7 @@ def test_a_prior_of_labels_is_learned_saved_and_used(tmp_path):
 
 def test_data_without_the_labels_that_a_run_is_told_are_refused(verbs, tmp_path):
     file = words(tmp_path / "plain.txt", *["walk"] * 40)
-    with pytest.raises(UserError, match="the model is told tense, but the data have no such labels"):
+    with pytest.raises(UserError, match="the model is conditioned on tense, but the data have no such labels"):
         verbs.evaluate(data={"path": file, "format": "txt"})
 
 
@@ -385,9 +385,11 @@ def test_a_conditional_run_has_no_floor_and_says_what_it_was_given(tmp_path):
     }
     plain = uc.train("grammar", out=tmp_path / "plain", **small)
     field = next(iter(plain.folder.label_space().names))
-    told = uc.train("grammar", out=tmp_path / "told", **(small | {"model": small["model"] | {"condition": field}}))
-    assert "nll_floor" in plain.evaluate(iw_samples=2) and "nll_floor" not in told.evaluate(iw_samples=2)
-    assert told.metrics["test"]["protocol"]["given"] == [field]
+    conditional = uc.train(
+        "grammar", out=tmp_path / "conditional", **(small | {"model": small["model"] | {"condition": field}})
+    )
+    assert "nll_floor" in plain.evaluate(iw_samples=2) and "nll_floor" not in conditional.evaluate(iw_samples=2)
+    assert conditional.metrics["test"]["protocol"]["given"] == [field]
 
 
 def test_a_plain_evaluation_keeps_what_a_protocol_measured(run):
@@ -410,8 +412,8 @@ def test_moved_data_bring_their_pairs_and_an_embedded_corpus_has_none(tmp_path):
     settings = SMALL | {"data": {"path": str(tmp_path / "old"), "directions": "sp>p"}}
     done = uc.train("tense", out=tmp_path / "run", **(settings | {"train": {"epochs": 1, "fit_prior": 0}}))
     data = {"path": str(tmp_path / "new")}
-    found = done.by_protocol("tense", done.subject(done.splits(data)[0], data=data))
-    assert found["tense_pairs"][0]["word"] == "abate"
+    result = done.by_protocol("tense", done.subject(done.splits(data)[0], data=data))
+    assert result["tense_pairs"][0]["word"] == "abate"
     assert compose("tense", (), {"data": {"name": "verbs"}}).data.pairs == ""
 
 
@@ -494,8 +496,8 @@ def test_a_model_that_copies_keeps_every_label_and_transfers_none(reviews, monke
         corpus.labels["label"][:] = [int("good" in text) for text in corpus.texts()]
     originals = [splits.test.ids(i).tolist() for i in range(len(splits.test))]
     monkeypatch.setattr(style, "generate_ids", lambda *_, **__: originals)
-    found = style.transfer_protocol(done.model, splits, "test")
-    assert found["classifier_accuracy"] == 1 == found["reconstruction_accuracy"] and found["transfer_accuracy"] == 0
+    result = style.transfer_protocol(done.model, splits, "test")
+    assert result["classifier_accuracy"] == 1 == result["reconstruction_accuracy"] and result["transfer_accuracy"] == 0
 
 
 def test_labels_that_a_model_is_not_told_can_still_be_probed(tmp_path):

@@ -16,14 +16,14 @@ SENTENCES = 700
 
 def docstrings():
     """Return the first sentences of docstrings of the standard library."""
-    found = {}
+    result = {}
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8", errors="ignore"))):
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and (text := ast.get_docstring(node)):
                 sentence = re.split(r"(?<=[.!?])\s", " ".join(text.split("\n\n")[0].split()))[0]
                 if 3 <= len(sentence.split()) <= 20:
-                    found[sentence] = None
-    return list(found)
+                    result[sentence] = None
+    return list(result)
 
 
 @pytest.fixture(scope="module")

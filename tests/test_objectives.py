@@ -53,8 +53,8 @@ def test_neutral_settings_are_the_vanilla_objective_exactly(changes):
 
 
 def test_the_vanilla_loss_is_the_negative_elbo():
-    found = terms()
-    torch.testing.assert_close(found.loss, (found.distortion + found.rate).mean())
+    result = terms()
+    torch.testing.assert_close(result.loss, (result.distortion + result.rate).mean())
 
 
 def test_limits_with_the_same_noise():
@@ -145,10 +145,10 @@ def test_timestep_wise_penalties_average_the_last_steps_alone(where, counted):
     steps, mask = steps_of([4, 6, 1])
     objective = build_objective(Config.from_settings(merge(VANILLA, {"objective": {"timesteps": where}})), 10)
     output = EncoderOutput(combine_steps(steps, mask, "last"), steps, mask)
-    found = objective.penalties[0].divergences(output, StandardNormal(2), torch.zeros(3, 1, 2)).sum(-1)
+    result = objective.penalties[0].divergences(output, StandardNormal(2), torch.zeros(3, 1, 2)).sum(-1)
     every = kl(steps, steps.base).sum(-1)
     for row, (length, count) in enumerate(zip([4, 6, 1], counted, strict=True)):
-        assert found[row].item() == pytest.approx(every[row, length - count : length].mean().item(), rel=1e-5)
+        assert result[row].item() == pytest.approx(every[row, length - count : length].mean().item(), rel=1e-5)
 
 
 def test_what_is_decoded_is_the_last_mean_or_sum():
@@ -250,11 +250,11 @@ def test_gradients_reach_the_encoder_through_the_penalty(name):
         torch.manual_seed(0)
         output, penalty = model.encode(batch), objective.penalties[0]
         z = output.posterior.transform(output.posterior.noise(8, 1))
-        found = penalty.weight_at(step) * penalty.distance(penalty.divergences(output, model.prior, z), step)
+        result = penalty.weight_at(step) * penalty.distance(penalty.divergences(output, model.prior, z), step)
         for extra in objective.extras:
             if isinstance(extra, MMD):
-                found = found + extra(ForwardPass(model, batch, batch, output, z), step)
-        return found
+                result = result + extra(ForwardPass(model, batch, batch, output, z), step)
+        return result
 
     (gradient,) = torch.autograd.grad(penalty(), weight)
     assert gradient.abs().max() > 1e-8

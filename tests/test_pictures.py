@@ -29,8 +29,8 @@ def test_a_run_on_pictures_learns_loads_and_is_evaluated(drawn):
     first, last = drawn.log
     assert last["train"]["distortion"] < first["train"]["distortion"]
     again = uc.load(drawn.path)
-    found = again.evaluate("test", iw_samples=3, iw_sentences=20)
-    assert 5 < found["nll_elbo"] < 64 and found["sentences"] == 500 and found["nll_iw"] < found["nll_elbo"] + 0.1
+    result = again.evaluate("test", iw_samples=3, iw_sentences=20)
+    assert 5 < result["nll_elbo"] < 64 and result["sentences"] == 500 and result["nll_iw"] < result["nll_elbo"] + 0.1
     pictures = drawn.splits()[0].test.texts(range(4))
     assert again.encode(pictures).shape == (4, 3) and arrays_of(again.sample(3)).shape == (3, 8, 8)
     assert np.allclose(again.encode(texts_of(arrays_of(pictures))), again.encode(pictures))

@@ -33,7 +33,7 @@ def test_what_fits_a_run_can_be_measured_and_is_shown(trained):
     subject = trained.subject(trained.splits()[0], "valid")
     fitting = [name for name, protocol in PROTOCOLS.items() if protocol.fits(subject)]
     assert fitting == ["use", "reconstruction", "aggregate", "samples", "probe"]
-    found = PROTOCOLS["aggregate"].run(subject)
-    assert {name for name in found if name in COLUMNS} == set(PROTOCOLS["aggregate"].columns)
-    assert any("aggregate_kl" in column._cells for table in protocol_tables(found) for column in table.columns)
+    result = PROTOCOLS["aggregate"].run(subject)
+    assert {name for name in result if name in COLUMNS} == set(PROTOCOLS["aggregate"].columns)
+    assert any("aggregate_kl" in column._cells for table in protocol_tables(result) for column in table.columns)
     assert isinstance(subject, Subject) and subject.corpus is subject.splits.valid

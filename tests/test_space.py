@@ -26,9 +26,9 @@ def test_interpolations_begin_and_end_where_they_should(trained):
         assert len(way) == 5 and [way[0], way[-1]] == ends
     mu = trained.encode([A, B])
     assert trained.interpolate(*mu, steps=4) == trained.interpolate(A, B, steps=4)
-    codes = trained.between(*mu, steps=3, path="arc")
+    codes = trained.interpolation(*mu, steps=3, path="arc")
     assert torch.allclose(codes, arc(*torch.from_numpy(mu), 3))
-    drawn = trained.between(steps=2, seed=5)
+    drawn = trained.interpolation(steps=2, seed=5)
     assert torch.equal(drawn, trained.draw(2, 5)[0]) and trained.interpolate(seed=5) != trained.interpolate(seed=6)
 
 
@@ -36,18 +36,18 @@ def test_analogies_walks_and_means(trained):
     mu = trained.encode([A, B, C])
     assert trained.analogy(A, B, B) == trained.reconstruct([A])[0]
     assert trained.analogy(A, B, C) == trained.decode((mu[0] - mu[1] + mu[2])[None])[0]
-    codes = trained.along(2, A, steps=3, span=1.5)
+    codes = trained.traversal(2, A, steps=3, span=1.5)
     assert codes[:, 2].tolist() == [-1.5, 0, 1.5] and np.allclose(codes[:, :2], mu[0, :2])
-    assert trained.walk(2, A, 3, 1.5) == trained.decode(codes)
+    assert trained.traverse(2, A, 3, 1.5) == trained.decode(codes)
     assert np.allclose(trained.mean_code([A, B, C]), mu.mean(0))
 
 
 def test_neighbours_are_the_nearest_codes(trained):
-    found = trained.neighbours(A, [B, C, A, A], n=2)
-    assert found[0] == (pytest.approx(0, abs=1e-6), A) and found[1][0] > 1e-6
+    result = trained.neighbours(A, [B, C, A, A], n=2)
+    assert result[0] == (pytest.approx(0, abs=1e-6), A) and result[1][0] > 1e-6
     mu = trained.encode([A, B, C])
     distance = np.linalg.norm(mu[1:] - mu[0], axis=1)
-    assert found[1][0] == pytest.approx(distance.min(), abs=1e-5) and found[1][1] == (B, C)[distance.argmin()]
+    assert result[1][0] == pytest.approx(distance.min(), abs=1e-5) and result[1][1] == (B, C)[distance.argmin()]
 
 
 def test_candidates_are_ranked_and_scored(trained):
@@ -68,7 +68,7 @@ def test_candidates_are_ranked_and_scored(trained):
     [
         (lambda run: run.interpolate(A, B, path="bow"), "unknown path 'bow'"),
         (lambda run: run.interpolate(A, B, steps=1), "at least 2 steps, its two ends, got 1"),
-        (lambda run: run.walk(4), "a dimension from 0 to 3, got 4"),
+        (lambda run: run.traverse(4), "a dimension from 0 to 3, got 4"),
         (lambda run: run.analogy(A, B, np.zeros(3)), r"a sentence or a code of shape \[4\], got \[3\]"),
         (lambda run: run.sample(3, decode=uc.Decoding("beam", n_best=9)), "at most beam_width 5, got 9"),
         (lambda run: run.sample(3, decode=BEAM), "one sentence a code, got n_best 2; use candidates"),
@@ -76,7 +76,7 @@ def test_candidates_are_ranked_and_scored(trained):
         (lambda run: run.decode(["a", "b"]), "an array of numbers, got list"),
         (lambda run: run.encode([1, 2]), "sentences as text, got 1"),
         (lambda run: run.neighbours(A, [B], n=0), "at least one, got 0"),
-        (lambda run: run.walk(0, span=float("inf")), "got nan or infinity"),
+        (lambda run: run.traverse(0, span=float("inf")), "got nan or infinity"),
     ],
 )
 def test_misuse_is_said_in_one_line(trained, call, said):
@@ -102,7 +102,7 @@ def test_every_move_is_a_command(trained, say, tmp_path, sentences_file):
     assert say("analogy", A, B, C) == [trained.analogy(A, B, C)]
     assert "expected at least one, got -1" in say("neighbours", A, "-n", -1, status=2)[-1]
     assert "at least 0 and below 2^32" in say("sample", "--seed", 2**70, status=2)[-1]
-    assert say("walk", A, "--dimension", 1, "--steps", 3, "--span", 2) == trained.walk(1, A, 3, 2.0)
+    assert say("walk", A, "--dimension", 1, "--steps", 3, "--span", 2) == trained.traverse(1, A, 3, 2.0)
     assert json.loads(say("walk", "--dimension", 1, "--steps", 3, "--json")[0])["value"] == -3
     group = tmp_path / "group.txt"
     group.write_text(f"{A}\n{B}\n")
@@ -180,26 +180,26 @@ def test_a_judged_corpus_resumes_and_refuses_another(tmp_path, capsys):
     settings = {**TINY, "data": {"sentences": 300}}
     run = uc.train("grammar", out=tmp_path / "run", **settings)
     splits, _ = run.splits()
-    found = judge_samples(run, splits, tmp_path / "judged", count=200, epochs=1)
+    result = judge_samples(run, splits, tmp_path / "judged", count=200, epochs=1)
     drawn = (tmp_path / "judged" / "drawn" / "train.txt").read_text().splitlines()
-    assert len(drawn) == 200 and [row["of"] for row in found["samples"]] == ["model", "real"]
-    assert all(2 < found[f"ppl_{name}"] < 1000 for name in ("forward", "reverse", "real", "drawn"))
+    assert len(drawn) == 200 and [row["of"] for row in result["samples"]] == ["model", "real"]
+    assert all(2 < result[f"ppl_{name}"] < 1000 for name in ("forward", "reverse", "real", "drawn"))
     for name, (kind, on) in {"forward": ("real", "drawn"), "reverse": ("drawn", "real")}.items():
         lines = (tmp_path / "judged" / on / "test.txt").read_text().splitlines()
         text = Corpus.from_texts([line for line in lines if line], run.vocabulary)
         nll = score(uc.load(tmp_path / "judged" / f"lm-{kind}").model, text).nll_elbo.sum().item()
-        assert found[f"ppl_{name}"] == pytest.approx(np.exp(nll / text.predicted), rel=1e-5)
+        assert result[f"ppl_{name}"] == pytest.approx(np.exp(nll / text.predicted), rel=1e-5)
     judge = uc.load(tmp_path / "judged" / "lm-real")
     assert judge.vocabulary == run.vocabulary and judge.model.latent == 0
     before = judge.folder.model_file.stat().st_mtime_ns
-    assert judge_samples(run, splits, tmp_path / "judged", count=200, epochs=1) == found
+    assert judge_samples(run, splits, tmp_path / "judged", count=200, epochs=1) == result
     assert judge.folder.model_file.stat().st_mtime_ns == before
-    assert judge.folder.corpus()["train"]["sentences"] == 200 == found["protocol"]["sentences"]
+    assert judge.folder.corpus()["train"]["sentences"] == 200 == result["protocol"]["sentences"]
     with pytest.raises(uc.UserError, match="add --overwrite, or choose another --out"):
         judge_samples(run, splits, tmp_path / "judged", count=150, epochs=1)
     with pytest.raises(uc.UserError, match=r"train.epochs was 1, now 2 \(a judge of samples; add --overwrite"):
         judge_samples(run, splits, tmp_path / "judged", count=200, epochs=2)
-    assert judge_samples(run, splits, tmp_path / "judged", count=150, epochs=2, overwrite=True) != found
+    assert judge_samples(run, splits, tmp_path / "judged", count=150, epochs=2, overwrite=True) != result
     judge_samples(run, splits, tmp_path / "judged", count=200, epochs=1, overwrite=True)
     with pytest.raises(uc.UserError, match="at least 100 sentences"):
         judge_samples(run, splits, tmp_path / "few", count=50)

@@ -15,7 +15,7 @@ class TrainingError(RuntimeError):
     """Training could not go on (a loss that is not finite); the last good state was kept."""
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
+def suggest(name: str, valid: Iterable[str]) -> str:
     """Return `did you mean a or b?` with at most three close matches, else `expected one of: …` with all valid names."""
     valid = sorted(valid)
     close = get_close_matches(name, valid, n=3, cutoff=0.6)

@@ -38,7 +38,7 @@ class VAE(nn.Module):
         if condition is not None and len(prior.event_shape) > 1:
             raise UserError(f"VAE: a condition needs codes [Z], got the event shape {list(prior.event_shape)}")
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
-        self.words, self.condition = bow_decoder, condition
+        self.bow_decoder, self.condition = bow_decoder, condition
 
     @property
     def latent(self) -> int:

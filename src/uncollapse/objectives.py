@@ -285,8 +285,8 @@ class BagOfWordsLoss:
     def __call__(self, forward: ForwardPass, step: int) -> Tensor:
         """Return the weighted loss."""
         model, target = forward.model, forward.target
-        assert model.words is not None
-        return self.weight * model.words(target, model.decoder_input(forward.z[:, 0], target.labels)).mean()
+        assert model.bow_decoder is not None
+        return self.weight * model.bow_decoder(target, model.decoder_input(forward.z[:, 0], target.labels)).mean()
 
 
 def discrepancy(z: Tensor, prior: Prior, labels: Labels = UNLABELLED) -> Tensor:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 
 Shape = Callable[[float], float]
 
@@ -170,7 +170,7 @@ def parse(text: str, clock: Clock) -> Schedule:
     if name == "join":
         return _parse_join(inside, clock)
     if name not in _MAKERS:
-        raise UserError(f"schedule {text!r}: unknown shape {name!r}; {nearest(name, [*_MAKERS, 'join'])}")
+        raise UserError(f"schedule {text!r}: unknown shape {name!r}; {suggest(name, [*_MAKERS, 'join'])}")
     return _parse_shape(text, name, _split(inside), clock)
 
 
@@ -210,7 +210,7 @@ def _parse_options(text: str, name: str, arguments: list[str], steps: int) -> di
         options["ratio"] = ratio
     if "shape" in given:
         if given["shape"] not in SHAPES:
-            raise UserError(f"schedule {text!r}: shape: {nearest(given['shape'], SHAPES)}")
+            raise UserError(f"schedule {text!r}: shape: {suggest(given['shape'], SHAPES)}")
         options["shape"] = given["shape"]
     return options
 

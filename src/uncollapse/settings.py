@@ -1,4 +1,4 @@
-"""How a setting is declared: its default, its help and its range, in a dataclass beside what it configures."""
+"""How a setting is declared: its default, its help and its range, in the dataclass of its section."""
 
 import math
 from dataclasses import field

@@ -19,8 +19,8 @@ COLUMNS = "tense: sp, tp, pg, p"
 def test_labels_are_read_as_users_write_them():
     assert TENSE.read("p") == {"tense": "p"} == TENSE.read("tense=p") == TENSE.read({"tense": "p"})
     assert SPACE.read("tense=p, number=one") == {"tense": "p", "number": "one"}
-    found = SPACE.of_sentences({"tense": ["sp", "p", "p"], "number": "many"}, 3)
-    assert found["tense"].tolist() == [0, 1, 1] and found["number"].tolist() == [1, 1, 1]
+    result = SPACE.of_sentences({"tense": ["sp", "p", "p"], "number": "many"}, 3)
+    assert result["tense"].tolist() == [0, 1, 1] and result["number"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -41,17 +41,17 @@ def test_wrong_labels_are_said_in_one_line(space, asked, count, match):
 def test_rows_become_labelled_sentences_and_double_rows_count_once(tmp_path):
     path = tmp_path / "rows.txt"
     path.write_text(ROWS + "walk walks walking walked\n")
-    found, remarks = read_texts(path, "parallel", COLUMNS)
-    assert found.texts[:4] == ["walk", "walks", "walking", "walked"] and found.rows == [0] * 4 + [1] * 4
-    assert found.labels == {"tense": ["sp", "tp", "pg", "p"] * 2}
-    assert remarks == ["rows.txt: 1 rows that occur twice were taken once"]
+    result, messages = read_texts(path, "parallel", COLUMNS)
+    assert result.texts[:4] == ["walk", "walks", "walking", "walked"] and result.rows == [0] * 4 + [1] * 4
+    assert result.labels == {"tense": ["sp", "tp", "pg", "p"] * 2}
+    assert messages == ["rows.txt: 1 rows that occur twice were taken once"]
 
 
 def test_tabs_separate_forms_of_several_words(tmp_path):
     path = tmp_path / "rows.tsv"
     path.write_text("good morning\tguten Morgen\ngood night\tgute Nacht\n")
-    found, _ = read_texts(path, "parallel", "language: en, de")
-    assert found.texts == ["good morning", "guten Morgen", "good night", "gute Nacht"]
+    result, _ = read_texts(path, "parallel", "language: en, de")
+    assert result.texts == ["good morning", "guten Morgen", "good night", "gute Nacht"]
 
 
 def test_bad_rows_name_their_line(tmp_path):
@@ -90,10 +90,10 @@ def test_siblings_are_forms_of_the_same_row_each_as_often():
     corpus = Corpus.from_texts(texts.texts, build_vocabulary(texts.texts, "char"))
     corpus = Corpus(corpus.flat, corpus.offsets, corpus.vocabulary, rows=np.array([5, 5, 5, 9, 9, 9]))
     index = np.repeat(np.arange(6), 300)
-    found = corpus.siblings(index, np.random.default_rng(0).random(len(index)))
-    assert (corpus.rows[found] == corpus.rows[index]).all()
+    result = corpus.siblings(index, np.random.default_rng(0).random(len(index)))
+    assert (corpus.rows[result] == corpus.rows[index]).all()
     for i in range(6):
-        counts = np.bincount(found[index == i] % 3, minlength=3)
+        counts = np.bincount(result[index == i] % 3, minlength=3)
         assert counts.min() > 70
 
 

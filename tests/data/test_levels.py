@@ -46,7 +46,7 @@ def test_what_is_chosen_is_said_and_taken(tmp_path):
     path.write_text("\n".join(RAW))
     splits = load_splits(DataConfig(path=str(path), level="auto", max_vocab=300))
     assert splits.vocabulary.level == "bpe" and len(splits.vocabulary) == 304
-    assert any("tokens: subwords, at most 300 (" in remark for remark in splits.remarks)
+    assert any("tokens: subwords, at most 300 (" in remark for remark in splits.messages)
     assert splits.train.texts(range(3))[0].startswith("Sentence ")  # every text comes back as it was written
 
 

@@ -54,7 +54,7 @@ def test_splits_are_the_same_whether_the_text_is_held_or_not(file, tmp_path, lon
         assert np.array_equal(one.flat, other.flat) and np.array_equal(one.offsets, other.offsets)
         assert one.left_out == other.left_out and one.unknown == other.unknown > 0
         assert fingerprint(one) == fingerprint(other)
-    assert held.remarks == mapped.remarks and (held.train.left_out > 0) == (longest == 9)
+    assert held.messages == mapped.messages and (held.train.left_out > 0) == (longest == 9)
 
 
 def test_the_cache_is_made_once_and_again_when_the_text_or_the_words_change(file, tmp_path, large):

@@ -57,16 +57,16 @@ def test_arrays_of_every_shape_are_read_and_split(tmp_path, suffix, shape):
         "bytes": (255 * array).astype(np.uint8),
     }[shape]
     save(tmp_path / f"a{suffix}", given)
-    parts, remarks = read(tmp_path / f"a{suffix}")
-    assert [len(parts[part].ink) for part in ("train", "valid", "test")] == [32, 8, 10] and len(remarks) == 2
+    parts, messages = read(tmp_path / f"a{suffix}")
+    assert [len(parts[part].ink) for part in ("train", "valid", "test")] == [32, 8, 10] and len(messages) == 2
     together = np.concatenate([part.ink for part in parts.values()])
     assert sorted(map(bytes, together.astype(np.uint8))) == sorted(map(bytes, array.astype(np.uint8)))
 
 
 def test_named_parts_are_taken_as_they_are(tmp_path):
     np.savez(tmp_path / "a.npz", train=figures(20), test=figures(5, seed=1))
-    parts, remarks = read(tmp_path / "a.npz")
-    assert len(parts["test"].ink) == 5 and len(parts["valid"].ink) == 4 and "no valid part" in remarks[0]
+    parts, messages = read(tmp_path / "a.npz")
+    assert len(parts["test"].ink) == 5 and len(parts["valid"].ink) == 4 and "no valid part" in messages[0]
 
 
 def test_the_published_omniglot_is_known_by_its_sizes(tmp_path, monkeypatch):
@@ -78,8 +78,8 @@ def test_the_published_omniglot_is_known_by_its_sizes(tmp_path, monkeypatch):
 
     given = {"testdata": columns(figures(6, seed=1)), "target": np.zeros((50, 30)), "testtarget": np.zeros((50, 6))}
     savemat(tmp_path / "chardata.mat", {"data": columns(figures(30)), **given})
-    parts, remarks = read(tmp_path)
-    assert [len(parts[p].ink) for p in ("train", "valid", "test")] == [26, 4, 6] and "published" in remarks[0]
+    parts, messages = read(tmp_path)
+    assert [len(parts[p].ink) for p in ("train", "valid", "test")] == [26, 4, 6] and "published" in messages[0]
     assert (parts["train"].ink == figures(30)[:26]).all() and (parts["test"].ink == figures(6, seed=1)).all()
     savemat(tmp_path / "chardata.mat", {"data": columns(figures(31)), **given})
     with pytest.raises(UserError, match="expected Omniglot's arrays .*'data': 30.* got .*'data': 31"):
@@ -95,9 +95,9 @@ def test_zips_and_folders_of_png_are_split_by_drawer_and_doubles_taken_once(tmp_
             )
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         archive.writestr("set/Latin/character0/0000_00.png", png(drawn[0], 3))
-    parts, remarks = read(tmp_path)
-    assert sum(len(part.ink) for part in parts.values()) == 60 and "1 of 61 pictures occur twice" in remarks[0]
-    assert "split by drawer: 8 for training, 1 for validation, 1 for the test; a reduced split" in remarks[1]
+    parts, messages = read(tmp_path)
+    assert sum(len(part.ink) for part in parts.values()) == 60 and "1 of 61 pictures occur twice" in messages[0]
+    assert "split by drawer: 8 for training, 1 for validation, 1 for the test; a reduced split" in messages[1]
     assert set(parts["test"].drawers) == {"09"} and set(parts["valid"].drawers) == {"08"}
     assert set(parts["train"].labels["group"]) == {"Greek", "Latin"}
     # black on white is turned into ink, and the resized picture is the picture
@@ -114,8 +114,8 @@ def test_numbered_pictures_are_not_taken_for_drawers_and_folders_are_groups(tmp_
         folder = tmp_path / ("cat" if i % 2 else "dog")
         folder.mkdir(exist_ok=True)
         (folder / f"img_{i:02d}.png").write_bytes(png(drawn[i]))
-    parts, remarks = read(tmp_path)
-    assert "no test part" in remarks[0] and set(parts["train"].labels["group"]) == {"cat", "dog"}
+    parts, messages = read(tmp_path)
+    assert "no test part" in messages[0] and set(parts["train"].labels["group"]) == {"cat", "dog"}
 
 
 def test_transparent_and_single_pictures_are_read(tmp_path):
@@ -128,8 +128,8 @@ def test_transparent_and_single_pictures_are_read(tmp_path):
 
 def test_three_tensors_are_three_parts_and_a_folder_may_hold_one_file(tmp_path):
     torch.save(tuple(torch.from_numpy(figures(n)) for n in (20, 4, 5)), tmp_path / "a.pt")
-    parts, remarks = read(tmp_path)
-    assert [len(parts[p].ink) for p in ("train", "valid", "test")] == [20, 4, 5] and not remarks
+    parts, messages = read(tmp_path)
+    assert [len(parts[p].ink) for p in ("train", "valid", "test")] == [20, 4, 5] and not messages
 
 
 def test_static_pixels_are_drawn_once_and_dynamic_ones_anew():
@@ -295,5 +295,5 @@ def test_the_reduced_omniglot():
     path = needs_shared("omniglot")
     splits = load_pictures(DataConfig(path=str(path), dynamic=True))
     assert [len(splits[p]) for p in ("train", "valid", "test")] == [3872, 484, 484]
-    assert "1,000 of 5,840 pictures occur twice" in splits.remarks[0] and "reduced" in splits.remarks[1]
+    assert "1,000 of 5,840 pictures occur twice" in splits.messages[0] and "reduced" in splits.messages[1]
     assert 0.02 < splits.train.ink.mean() < 0.2

@@ -38,8 +38,8 @@ def test_the_three_formats_plain_and_compressed(tmp_path, suffix):
 
 def test_several_label_fields(tmp_path):
     rows = [{"text": "a", "label": {"tense": "past", "n": 1}}, {"text": "b", "label": {"n": 2, "tense": "now"}}]
-    found, _ = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
-    assert found.labels == {"n": ["1", "2"], "tense": ["past", "now"]}
+    result, _ = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert result.labels == {"n": ["1", "2"], "tense": ["past", "now"]}
 
 
 TABLE = """id,mr,ref,stars
@@ -50,10 +50,10 @@ TABLE = """id,mr,ref,stars
 
 
 def test_a_table_under_a_header(tmp_path):
-    found, remarks = read_texts(write(tmp_path / "e2e.csv", TABLE))
-    assert found.texts == ["A cheap place, near the river.", 'It said "no".']
-    assert found.labels == {"id": ["1", "2"], "mr": ["name[X]", "name[Y]"], "stars": ["5", "1"]}
-    assert "the text is 'ref' of id, mr, ref, stars" in remarks[0]
+    result, messages = read_texts(write(tmp_path / "e2e.csv", TABLE))
+    assert result.texts == ["A cheap place, near the river.", 'It said "no".']
+    assert result.labels == {"id": ["1", "2"], "mr": ["name[X]", "name[Y]"], "stars": ["5", "1"]}
+    assert "the text is 'ref' of id, mr, ref, stars" in messages[0]
     asked, _ = read_texts(tmp_path / "e2e.csv", text_column="mr", label_column="stars")
     assert asked.texts == ["name[X]", "name[Y]", "name[X]"] and asked.labels == {"stars": ["5", "1", "5"]}
     for fields, said in (
@@ -68,8 +68,8 @@ def test_a_table_under_a_header(tmp_path):
 
 def test_the_only_column_that_looks_like_text_is_taken_and_what_takes_many_values_is_no_label(tmp_path):
     rows = "".join(f"{i},w{i} of the words,{i % 2}\n" for i in range(60))
-    found, _ = read_texts(write(tmp_path / "a.csv", "number,said,kind\n" + rows))
-    assert found.texts[1] == "w1 of the words" and list(found.labels) == ["kind"]
+    result, _ = read_texts(write(tmp_path / "a.csv", "number,said,kind\n" + rows))
+    assert result.texts[1] == "w1 of the words" and list(result.labels) == ["kind"]
 
 
 @pytest.mark.parametrize("name", ["snli.txt", "snli.tsv"])
@@ -77,8 +77,8 @@ def test_a_table_with_tabs_is_known_by_its_header(tmp_path, name):
     rows = (
         'gold_label\tsentence1\tsentence2\nneutral\tA man runs.\tA man is "late.\nentailment\tIt rains.\tIt is dry.\n'
     )
-    found, _ = read_texts(write(tmp_path / name, rows))
-    assert found.texts == ["A man runs.", "It rains."] and found.labels["gold_label"] == ["neutral", "entailment"]
+    result, _ = read_texts(write(tmp_path / name, rows))
+    assert result.texts == ["A man runs.", "It rains."] and result.labels["gold_label"] == ["neutral", "entailment"]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_a_table_with_tabs_is_known_by_its_header(tmp_path, name):
      'text,stars\n"a\nb",1\nc  d,2\n'],
 )  # fmt: skip
 def test_tables_as_spreadsheets_and_pandas_write_them(tmp_path, content):
-    found, _ = read_texts(write(tmp_path / "a.csv", content))
-    assert found.texts == ["a b", "c d"] and found.labels["stars"] == ["1", "2"] and found.column == "text"
+    result, _ = read_texts(write(tmp_path / "a.csv", content))
+    assert result.texts == ["a b", "c d"] and result.labels["stars"] == ["1", "2"] and result.column == "text"
 
 
 def test_the_training_part_chooses_the_columns_of_all(tmp_path):
@@ -111,13 +111,13 @@ def test_a_table_beside_texts_is_no_split(tmp_path):
 
 def test_a_number_as_label_beside_a_list(tmp_path):
     rows = [{"text": "a b c", "label": i, "tokens": ["a"]} for i in range(2)]
-    found, _ = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
-    assert found.labels == {"label": ["0", "1"]}
+    result, _ = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert result.labels == {"label": ["0", "1"]}
 
 
 def test_a_label_and_a_text_that_is_a_name_of_texts_are_no_header(tmp_path):
-    found, _ = read_texts(write(tmp_path / "a.tsv", "1\ttext\n0\tno text\n"))
-    assert found.texts == ["text", "no text"] and found.labels == {"label": ["1", "0"]}
+    result, _ = read_texts(write(tmp_path / "a.tsv", "1\ttext\n0\tno text\n"))
+    assert result.texts == ["text", "no text"] and result.labels == {"label": ["1", "0"]}
 
 
 def test_texts_numbers_and_truth_values_beside_the_text_are_labels_and_lists_are_not(tmp_path):
@@ -125,9 +125,9 @@ def test_texts_numbers_and_truth_values_beside_the_text_are_labels_and_lists_are
         {"text": "a", "friendly": "no", "stars": 1, "new": True, "votes": ["x"], "rare": "y"},
         {"text": "b", "friendly": "yes", "stars": 2, "new": False, "votes": []},
     ]
-    found, remarks = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
-    assert found.labels == {"friendly": ["no", "yes"], "new": ["True", "False"], "stars": ["1", "2"]}
-    assert remarks == ["a.jsonl: 'rare' is not on line 2, so that it is no label field"]
+    result, messages = read_texts(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert result.labels == {"friendly": ["no", "yes"], "new": ["True", "False"], "stars": ["1", "2"]}
+    assert messages == ["a.jsonl: 'rare' is not on line 2, so that it is no label field"]
 
 
 def test_the_format_can_be_said(tmp_path):
@@ -189,8 +189,8 @@ def test_a_line_is_read_no_further_than_its_limit(tmp_path, monkeypatch, suffix)
 def test_a_compressed_text_is_held_or_not_by_its_size_when_decompressed(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "HELD_BYTES", 1000)
     path = write(tmp_path / "a.txt.gz", "ab\n" * 334)
-    found = read_texts(path)[0].texts
-    assert path.stat().st_size < 100 and isinstance(found, Lines) and list(found) == ["ab"] * 334
+    result = read_texts(path)[0].texts
+    assert path.stat().st_size < 100 and isinstance(result, Lines) and list(result) == ["ab"] * 334
     assert read_texts(write(path, "ab\n" * 333))[0].texts == ["ab"] * 333
 
 
@@ -243,14 +243,14 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
 def test_a_folder_is_read_by_the_names_of_its_files(tmp_path):
     for name, text in (("x.train.txt", "a\n" * 40), ("x.dev.txt", "b\n"), ("x.test.txt", "c\n")):
         write(tmp_path / name, text)
-    parts, remarks = read_parts(data(tmp_path))
-    assert [parts[p].texts[0] for p in ("train", "valid", "test")] == ["a", "b", "c"] and remarks == []
+    parts, messages = read_parts(data(tmp_path))
+    assert [parts[p].texts[0] for p in ("train", "valid", "test")] == ["a", "b", "c"] and messages == []
 
 
 def test_missing_parts_are_split_off_reproducibly_and_said(tmp_path):
     path = write(tmp_path / "all.txt", "\n".join(f"s{i}" for i in range(200)))
-    parts, remarks = read_parts(data(path, seed=3))
-    assert len(parts["test"].texts) == 10 and len(parts["valid"].texts) == 10 and len(remarks) == 2
+    parts, messages = read_parts(data(path, seed=3))
+    assert len(parts["test"].texts) == 10 and len(parts["valid"].texts) == 10 and len(messages) == 2
     together = parts["train"].texts + parts["valid"].texts + parts["test"].texts
     assert sorted(together) == sorted(f"s{i}" for i in range(200))
     assert read_parts(data(path, seed=3))[0] == parts and read_parts(data(path, seed=4))[0] != parts

@@ -27,8 +27,8 @@ def test_too_long_sentences_are_counted_and_reported(tmp_path):
     (tmp_path / "test.tsv").write_text("1\ta b c\n0\ta\n")
     splits = splits_of(path=str(tmp_path), max_length=2)
     assert splits.train.left_out == 20 and splits.train.labels["label"].tolist() == [1] * 20
-    assert any("train: 20 of 40 sentences are longer than data.max_length" in r for r in splits.remarks)
-    assert any("test: 1 of 2" in r for r in splits.remarks)
+    assert any("train: 20 of 40 sentences are longer than data.max_length" in r for r in splits.messages)
+    assert any("test: 1 of 2" in r for r in splits.messages)
     with pytest.raises(UserError, match="every sentence is longer"):
         splits_of(path=str(tmp_path), max_length=1)
 

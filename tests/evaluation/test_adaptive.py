@@ -173,9 +173,9 @@ def test_the_gap_is_from_the_elbo_of_q(far):
     """nll_iw of a part is nll_elbo of all less the mean gap: the ELBO there is that of q, not of the proposal."""
     model, corpus, exact = far
     scores = score(model, corpus)
-    found = importance_weighted(model, corpus, scores, samples=100, sentences=150, draw=adaptive_draws)
-    assert found.nll == pytest.approx(
-        float(exact.mean()), abs=4 * found.gap_se + 4 * float(scores.nll_elbo.std()) / 200**0.5
+    result = importance_weighted(model, corpus, scores, samples=100, sentences=150, draw=adaptive_draws)
+    assert result.nll == pytest.approx(
+        float(exact.mean()), abs=4 * result.gap_se + 4 * float(scores.nll_elbo.std()) / 200**0.5
     )
     everything = adaptive_draws(model, corpus, np.arange(200), 100)
     elbo = fixed_draws(model, corpus, np.arange(200), 2000).elbo

@@ -72,11 +72,11 @@ def test_a_collapsed_model_is_told_from_a_live_one():
     dead.encoder.posterior.weight.zero_()  # q = p for every sentence
     for part in (dead.decoder.first_state.weight, dead.decoder.cell.weight_ih_l0[:, 5:]):
         part.zero_()  # and the decoder does not look at z
-    found = aggregate_protocol(dead, SPLITS, "test")
-    assert found["aggregate_kl"] == pytest.approx(0, abs=1e-6)
+    result = aggregate_protocol(dead, SPLITS, "test")
+    assert result["aggregate_kl"] == pytest.approx(0, abs=1e-6)
     assert use_protocol(dead, SPLITS, "test")["z_use"] == pytest.approx(0, abs=1e-5)
     assert abs(use_protocol(live, SPLITS, "test")["z_use"]) > 0.1  # of random weights: a wrong code may fit better
-    assert found["rate_by_dimension"] == pytest.approx([0, 0, 0])
+    assert result["rate_by_dimension"] == pytest.approx([0, 0, 0])
     alive = aggregate_protocol(live, SPLITS, "test")
     rate = score(live, CORPUS).rate.mean().item()
     assert sum(alive["rate_by_dimension"]) == pytest.approx(rate, rel=1e-5) and rate > 0.1
@@ -86,14 +86,14 @@ def test_moments_are_those_of_a_known_aggregate():
     texts = [SENTENCES[i % 8] for i in range(4000)]
     many = Corpus.from_texts(texts, CORPUS.vocabulary)
     model = vae()
-    found = aggregate_protocol(model, Splits(many, many, many, {}), "test", seed=1)
+    result = aggregate_protocol(model, Splits(many, many, many, {}), "test", seed=1)
     q = score(model, CORPUS).posterior
     mu, variance = q.mu.double(), q.logvar.double().exp()
     mean = mu.mean(0)
     covariance = torch.diag(variance.mean(0)) + (mu - mean).T @ (mu - mean) / len(mu)  # law of total covariance
-    assert found["aggregate_logdet"] == pytest.approx(torch.logdet(covariance).item(), abs=0.05)
-    assert found["aggregate_mean_sq"] == pytest.approx(mean.square().sum().item(), abs=0.05)
-    assert found["aggregate_mismatch"] == pytest.approx(mismatch(mean, covariance), abs=0.05)
+    assert result["aggregate_logdet"] == pytest.approx(torch.logdet(covariance).item(), abs=0.05)
+    assert result["aggregate_mean_sq"] == pytest.approx(mean.square().sum().item(), abs=0.05)
+    assert result["aggregate_mismatch"] == pytest.approx(mismatch(mean, covariance), abs=0.05)
 
 
 def test_a_prior_for_every_label_is_no_single_prior_to_diverge_from():
@@ -101,8 +101,8 @@ def test_a_prior_for_every_label_is_no_single_prior_to_diverge_from():
     model.prior = LabelNormal(3, {})
     model.prior.prior_for = lambda posterior, labels=None: posterior.base
     model.prior.log_prob = lambda z, labels=None: Normal(0.0, 1.0).log_prob(z).sum(-1)
-    found = aggregate_protocol(model, SPLITS, "test")
-    assert "aggregate_kl" not in found and "aggregate_mismatch" not in found
+    result = aggregate_protocol(model, SPLITS, "test")
+    assert "aggregate_kl" not in result and "aggregate_mismatch" not in result
 
 
 def test_what_has_no_aggregate_is_refused():

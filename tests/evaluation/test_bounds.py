@@ -136,8 +136,8 @@ def test_the_bound_converges_on_an_enumerable_discrete_model():
     )
     tables = model.decoder.table[corpus.batch([0, 1]).tokens[:, 1] % 2]
     exact = -((-tables).logsumexp(1) - math.log(2)).detach().double()
-    found = iw_bound(log_weights(model, corpus, np.arange(2), 200_000))
-    torch.testing.assert_close(found, exact, atol=0.02, rtol=0)
+    result = iw_bound(log_weights(model, corpus, np.arange(2), 200_000))
+    torch.testing.assert_close(result, exact, atol=0.02, rtol=0)
     few = torch.stack([iw_bound(log_weights(model, corpus, np.arange(2), 5, seed=seed)) for seed in range(200)]).mean(0)
     assert (few > exact).all()
 

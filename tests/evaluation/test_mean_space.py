@@ -58,17 +58,17 @@ def test_both_means_are_those_of_the_model_whatever_the_batches(cell, monkeypatc
     from uncollapse.evaluation import mean_space
 
     model = tiny_vae(len(CORPUS.vocabulary), latent=1, cell=cell)
-    found = posterior_means(model, CORPUS)
+    result = posterior_means(model, CORPUS)
     grid = torch.linspace(-20, 20, 401, dtype=torch.double)
     for i in range(3):
         batch = CORPUS.batch([i])
         log_joint = torch.stack(
             [-model.distortion(batch, z.float().view(1, 1, 1))[0, 0].double() - z**2 / 2 for z in grid]
         )
-        assert found.model[i] == pytest.approx(float(log_joint.detach().softmax(0) @ grid), abs=1e-4)
-        assert found.inference[i] == pytest.approx(model.posterior(batch).mu.item(), abs=1e-5)
+        assert result.model[i] == pytest.approx(float(log_joint.detach().softmax(0) @ grid), abs=1e-4)
+        assert result.inference[i] == pytest.approx(model.posterior(batch).mu.item(), abs=1e-5)
     monkeypatch.setattr(mean_space, "TOKENS_AT_A_TIME", 1)
-    assert np.allclose(posterior_means(model, CORPUS).model, found.model, atol=1e-5)
+    assert np.allclose(posterior_means(model, CORPUS).model, result.model, atol=1e-5)
 
 
 def test_distances_from_the_diagonal_and_the_axes():

@@ -103,15 +103,15 @@ def test_distortion_rate_and_the_elbo(enumerable):
 def test_the_importance_weighted_bound_converges_on_the_exact_likelihood(enumerable):
     model, corpus, exact = enumerable
     few = corpus.subset(np.arange(8))
-    found = importance_weighted(model, few, score(model, few), samples=50_000, sentences=None)
-    assert float(found.per_sentence.mean()) == pytest.approx(float(exact["nll"].mean()), abs=0.01)
+    result = importance_weighted(model, few, score(model, few), samples=50_000, sentences=None)
+    assert float(result.per_sentence.mean()) == pytest.approx(float(exact["nll"].mean()), abs=0.01)
 
 
 def test_mutual_information_and_active_units(enumerable):
     model, corpus, exact = enumerable
     scores = score(model, corpus)
-    found = mutual_information(scores.posterior, scores.z)
-    assert within(found.value, exact["mi"], found.se)
+    result = mutual_information(scores.posterior, scores.z)
+    assert within(result.value, exact["mi"], result.se)
     mean = scores.posterior.mean[:KINDS].flatten(1)
     assert torch.allclose(mean, exact["mean"], atol=0.05)
     for threshold in (0.01, 0.2, 0.5, 1.0):

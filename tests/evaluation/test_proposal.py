@@ -43,15 +43,15 @@ def test_each_probe_is_distributed_as_the_noise_of_q(df, second):
 
 def test_the_regression_finds_coefficients_without_noise():
     x, beta = torch.randn(30, 40, 12, generator=seeded()).double(), torch.randn(30, 12, generator=seeded(1)).double()
-    found = regression(x, (x @ beta[..., None])[..., 0] + 5)
-    torch.testing.assert_close(found, beta, atol=1e-3, rtol=0)
+    result = regression(x, (x @ beta[..., None])[..., 0] + 5)
+    torch.testing.assert_close(result, beta, atol=1e-3, rtol=0)
 
 
 def test_what_all_sentences_share_is_found_from_fewer_probes_than_coefficients():
     x, shared = torch.randn(60, 10, 20, generator=seeded()).double(), torch.randn(20, generator=seeded(1)).double()
     own = shared + 0.01 * torch.randn(60, 20, generator=seeded(2)).double()
-    found = regression(x, (x @ own[..., None])[..., 0])
-    assert (found - own).square().mean() < 0.05 * own.square().mean()
+    result = regression(x, (x @ own[..., None])[..., 0])
+    assert (result - own).square().mean() < 0.05 * own.square().mean()
     alone = torch.cat([regression(x[i : i + 1], (x @ own[..., None])[i : i + 1, :, 0]) for i in range(60)])
     assert (alone - own).square().mean() > 0.2 * own.square().mean()
 

@@ -55,14 +55,14 @@ class Recall(Decoder):
         return logits.float(), (z, position + 1)
 
     def forward(self, batch, z, inputs=None):
-        found = torch.zeros(z.shape[:2])
+        result = torch.zeros(z.shape[:2])
         for k in range(z.shape[1]):
             state = self.start(z[:, k])
             for t in range(batch.targets.shape[1]):
                 logits, state = self.step(batch.inputs[:, t], state)
                 nll = -logits.log_softmax(-1).gather(1, batch.targets[:, t : t + 1])[:, 0]
-                found[:, k] += nll * batch.mask[:, t]
-        return found
+                result[:, k] += nll * batch.mask[:, t]
+        return result
 
 
 def remembering(count=40, wrong=(), labels=None):
@@ -75,11 +75,11 @@ def remembering(count=40, wrong=(), labels=None):
 
 def test_a_model_that_remembers_gets_full_marks_in_every_bucket():
     model, splits = remembering()
-    found = reconstruction_protocol(model, splits, "test")
-    assert {row["length"] for row in found["reconstruction"]} == {"<= 10", "all"}
-    for row in found["reconstruction"]:
+    result = reconstruction_protocol(model, splits, "test")
+    assert {row["length"] for row in result["reconstruction"]} == {"<= 10", "all"}
+    for row in result["reconstruction"]:
         assert (row["token_accuracy"], row["exact"]) == (1, 1) and row["bleu2"] == pytest.approx(100)
-    assert "tok:none" in found["bleu_signature"]
+    assert "tok:none" in result["bleu_signature"]
 
 
 def test_scores_are_those_of_what_was_written():
@@ -152,9 +152,9 @@ def test_the_mean_code_of_a_group_favours_its_form(monkeypatch):
 
 
 def test_diversity_by_hand():
-    found = diversity([[1, 2], [1, 2], [3], []], {(1, 2)})
-    assert found["unique"] == 0.75 and found["copied"] == 0.5 and found["empty"] == 0.25
-    assert found["length_mean"] == 1.25 and found["distinct1"] == 0.6
+    result = diversity([[1, 2], [1, 2], [3], []], {(1, 2)})
+    assert result["unique"] == 0.75 and result["copied"] == 0.5 and result["empty"] == 0.25
+    assert result["length_mean"] == 1.25 and result["distinct1"] == 0.6
 
 
 def test_draws_depend_on_the_seed_alone_and_are_measured_beside_real_sentences():

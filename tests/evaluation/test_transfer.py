@@ -65,10 +65,10 @@ def test_the_gaussian_score_counts_rows_distinct_verbs_and_new_words():
     hit, other, new = (tuple(conjugate(base)) for base in ("walk", "stop", "wug"))
     broken = ("walk", "stops", "walking", "walked")
     invented = [hit] * 50 + [other] * 10 + [new] * 20 + [broken] * 20
-    found = inventions(invented * 2, training, "gaussian")
-    assert found["gaussian_score"] == pytest.approx(0.6) and found["gaussian_distinct"] == 2
-    assert found["gaussian_new"] == pytest.approx(0.2) and found["gaussian_score_se"] == 0
-    assert found["gaussian_known"] == pytest.approx(0.8)  # each form of `broken` is a training word
+    result = inventions(invented * 2, training, "gaussian")
+    assert result["gaussian_score"] == pytest.approx(0.6) and result["gaussian_distinct"] == 2
+    assert result["gaussian_new"] == pytest.approx(0.2) and result["gaussian_score_se"] == 0
+    assert result["gaussian_known"] == pytest.approx(0.8)  # each form of `broken` is a training word
     collapsed = inventions([hit] * 100, training, "gaussian")
     assert collapsed["gaussian_score"] == 1 and collapsed["gaussian_distinct"] == 1  # the trap
 
@@ -125,13 +125,13 @@ def test_a_mixture_is_found_again_and_its_draws_follow_it():
         torch.stack([torch.eye(2), 0.5 * torch.eye(2)]),
     )
     z = truth.sample(4000, Source(0))
-    found = fit_mixture(z, 2)
-    order = found.means[:, 0].argsort(descending=True)
-    torch.testing.assert_close(found.weights[order], truth.weights, atol=0.03, rtol=0)
-    torch.testing.assert_close(found.means[order], truth.means, atol=0.1, rtol=0)
-    torch.testing.assert_close(found.factors[order], truth.factors, atol=0.08, rtol=0)
-    assert float(density(found).log_prob(z).mean()) >= float(density(truth).log_prob(z).mean()) - 1e-3
-    assert float(density(fit_mixture(z, 1)).log_prob(z).mean()) < float(density(found).log_prob(z).mean()) - 0.5
+    result = fit_mixture(z, 2)
+    order = result.means[:, 0].argsort(descending=True)
+    torch.testing.assert_close(result.weights[order], truth.weights, atol=0.03, rtol=0)
+    torch.testing.assert_close(result.means[order], truth.means, atol=0.1, rtol=0)
+    torch.testing.assert_close(result.factors[order], truth.factors, atol=0.08, rtol=0)
+    assert float(density(result).log_prob(z).mean()) >= float(density(truth).log_prob(z).mean()) - 1e-3
+    assert float(density(fit_mixture(z, 1)).log_prob(z).mean()) < float(density(result).log_prob(z).mean()) - 0.5
     torch.testing.assert_close(truth.sample(3, Source(5)), truth.sample(10, Source(5))[:3])
 
 

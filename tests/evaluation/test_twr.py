@@ -33,10 +33,10 @@ def test_it_is_the_plain_computation(remedy):
         nll += model.distortion(batch, inference.posterior.mu[:, None]).item()
         q = inference.posterior if inference.steps is None else inference.steps
         divergence += kl(q, q.base).sum(-1).mean().item()
-    found = twr_protocol(model, CORPUS)
-    assert found["twr_nll"] == pytest.approx((nll + divergence) / 8, rel=1e-5)
-    assert found["twr_kl"] == pytest.approx(divergence / 8, rel=1e-5)
-    assert found["twr_ppl"] == pytest.approx(
+    result = twr_protocol(model, CORPUS)
+    assert result["twr_nll"] == pytest.approx((nll + divergence) / 8, rel=1e-5)
+    assert result["twr_kl"] == pytest.approx(divergence / 8, rel=1e-5)
+    assert result["twr_ppl"] == pytest.approx(
         math.exp((nll + divergence) / sum(len(s.split()) + 2 for s in SENTENCES)), rel=1e-5
     )
 

@@ -32,7 +32,7 @@ def codes(n, seed=0):
 
 
 def best(decoder, z, decoding=None, longest=8, seed=0):
-    return [found[0] for found in decode(decoder, z, decoding or Decoding(), length_limit=longest, seed=seed)]
+    return [result[0] for result in decode(decoder, z, decoding or Decoding(), length_limit=longest, seed=seed)]
 
 
 def vivid(vocabulary, cell, seed=0):
@@ -99,10 +99,10 @@ def test_a_wide_beam_is_the_best_of_all_sentences(cell, penalty):
         forbidden[[0, 1, 3]] = -1e9
         decoder.output.bias = torch.nn.Parameter(forbidden)
     everything = [ids for n in range(longest + 1) for ids in itertools.product(words, repeat=n)]
-    found = beam_search(
+    result = beam_search(
         decoder, codes(5), Decoding("beam", 1.0, beam_width=200, n_best=6, length_penalty=penalty), longest
     )
-    for z, beams in zip(codes(5), found, strict=True):
+    for z, beams in zip(codes(5), result, strict=True):
         ranked = sorted(
             ((log_prob(decoder, z, ids) / (len(ids) + 1) ** penalty, ids) for ids in everything), reverse=True
         )

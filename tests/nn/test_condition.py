@@ -29,8 +29,8 @@ DECODERS = ["lstm", "gru", "rnn", "cnn"]
 
 
 def model_of(**changes):
-    told = {"model": {"condition": "tense, number"}, "decoder": {"dropout_in": 0.0, "dropout_out": 0.0}}
-    config = Config.from_settings(merge(TINY, {"data": {"name": "grammar"}}, told, changes))
+    conditioned = {"model": {"condition": "tense, number"}, "decoder": {"dropout_in": 0.0, "dropout_out": 0.0}}
+    config = Config.from_settings(merge(TINY, {"data": {"name": "grammar"}}, conditioned, changes))
     model = build_model(config, len(CORPUS.vocabulary), CORPUS.lengths + 1, space=SPACE)
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.7, 0.7, generator=torch.Generator().manual_seed(parameter.numel()))
@@ -183,12 +183,12 @@ def test_orthogonal_weights_are_orthogonal_gate_by_gate(cell):
 def test_reading_own_tokens_cuts_no_gradient_under_autocast(decoder):
     """The casts of the weights that the draws made without gradients must not be used again where gradients are wanted."""
     model, batch = model_of(decoder={"kind": decoder}).train(), CORPUS.batch(range(8))
-    z, found = torch.randn(8, 1, 4, generator=torch.Generator().manual_seed(0)), []
+    z, result = torch.randn(8, 1, 4, generator=torch.Generator().manual_seed(0)), []
     for forcing in (1.0, 1 - 1e-9):  # the second draws its own tokens, and reads none of them
         model.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16):
             loss = model.distortion(batch, z, forcing).sum()
         loss.backward()
-        found.append({name: parameter.grad for name, parameter in model.decoder.named_parameters()})
-    for name, slope in found[0].items():
-        torch.testing.assert_close(found[1][name], slope, msg=name)
+        result.append({name: parameter.grad for name, parameter in model.decoder.named_parameters()})
+    for name, slope in result[0].items():
+        torch.testing.assert_close(result[1][name], slope, msg=name)

@@ -31,9 +31,9 @@ def test_value_and_gradients_are_those_of_the_plain_formula(chunks, bias, weight
     leaves = [t for t in (h, w, b) if t is not None]
     scale = torch.full((13,), 0.3, dtype=h.dtype) if weights == "equal" else torch.linspace(-1, 2, 13, dtype=h.dtype)
     expected = torch.autograd.grad((plain(h, w, b, y) * scale).sum(), leaves)
-    found = torch.autograd.grad((token_nll(h, w, b, y) * scale).sum(), leaves)
+    result = torch.autograd.grad((token_nll(h, w, b, y) * scale).sum(), leaves)
     torch.testing.assert_close(token_nll(h, w, b, y), plain(h, w, b, y))
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(result, expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -71,8 +71,8 @@ def test_extreme_logits_stay_finite():
 def test_logits_whose_exponentials_leave_fp32_are_shifted(far):
     h, w, b, y = case(dtype=torch.float32)
     away = (b + far).detach().requires_grad_()
-    found, expected = (torch.autograd.grad(nll.sum(), (h, w)) for nll in (token_nll(h, w, away, y), plain(h, w, b, y)))
-    torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-3)  # what fp32 leaves of b beside 500
+    result, expected = (torch.autograd.grad(nll.sum(), (h, w)) for nll in (token_nll(h, w, away, y), plain(h, w, b, y)))
+    torch.testing.assert_close(result, expected, atol=2e-4, rtol=1e-3)  # what fp32 leaves of b beside 500
     with torch.no_grad():
         torch.testing.assert_close(token_nll(h, w, away, y), plain(h, w, b, y), atol=2e-4, rtol=1e-3)
 
@@ -90,6 +90,6 @@ def test_bf16_inside_is_close_and_sums_in_full_precision():
     assert low.dtype == torch.float32
     torch.testing.assert_close(low, plain(h, w, b, y), atol=0.15, rtol=0.02)
     low.mean().backward()
-    found = w.grad.clone()
+    result = w.grad.clone()
     expected = torch.autograd.grad(plain(h, w, b, y).mean(), w)[0]
-    assert (found - expected).norm() / expected.norm() < 0.02
+    assert (result - expected).norm() / expected.norm() < 0.02

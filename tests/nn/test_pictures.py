@@ -56,13 +56,13 @@ def sees(function, side, channels):
 @pytest.mark.parametrize("kind", ["A", "B", "block"])
 def test_no_layer_looks_ahead_and_each_looks_as_far_as_it_may(kind, kernel):
     layer = lively(MaskedBlock(4, kernel) if kind == "block" else MaskedConv2d(kind, 4, 4, kernel))
-    found = sees(layer, SIDE, 4)
+    result = sees(layer, SIDE, 4)
     later = torch.ones(SIDE**2, SIDE**2).triu(diagonal=0 if kind == "A" else 1).bool()
-    assert not found[later].any()
+    assert not result[later].any()
     half, rows = kernel // 2, torch.arange(SIDE**2) // SIDE
     columns = torch.arange(SIDE**2) % SIDE
     near = ((rows[:, None] - rows).abs() <= half) & ((columns[:, None] - columns).abs() <= half)
-    assert torch.equal(found, near & ~later)
+    assert torch.equal(result, near & ~later)
 
 
 def test_a_pixel_depends_on_those_before_it_and_on_nothing_after():
@@ -115,10 +115,10 @@ def test_the_probabilities_of_all_pictures_sum_to_one(kind):
 @pytest.mark.parametrize("strategy", ["greedy", "sample", "beam"])
 def test_every_decoding_writes_whole_pictures(kind, strategy):
     net, z = decoder(kind), torch.randn(5, LATENT)
-    found = [best[0] for best in decode(net, z, Decoding(strategy, beam_width=2), length_limit=SIDE**2, seed=1)]
-    assert all(len(ids) == SIDE**2 and set(ids) <= {PAPER, INK} for ids in found)
+    result = [best[0] for best in decode(net, z, Decoding(strategy, beam_width=2), length_limit=SIDE**2, seed=1)]
+    assert all(len(ids) == SIDE**2 and set(ids) <= {PAPER, INK} for ids in result)
     again = [best[0] for best in decode(net, z[:2], Decoding(strategy, beam_width=2), length_limit=SIDE**2, seed=1)]
-    assert again == found[:2]
+    assert again == result[:2]
 
 
 def test_draws_have_the_probabilities_of_the_model():

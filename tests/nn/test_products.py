@@ -17,27 +17,27 @@ from uncollapse.nn.recurrent import LSTM
 from uncollapse.torch_private import dense, linear, onednn
 
 
-def reading(sentences, samples, length, grad=True, beside=3):
-    """Return an LSTM and what it reads: inputs, what stands beside them, and a memory."""
+def reading(sentences, samples, length, grad=True, context=3):
+    """Return an LSTM and what it reads: inputs, what stands context them, and a memory."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape):
         return torch.randn(*shape, generator=generator).requires_grad_(grad)
 
-    cell = LSTM(5 + beside, 7, batch_first=True)
+    cell = LSTM(5 + context, 7, batch_first=True)
     with torch.no_grad():
         for weight in cell.parameters():
             weight.copy_(0.5 * torch.randn(weight.shape, generator=generator))
     rows = sentences * samples
-    return cell, draw(sentences, length, 5), draw(sentences, samples, beside), (draw(rows, 7), draw(rows, 7))
+    return cell, draw(sentences, length, 5), draw(sentences, samples, context), (draw(rows, 7), draw(rows, 7))
 
 
 @pytest.mark.parametrize(("sentences", "samples", "length"), [(1, 1, 1), (4, 1, 1), (3, 4, 6), (1, 9, 5)])
 def test_the_lstm_without_gradients_is_torchs(sentences, samples, length):
-    cell, inputs, beside, before = reading(sentences, samples, length, grad=False)
+    cell, inputs, context, before = reading(sentences, samples, length, grad=False)
     with torch.no_grad():
-        states, after = cell.unroll(inputs, beside, before)
-        expected, last = plain(cell).unroll(inputs, beside, before)
+        states, after = cell.unroll(inputs, context, before)
+        expected, last = plain(cell).unroll(inputs, context, before)
     for one, other in zip((states, *after), (expected, *last), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
@@ -51,30 +51,30 @@ def plain(module):
     return view
 
 
-def gradients(cell, inputs, beside, before):
+def gradients(cell, inputs, context, before):
     """Return states, last memory and gradients of a sum that weighs every state and the last c differently."""
-    states, (h, c) = cell.unroll(inputs, beside, before)
+    states, (h, c) = cell.unroll(inputs, context, before)
     weight = torch.linspace(-1, 1, states.numel()).view_as(states)
     total = (states * weight).sum() + (c**2).sum() + h.sum()
-    leaves = [t for t in (inputs, beside, *before, *cell.parameters()) if t.requires_grad and t.numel()]
+    leaves = [t for t in (inputs, context, *before, *cell.parameters()) if t.requires_grad and t.numel()]
     return states, c, torch.autograd.grad(total, leaves)
 
 
 @pytest.mark.parametrize("held", [False, True])
-@pytest.mark.parametrize("beside", [3, 0])
+@pytest.mark.parametrize("context", [3, 0])
 @pytest.mark.parametrize("length", [1, 6, 8, 21])
-def test_the_backward_pass_of_the_lstm_is_torchs(length, beside, held, monkeypatch):
+def test_the_backward_pass_of_the_lstm_is_torchs(length, context, held, monkeypatch):
     """In fp32, where the two agree to rounding; what it reads and its weights learn, or are held as in an inner step."""
-    arguments = cell, inputs, *_ = reading(4, 1, length, beside=beside)
+    arguments = cell, inputs, *_ = reading(4, 1, length, context=context)
     for tensor in (inputs, *cell.parameters()):
         tensor.requires_grad_(not held)
     monkeypatch.setattr(LSTM, "_pays", lambda *_: True)
     monkeypatch.setattr(unrolled, "TOGETHER", 8 * 4 * 28)  # steps of four rows, eight at a time
-    states, c, found = gradients(pack(cell) if held else cell, *arguments[1:])
+    states, c, result = gradients(pack(cell) if held else cell, *arguments[1:])
     expected = gradients(plain(cell), *arguments[1:])
     torch.testing.assert_close(states, expected[0], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(c, expected[1], atol=1e-6, rtol=1e-5)
-    for one, other in zip(found, expected[2], strict=True):
+    for one, other in zip(result, expected[2], strict=True):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
 
 
@@ -90,8 +90,8 @@ def test_the_lstm_in_bf16_is_as_close_to_fp32_as_torchs(monkeypatch):
         ours = gradients(*arguments)
         theirs = gradients(plain(arguments[0]), *arguments[1:])
 
-    def error(found):
-        return [float((a - b).norm() / b.norm()) for a, b in zip(found[2], exact[2], strict=True)]
+    def error(result):
+        return [float((a - b).norm() / b.norm()) for a, b in zip(result[2], exact[2], strict=True)]
 
     assert ours[0].dtype == torch.bfloat16
     assert np.mean(error(ours)) < 1.3 * np.mean(error(theirs)) and max(error(ours)) < 0.03
@@ -99,9 +99,9 @@ def test_the_lstm_in_bf16_is_as_close_to_fp32_as_torchs(monkeypatch):
 
 def test_the_cell_adds_up_in_fp32_whatever_the_type_of_what_it_begins_with(monkeypatch):
     monkeypatch.setitem(recurrent.PAYS, torch.bfloat16, 1)
-    cell, inputs, beside, before = reading(4, 1, 3)
+    cell, inputs, context, before = reading(4, 1, 3)
     with torch.autocast("cpu", torch.bfloat16):
-        _, (_, c) = cell.unroll(inputs, beside, tuple(part.bfloat16() for part in before))
+        _, (_, c) = cell.unroll(inputs, context, tuple(part.bfloat16() for part in before))
     assert c.dtype == torch.float32
 
 
@@ -109,20 +109,20 @@ def test_ours_is_used_where_it_was_faster():
     """The Penn Treebank's cell and Yahoo's, learning; and wherever nothing learns and something is shared."""
     for width, low, expected in ((256, True, False), (1024, True, True), (1024, False, False)):
         cell = LSTM(512, width, batch_first=True)
-        inputs, beside, narrow = torch.zeros(2, 3, 8), torch.zeros(2, 1, 0), torch.bfloat16 if low else torch.float32
-        assert cell._pays(inputs, beside, True, narrow) == expected
-        assert not cell._pays(inputs, beside, False, narrow)
-        assert cell._pays(inputs[:, :1], beside, False, narrow)
-        assert cell._pays(inputs, beside.repeat(1, 2, 1), False, narrow)
+        inputs, context, narrow = torch.zeros(2, 3, 8), torch.zeros(2, 1, 0), torch.bfloat16 if low else torch.float32
+        assert cell._pays(inputs, context, True, narrow) == expected
+        assert not cell._pays(inputs, context, False, narrow)
+        assert cell._pays(inputs[:, :1], context, False, narrow)
+        assert cell._pays(inputs, context.repeat(1, 2, 1), False, narrow)
 
 
 def test_a_memory_alone_can_want_a_gradient():
-    cell, inputs, beside, before = reading(3, 2, 4)
-    for tensor in (inputs, beside, *cell.parameters()):
+    cell, inputs, context, before = reading(3, 2, 4)
+    for tensor in (inputs, context, *cell.parameters()):
         tensor.requires_grad_(False)
-    found = gradients(cell, inputs, beside, before)
-    expected = gradients(plain(cell), inputs, beside, before)
-    torch.testing.assert_close(found[2], expected[2])
+    result = gradients(cell, inputs, context, before)
+    expected = gradients(plain(cell), inputs, context, before)
+    torch.testing.assert_close(result[2], expected[2])
 
 
 def test_a_batch_may_have_no_sentence():
@@ -134,8 +134,8 @@ def test_a_batch_may_have_no_sentence():
 
 def test_a_second_backward_pass_is_refused_and_never_wrong(monkeypatch):
     monkeypatch.setattr(LSTM, "_pays", lambda *_: True)
-    cell, inputs, beside, before = reading(2, 1, 4)
-    states, _ = cell.unroll(inputs, beside, before)
+    cell, inputs, context, before = reading(2, 1, 4)
+    states, _ = cell.unroll(inputs, context, before)
     torch.autograd.grad(states.sum(), inputs, retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         torch.autograd.grad(states.sum(), inputs)
@@ -186,9 +186,9 @@ def test_without_gradients_the_nll_is_that_with_them(monkeypatch, able, biased, 
         torch.testing.assert_close(token_nll(hidden, weight, bias, targets), expected, **near)
         packs = Packs()
         for rows in (slice(None), slice(7)):
-            found = token_nll(hidden[rows], weight, bias, targets[rows], packs)
-            assert found.dtype == torch.float32
-            torch.testing.assert_close(found, expected[rows], **near)
+            result = token_nll(hidden[rows], weight, bias, targets[rows], packs)
+            assert result.dtype == torch.float32
+            torch.testing.assert_close(result, expected[rows], **near)
 
 
 def test_a_weight_is_laid_out_once_for_the_whole_bound(vae, corpus, monkeypatch):
@@ -304,8 +304,8 @@ def test_products_in_a_narrow_type_are_formed_block_by_block(monkeypatch):
     monkeypatch.setattr("uncollapse.nn.products.BLOCK", 12)
     left, right = torch.randint(-3, 4, (7, 4)).bfloat16(), torch.randint(-3, 4, (4, 5)).bfloat16()
     exact = left.float() @ right.float()
-    found = product(left, right, torch.float32)
-    assert found.dtype == torch.float32 and torch.equal(found, exact)
-    add_product(found, left, right)
-    assert torch.equal(found, 2 * exact)
+    result = product(left, right, torch.float32)
+    assert result.dtype == torch.float32 and torch.equal(result, exact)
+    add_product(result, left, right)
+    assert torch.equal(result, 2 * exact)
     assert product(left, right, torch.bfloat16).dtype == torch.bfloat16

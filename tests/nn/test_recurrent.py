@@ -52,8 +52,8 @@ def test_sentences_of_one_length_give_the_same_as_among_pads(vae):
     assert not even.padded and uneven.padded and not even.to("cpu").padded
     wider, z = with_more_pads(even), codes(3)
     assert wider.padded
-    found, expected = vae.posterior(even), vae.posterior(wider)
-    torch.testing.assert_close((found.mu, found.logvar), (expected.mu, expected.logvar))
+    result, expected = vae.posterior(even), vae.posterior(wider)
+    torch.testing.assert_close((result.mu, result.logvar), (expected.mu, expected.logvar))
     torch.testing.assert_close(vae.distortion(even, z), vae.distortion(wider, z))
     one, other = (
         torch.autograd.grad(vae.distortion(batch, vae.posterior(batch).mu[:, None]).sum(), list(vae.parameters()))

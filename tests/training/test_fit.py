@@ -329,7 +329,7 @@ def test_consistent_forms_are_of_the_row_that_was_recognised_and_leave_the_mode(
     said = []
 
     class Parrot(type(model.decoder)):
-        """Always writes the second row of the corpus, under the label that it is told."""
+        """Always writes the second row of the corpus, under the given label."""
 
         def start(self, z):
             said.append(z[:, -4:].argmax(1))
@@ -345,8 +345,8 @@ def test_consistent_forms_are_of_the_row_that_was_recognised_and_leave_the_mode(
     z, forms = extra.draw(model, 300)
     assert len(z) == len(forms) == 300
     assert set(forms.index.tolist()) == set(splits.train.forms[1].tolist())
-    told, drawn = torch.cat(said), forms.labels["tense"]
-    assert 0.1 < (told == drawn).float().mean() < 0.45  # any form of the row, not only the one that was written
+    asked, drawn = torch.cat(said), forms.labels["tense"]
+    assert 0.1 < (asked == drawn).float().mean() < 0.45  # any form of the row, not only the one that was written
 
 
 def test_training_uses_the_threads_that_are_asked_for_and_gives_them_back(tmp_path):

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import uncollapse
 from uncollapse.cli.output import say, show
-from uncollapse.errors import TrainingError, UserError, nearest
+from uncollapse.errors import TrainingError, UserError, suggest
 
 VERBS = {
     "train": "train a model",
@@ -71,7 +71,7 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     try:
         if arguments[0] not in VERBS:
-            raise UserError(f"unknown verb {arguments[0]!r}: {nearest(arguments[0], VERBS)}")
+            raise UserError(f"unknown verb {arguments[0]!r}: {suggest(arguments[0], VERBS)}")
         return module_of(arguments[0]).run(list(arguments[1:])) or 0
     except (UserError, TrainingError) as error:
         return _complain(str(error), 2 if isinstance(error, UserError) else 1)

@@ -15,7 +15,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders that `uncollapse evaluate` has measured")
     parser.flag("--split", "NAME", "train, valid or test", default="test")
     asked, _ = parser.parse(arguments)
-    found = {}
+    differing = {}
     for path in asked.runs:
         folder = RunFolder(Path(path))
         origin, metrics = folder.origin(), folder.metrics()
@@ -23,5 +23,5 @@ def run(arguments: list[str]) -> None:
             again = f"uncollapse evaluate {path} --split {asked.split}"
             raise UserError(f"{path}: not evaluated on {asked.split}; run `{again}`")
         name = "+".join(origin.remedies) or origin.recipe
-        found[path if name in found else name] = metrics[asked.split]
-    show_table(comparison_table(found, asked.split))
+        differing[path if name in differing else name] = metrics[asked.split]
+    show_table(comparison_table(differing, asked.split))

@@ -40,8 +40,8 @@ def run(arguments: list[str]) -> None:
     if asked.name == "grammar":
         grammar = english()
         floors = {part: grammar.nll(texts.texts) for part, texts in parts.items()}
-        found = {"unit": "nats per sentence", "entropy": grammar.entropy(), "nll_floor": floors}
-        write_json(folder / "floor.json", found)
+        floors_of = {"unit": "nats per sentence", "entropy": grammar.entropy(), "nll_floor": floors}
+        write_json(folder / "floor.json", floors_of)
     if parts["train"].rows:
         field, names = next((field, dict.fromkeys(names)) for field, names in parts["train"].labels.items())
         flags = f"--data.level char --data.format parallel --data.columns '{field}: {', '.join(names)}'"
@@ -52,10 +52,10 @@ def run(arguments: list[str]) -> None:
 def _write_strokes(folder: Path, count: int, seed: int, side: int) -> None:
     """Write the pictures of `strokes` as one file of three arrays, intensities from 0 to 1."""
     content, parts = io.BytesIO(), stroke_parts(side, count, seed)
-    arrays: dict[str, Any] = {part: found.ink for part, found in parts.items()}
+    arrays: dict[str, Any] = {part: figures.ink for part, figures in parts.items()}
     np.savez_compressed(content, **arrays)
     write_atomically(folder / "strokes.npz", content.getvalue())
-    sizes = ", ".join(f"{len(found.ink):,} {part}" for part, found in parts.items())
+    sizes = ", ".join(f"{len(figures.ink):,} {part}" for part, figures in parts.items())
     flags = f"--recipe strokes --data.name= --data.path {folder / 'strokes.npz'} --data.side {side}"
     say(f"{sizes} pictures written to {folder / 'strokes.npz'}; train on them with {flags}")
 

@@ -75,7 +75,7 @@ def print_written(
     *,
     labels: LabelSpec | None = None,
     sources: Sequence[str] = (),
-    beside: Sequence[dict[str, Any]] = (),
+    extra: Sequence[dict[str, Any]] = (),
     later: int = 0,
 ) -> None:
     """Print the sentences of every code, one a line; draw pictures as a grid.
@@ -86,7 +86,7 @@ def print_written(
         asked: how they are decoded; `json`, to print objects with scores; `png`, where a grid goes.
         labels: of a conditional run.
         sources: what the codes are of, as many; pictures stand above those written.
-        beside: what else the object of each code says.
+        extra: further fields of the object of each code.
         later: is added to the seed, where the codes too were drawn by it.
     """
     how, seed, pictures = decoding(asked), asked.seed + later, run.vocabulary.level == "pixel"
@@ -104,9 +104,9 @@ def print_written(
     if not asked.json and how.n_best == 1:
         show("\n".join(run.decode(z, how, seed, labels)))
         return
-    beside = [{"source": text} for text in sources] or beside
+    extra = [{"source": text} for text in sources] or extra
     for number, written in enumerate(run.candidates(z, how, seed, labels)):
         for rank, sentence in enumerate(written, 1):
             ranked = {"rank": rank} if how.n_best > 1 else {}
-            said = {**(beside[number] if beside else {}), **ranked, **asdict(sentence)}
+            said = {**(extra[number] if extra else {}), **ranked, **asdict(sentence)}
             show(json.dumps(said, ensure_ascii=False) if asked.json else sentence.text)

@@ -9,7 +9,7 @@ from uncollapse.cli.inputs import read_splits
 from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser, converted
 from uncollapse.cli.progress import Bars, show_table
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.evaluate import Evaluation
 from uncollapse.evaluation.verdict import judge
 from uncollapse.files import write_atomically
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> None:
     parser.add_settings(["data.path", "data.valid", "data.test", "data.pairs", "data.directions"])
     asked, settings = parser.parse(arguments)
     if asked.protocol and asked.protocol not in offered:
-        raise UserError(f"unknown protocol {asked.protocol!r}: {nearest(asked.protocol, offered)}")
+        raise UserError(f"unknown protocol {asked.protocol!r}: {suggest(asked.protocol, offered)}")
     sentences = _count(asked.iw_sentences)
     if asked.per_sentence and Path(asked.per_sentence).is_dir():
         raise UserError(f"--per-sentence: expected a file, got the folder {asked.per_sentence}")
@@ -50,18 +50,18 @@ def run(arguments: list[str]) -> None:
         raise UserError("expected --all or --protocol, got both")
     names = [name for name in offered if PROTOCOLS[name].fits(subject)] if asked.all else [asked.protocol]
     # what cannot be measured is said before the long evaluation
-    found: dict[str, Any] = {}
+    protocol_numbers: dict[str, Any] = {}
     for name in filter(None, names):
         say(f"protocol {name}: {PROTOCOLS[name].help}")
         try:
-            found |= done.by_protocol(name, subject)
+            protocol_numbers |= done.by_protocol(name, subject)
         except UserError as error:
             if not asked.all:
                 raise
             say(f"left out: {error}")
     how = {"iw_samples": asked.iw_samples, "iw_sentences": sentences, "adaptive": asked.adaptive}
     with Bars() as bars:
-        result = done.measure(subject, found, **how, precision=asked.precision, track=bars.track)
+        result = done.measure(subject, protocol_numbers, **how, precision=asked.precision, track=bars.track)
     if asked.per_sentence:
         write_atomically(Path(asked.per_sentence), _rows(result, subject.corpus.texts()).encode())
     if asked.json:

@@ -55,11 +55,11 @@ def points(run: Run, asked: Namespace, *counts: int) -> list[Point]:
     if asked.sentences and asked.codes:
         raise UserError(f"{expected} sentences or --codes, got both")
     say_unknown(asked.sentences, run)
-    found: list[Point] = list(read_codes(Path(asked.codes))) if asked.codes else list(asked.sentences)
-    if len(found) not in counts:
+    points_given: list[Point] = list(read_codes(Path(asked.codes))) if asked.codes else list(asked.sentences)
+    if len(points_given) not in counts:
         wanted = " or ".join(map(str, counts))
-        raise UserError(f"{expected} {wanted} sentences (or codes), got {len(found)}; put quotes around each")
-    return found
+        raise UserError(f"{expected} {wanted} sentences (or codes), got {len(points_given)}; put quotes around each")
+    return points_given
 
 
 def read_codes(path: Path) -> np.ndarray:
@@ -69,8 +69,8 @@ def read_codes(path: Path) -> np.ndarray:
         UserError: a file that holds no codes.
     """
     try:
-        found = np.load(path, allow_pickle=False)
-        codes = found["mu"] if isinstance(found, np.lib.npyio.NpzFile) else found
+        arrays = np.load(path, allow_pickle=False)
+        codes = arrays["mu"] if isinstance(arrays, np.lib.npyio.NpzFile) else arrays
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise UserError(f"{path}: expected codes, a .npy [N, Z] or a .npz of encode ({error})") from None
     if codes.ndim != 2 or codes.dtype.kind not in "fi":
@@ -80,12 +80,12 @@ def read_codes(path: Path) -> np.ndarray:
 
 def sentences_and_labels(run: Run, asked: Namespace) -> tuple[Sequence[str], LabelSpec | None]:
     """Return the sentences of FILE, and their labels where the run is conditional; say what is unknown."""
-    found = read_sentences(asked.file, run, asked.label)
-    say_unknown(found.texts, run)
-    return found.texts, labels_given(asked.label, found, run)
+    texts = read_sentences(asked.file, run, asked.label)
+    say_unknown(texts.texts, run)
+    return texts.texts, labels_given(asked.label, texts, run)
 
 
-def labels_given(asked: str, found: Texts, run: Run, flag: str = "--label") -> LabelSpec | None:
+def labels_given(asked: str, texts: Texts, run: Run, flag: str = "--label") -> LabelSpec | None:
     """Return the labels of sentences: those asked for, else those of the file; None for an unconditional run.
 
     Raises:
@@ -93,9 +93,9 @@ def labels_given(asked: str, found: Texts, run: Run, flag: str = "--label") -> L
     """
     if asked or not run.label_space.names:
         return asked or None
-    if missing := [field for field in run.label_space.names if field not in found.labels]:
+    if missing := [field for field in run.label_space.names if field not in texts.labels]:
         raise UserError(f"expected labels of {', '.join(missing)}: the sentences carry none; add {flag} LABEL")
-    return {field: found.labels[field] for field in run.label_space.names}
+    return {field: texts.labels[field] for field in run.label_space.names}
 
 
 def read_sentences(source: str, run: Run, label: str = "") -> Texts:
@@ -109,19 +109,19 @@ def read_sentences(source: str, run: Run, label: str = "") -> Texts:
     if source == "-":
         if sys.stdin.isatty():
             say("reading sentences from the keyboard, one a line; end with Ctrl-D")
-        found = Texts([text for _, text in decode_lines(sys.stdin.buffer, "stdin")])
+        texts = Texts([text for _, text in decode_lines(sys.stdin.buffer, "stdin")])
     else:
-        found = _read_file(Path(source), run, label)
-    if not found.texts:
+        texts = _read_file(Path(source), run, label)
+    if not texts.texts:
         raise UserError(f"{'stdin' if source == '-' else source}: expected a sentence a line, got none")
-    return found
+    return texts
 
 
 def _read_pictures(source: str, run: Run) -> Texts:
     """Read pictures from a file or folder; for `-`, the first of the run's test split."""
     if source != "-":
-        found = pictures_in(Path(source), run.config.data.side)
-        return Texts(texts_of(found.ink), found.labels)
+        pictures = pictures_in(Path(source), run.config.data.side)
+        return Texts(texts_of(pictures.ink), pictures.labels)
     few = run.splits()[0].test
     few = few.subset(np.arange(min(SHOWN, len(few))))
     say(f"the first {len(few)} pictures of the test split")
@@ -134,25 +134,25 @@ def _read_file(path: Path, run: Run, label: str) -> Texts:
     format = "auto" if data.format == "parallel" else data.format
     labels = data.label_column if run.label_space.names and not label else ""
     try:
-        found, remarks = read_texts(path, format, text_column=data.text_column, label_column=labels)
+        texts, messages = read_texts(path, format, text_column=data.text_column, label_column=labels)
     except UserError:
         if not label or format != "tsv":
             raise
-        found, remarks = read_texts(path, "txt")  # no labels in it: the one asked for is that of all
-    say(*remarks)
-    return _of_label(found, run, label, path.name)
+        texts, messages = read_texts(path, "txt")  # no labels in it: the one asked for is that of all
+    say(*messages)
+    return _of_label(texts, run, label, path.name)
 
 
-def _of_label(found: Texts, run: Run, label: str, source: str) -> Texts:
+def _of_label(texts: Texts, run: Run, label: str, source: str) -> Texts:
     """Return the sentences of the label that is asked for, where they carry labels."""
-    if not (label and found.labels and run.label_space.names):
-        return found
-    right = np.ones(len(found.texts), dtype=bool)
+    if not (label and texts.labels and run.label_space.names):
+        return texts
+    right = np.ones(len(texts.texts), dtype=bool)
     for field, name in run.label_space.read(label).items():
-        if field in found.labels:
-            right &= np.array([given == name for given in found.labels[field]], dtype=bool)
+        if field in texts.labels:
+            right &= np.array([given == name for given in texts.labels[field]], dtype=bool)
     say(f"{right.sum():,} of {len(right):,} sentences of {source} have the label {label}")
-    return found.take(np.flatnonzero(right))
+    return texts.take(np.flatnonzero(right))
 
 
 def say_unknown(texts: Sequence[str], run: Run) -> None:
@@ -163,6 +163,6 @@ def say_unknown(texts: Sequence[str], run: Run) -> None:
 
 def read_splits(run: Run, settings: Settings) -> Splits:
     """Read the data of a run again, from where the settings say; say what there is to remark."""
-    splits, remarks = run.splits(settings.get("data"))
-    say(*remarks)
+    splits, messages = run.splits(settings.get("data"))
+    say(*messages)
     return splits

@@ -11,9 +11,9 @@ def list_named(kind: Literal["recipes", "remedies"], what: str, arguments: list[
     """Print each recipe or remedy with its title, its purpose, its paper and its settings."""
     Parser(kind, f"List the {kind}: {what}.").parse(arguments)
     for name in available(kind):
-        found = load_named(kind, name)
-        show(f"{name}: {found.title}")
+        named = load_named(kind, name)
+        show(f"{name}: {named.title}")
         for said in ("purpose", "paper", "published", "remedy"):
-            if getattr(found, said):
-                show(f"    {said:<9} {getattr(found, said)}")
-        show("    settings  " + ", ".join(f"{key} {value}" for key, value in flatten(found.settings)) + "\n")
+            if getattr(named, said):
+                show(f"    {said:<9} {getattr(named, said)}")
+        show("    settings  " + ", ".join(f"{key} {value}" for key, value in flatten(named.settings)) + "\n")

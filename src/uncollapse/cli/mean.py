@@ -30,5 +30,5 @@ def run(arguments: list[str]) -> None:
     done, asked = begin(parser, arguments)
     texts, labels = sentences_and_labels(done, asked)
     z = torch.from_numpy(done.mean_code(texts, labels))
-    beside = [{"sentences": len(texts), "code": z.tolist()}]
-    print_written(done, z[None], asked, labels=_common(labels), beside=beside)
+    extra = [{"sentences": len(texts), "code": z.tolist()}]
+    print_written(done, z[None], asked, labels=_common(labels), extra=extra)

@@ -24,8 +24,8 @@ def run(arguments: list[str]) -> None:
     done = uc.load(asked.run)
     say_unknown([asked.sentence], done)
     if asked.file:
-        found = read_sentences(asked.file, done)
-        texts, labels = found.texts, labels_given("", found, done)
+        given = read_sentences(asked.file, done)
+        texts, labels = given.texts, labels_given("", given, done)
     else:
         train = read_splits(done, settings).train
         texts, labels = train.texts(), done.labels_of(train)

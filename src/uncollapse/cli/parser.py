@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 from uncollapse.nn.kinds import KINDS
 from uncollapse.runs.config import SECTIONS, Settings, catalogue, check, describe, nest
 
@@ -86,7 +86,7 @@ class Parser(ArgumentParser):
         if unknown:
             name = unknown[0].split("=")[0]
             known = [name for name in self._option_string_actions if name.startswith("--")]
-            hint = nearest(name, known) if name.startswith("-") else "put what is no flag before the flags; see --help"
+            hint = suggest(name, known) if name.startswith("-") else "put what is no flag before the flags; see --help"
             raise UserError(f"unknown argument {name!r}: {hint if len(hint) < 200 else 'see --help'}")
         for name, said in self.needed.items():
             if not getattr(asked, name):

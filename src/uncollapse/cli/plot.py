@@ -4,7 +4,7 @@ from pathlib import Path
 
 from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser, converted
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.mean_space import Means
 from uncollapse.reporting.curves import draw_curves
 from uncollapse.reporting.mean_space import draw_mean_space
@@ -31,9 +31,9 @@ def run(arguments: list[str]) -> None:
     asked, _ = parser.parse(arguments)
     *runs, figure = asked.runs
     if figure not in FIGURES or not runs:
-        raise UserError(f"plot: expected run folders and then a figure, {nearest(figure, FIGURES)}")
+        raise UserError(f"plot: expected run folders and then a figure, {suggest(figure, FIGURES)}")
     if asked.by and asked.by not in catalogue():
-        raise UserError(f"--by: unknown setting {asked.by!r}: {nearest(asked.by, catalogue())}")
+        raise UserError(f"--by: unknown setting {asked.by!r}: {suggest(asked.by, catalogue())}")
     if figure == "curves" and (asked.at or asked.trajectories):
         raise UserError("--at and --trajectories are for posterior-mean-space, not for curves")
     folders = [RunFolder(Path(run)) for run in runs]

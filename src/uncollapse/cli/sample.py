@@ -15,4 +15,4 @@ def run(arguments: list[str]) -> None:
     done, asked = begin(parser, arguments, "sample")
     z, labels = done.draw(asked.n, asked.seed, asked.label or None, asked.prior)
     drawn = [{"labels": {field: names[i] for field, names in labels.items()}} for i in range(len(z))] if labels else []
-    print_written(done, z, asked, labels=labels, beside=drawn, later=1)
+    print_written(done, z, asked, labels=labels, extra=drawn, later=1)

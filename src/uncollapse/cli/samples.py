@@ -29,10 +29,12 @@ def run(arguments: list[str]) -> None:
     splits = read_splits(done, settings)
     out = Path(asked.out) if asked.out else done.path / "samples"
     with Bars() as bars:
-        found = judge_samples(done, splits, out, asked.n, asked.epochs, asked.seed, how, bars.announce, asked.overwrite)
+        judged = judge_samples(
+            done, splits, out, asked.n, asked.epochs, asked.seed, how, bars.announce, asked.overwrite
+        )
     if asked.json:
-        show(json.dumps(found, indent=2))
+        show(json.dumps(judged, indent=2))
         return
-    for table in samples_tables(found):
+    for table in samples_tables(judged):
         show_table(table)
     show(f"the sentences: {out / 'drawn' / 'train.txt'}")

@@ -122,14 +122,14 @@ def _tour(done: Run, valid: Corpus) -> None:
     pairs = [f"{original}\n    -> {written}" for original, written in zip(originals, back, strict=True)]
     _show("reconstructions of validation sentences", pairs)
     codes = done.encode(originals, labels)
-    way = done.between(codes[0], codes[-1], SHOWN_STEPS)
+    way = done.interpolation(codes[0], codes[-1], SHOWN_STEPS)
     own = done.labels_of(few.subset(np.zeros(SHOWN_STEPS, dtype=np.int64)))  # those of the first, all the way
     _show("from the first of them to the last", done.decode(way, labels=own))
     among = valid.subset(np.arange(len(few), min(SEARCHED, len(valid))))
     if len(among):
         texts = among.texts()
-        found = done.neighbours(codes[0], texts, SHOWN_NEIGHBOURS, among_labels=done.labels_of(among))
-        _show("validation sentences nearest to the first of them", [other for _, other in found])
+        nearest_texts = done.neighbours(codes[0], texts, SHOWN_NEIGHBOURS, among_labels=done.labels_of(among))
+        _show("validation sentences nearest to the first of them", [other for _, other in nearest_texts])
 
 
 def _next(done: Run, state: str, valid: Corpus, arguments: list[str]) -> list[str]:
@@ -138,7 +138,9 @@ def _next(done: Run, state: str, valid: Corpus, arguments: list[str]) -> list[st
     evaluate = f"uncollapse evaluate {here}"
     sample = f"uncollapse sample {here} -n 20{' --decode nucleus' if text else ''}"
     if state == "collapsed":
-        again = shlex.join(_without(arguments, "--remedy", "--out", "--seed", "--train.seed", "--init-from", "--freeze"))
+        again = shlex.join(
+            _without(arguments, "--remedy", "--out", "--seed", "--train.seed", "--init-from", "--freeze")
+        )
         cure = f"uncollapse train {again} --remedy {CURE}    # {CURE_SAYS}"
         bench = f"uncollapse bench {again}    # which remedy works on these data?"
         return [evaluate, sample if CURE in done.remedies else cure, bench]

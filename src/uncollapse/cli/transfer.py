@@ -12,9 +12,9 @@ def run(arguments: list[str]) -> None:
     parser.flag("--to", "LABEL", "the label to be; fields not named stay as they are", needed=True)
     done, asked = begin(parser, arguments)
     done.need_labels()
-    found = read_sentences(asked.file, done, asked.label)
+    texts = read_sentences(asked.file, done, asked.label)
     if done.vocabulary.level == "word":  # unknown letters are refused
-        say_unknown(found.texts, done)
-    source = labels_given(asked.label, found, done, "--from") or {}
-    target = done.changed(found.texts, source, asked.to)
-    print_written(done, done.posterior(found.texts, source).mean, asked, labels=target, sources=found.texts)
+        say_unknown(texts.texts, done)
+    source = labels_given(asked.label, texts, done, "--from") or {}
+    target = done.changed(texts.texts, source, asked.to)
+    print_written(done, done.posterior(texts.texts, source).mean, asked, labels=target, sources=texts.texts)

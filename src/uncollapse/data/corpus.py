@@ -42,7 +42,7 @@ class Batch:
 
     @property
     def inputs(self) -> Tensor:
-        """Return what the decoder is given: BOS and all tokens but EOS, `[B, T - 1]`."""
+        """Return the inputs of the decoder: BOS and all tokens but EOS, `[B, T - 1]`."""
         return self.tokens[:, :-1]
 
     @property

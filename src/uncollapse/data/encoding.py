@@ -24,7 +24,7 @@ def encode(
         texts: the sentences.
         vocabulary: what numbers their tokens.
         max_length: longer texts (in tokens) are left out.
-        cache: a folder for the ids of texts that are not held in memory (`Lines`); they are found there the next time.
+        cache: a folder for the ids of texts that are not held in memory (`Lines`); they are read from there the next time.
 
     Returns:
         ids `[tokens]`, int32, perhaps mapped from a file; offsets `[sentences + 1]`; positions among the texts, `[sentences]`.
@@ -83,7 +83,7 @@ def _cached(
         with unfinished.open("wb") as file:
             np.savez(file, offsets=offsets, kept=kept)
         unfinished.replace(places)  # last: where it stands, both are complete
-    with np.load(places) as found:
-        offsets, kept = found["offsets"], found["kept"]
+    with np.load(places) as arrays:
+        offsets, kept = arrays["offsets"], arrays["kept"]
     flat = np.memmap(ids, np.int32, "r") if ids.stat().st_size else np.zeros(0, np.int32)
     return flat, offsets, kept

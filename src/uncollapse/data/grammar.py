@@ -4,7 +4,7 @@ A *derivation* is one setting of all factors (topic, number, tense, mood, …). 
 each slot is a distribution over words, drawn independently. So, exactly,
 
     p(x) = sum_d p(d) prod_i p(x_i | slot i of d),
-    H(x) = H(d) + sum_d p(d) sum_i H(slot i of d) - H(d given x),
+    H(x) = H(d) + sum_d p(d) sum_i H(slot i of d) - H(d | x),
 
 and the last term is zero where no sentence has two derivations. Every NLL on this corpus can be read as its distance from
 the best that any model can reach.
@@ -46,12 +46,12 @@ class Grammar:
     @cached_property
     def derivations(self) -> list[Derivation]:
         """Return every derivation."""
-        found = []
+        every = []
         for values in itertools.product(*self.factors.values()):
             setting = dict(zip(self.factors, values, strict=True))
             probability = math.prod(self.factors[name][value] for name, value in setting.items())
-            found.append(Derivation(setting, probability, tuple(self.layout(setting))))
-        return found
+            every.append(Derivation(setting, probability, tuple(self.layout(setting))))
+        return every
 
     @cached_property
     def _by_length(self) -> dict[int, list[Derivation]]:

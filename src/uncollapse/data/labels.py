@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from torch import Tensor
 
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 
 Labels = Mapping[str, Tensor]
 """For each label field, the class of every sentence, `[B]`."""
@@ -55,7 +55,7 @@ class LabelSpace:
         known = {name: i for i, name in enumerate(self.names[field])}
         for label in labels:
             if label not in known:
-                raise UserError(f"unknown label {label!r} of {field}: {nearest(label, known)}")
+                raise UserError(f"unknown label {label!r} of {field}: {suggest(label, known)}")
         return np.array([known[label] for label in labels], dtype=np.int64)
 
     def read(self, asked: LabelSpec) -> dict[str, str | Sequence[str]]:
@@ -79,7 +79,7 @@ class LabelSpace:
             asked = {field.strip(): label.strip() for field, _, label in parts}
         for field in asked:
             if field not in self.names:
-                raise UserError(f"unknown label field {field!r}: {nearest(field, self.names)}")
+                raise UserError(f"unknown label field {field!r}: {suggest(field, self.names)}")
             if not isinstance(asked[field], str) and not all(isinstance(label, str) for label in asked[field]):
                 raise UserError(f"labels of {field}: expected text, got {asked[field]!r}")
         return dict(asked)
@@ -93,13 +93,13 @@ class LabelSpace:
         given = self.read(asked)
         if missing := [field for field in self.names if field not in given]:
             raise UserError(f"expected a label for {', '.join(missing)}, got {', '.join(given) or 'none'}")
-        found = {}
+        classes = {}
         for field, labels in given.items():
             each = [labels] * count if isinstance(labels, str) else list(labels)
             if len(each) != count:
                 raise UserError(f"labels of {field}: expected one a sentence ({count}), got {len(each)}")
-            found[field] = self.ids(field, each)
-        return found
+            classes[field] = self.ids(field, each)
+        return classes
 
 
 UNLABELLED_DATA = LabelSpace({})

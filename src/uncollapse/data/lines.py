@@ -46,8 +46,8 @@ class Lines(Sequence[str]):
         if isinstance(places, int):
             return next(islice(self, places, None))
         wanted = set(places)
-        found = {place: line for place, line in enumerate(self) if place in wanted}
-        return [found[place] for place in places]
+        lines = {place: line for place, line in enumerate(self) if place in wanted}
+        return [lines[place] for place in places]
 
     def take(self, indices: np.ndarray) -> "Lines":
         """Return some of these lines, in the order of the file."""

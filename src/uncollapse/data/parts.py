@@ -32,12 +32,14 @@ def find_parts(path: Path, leave: str = "") -> dict[str, Path]:
     parts: dict[str, Path] = {}
     for part, words in PARTS.items():
         named = [p for p in files if any(word in p.name.lower() for word in words) and p not in parts.values()]
-        # a table beside texts is rather something about them
-        found = [p for p in named if suffix_of(p) != ".csv"] or named
-        if len(found) > 1:
-            raise UserError(f"{path}: {' and '.join(p.name for p in found)} both look like the {part} split; keep one")
-        if found:
-            parts[part] = found[0]
+        # a table among texts is rather something about them
+        candidates = [p for p in named if suffix_of(p) != ".csv"] or named
+        if len(candidates) > 1:
+            raise UserError(
+                f"{path}: {' and '.join(p.name for p in candidates)} both look like the {part} split; keep one"
+            )
+        if candidates:
+            parts[part] = candidates[0]
     if "train" not in parts:
         raise UserError(
             f"{path}: expected a file named *train* ({', '.join(SUFFIXES)}), got {', '.join(p.name for p in files) or 'none'}"
@@ -54,7 +56,7 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
         kept: forms whose rows are not held out.
 
     Returns:
-        the splits by name, and remarks for the user.
+        the splits by name, and messages for the user.
 
     Raises:
         UserError: as `find_parts` and `read_texts`; too few sentences to split; splits whose label fields differ.
@@ -63,27 +65,27 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
     files = find_parts(path, settings.pairs)
     files |= {part: Path(file) for part, file in (("valid", settings.valid), ("test", settings.test)) if file}
     parts: dict[str, Texts] = {}
-    remarks: list[str] = []
+    messages: list[str] = []
     text, labels = settings.text_column, settings.label_column
     for part, file in files.items():  # the training part first, whose fields are those of all
-        found, said = read_texts(file, settings.format, settings.columns, text_column=text, label_column=labels)
+        read, said = read_texts(file, settings.format, settings.columns, text_column=text, label_column=labels)
         if part == "train":
-            if (text or labels) and not found.column:
+            if (text or labels) and not read.column:
                 raise UserError(
                     f"{file}: data.text_column and data.label_column are for .csv, .jsonl and tables under a header"
                 )
-            if found.column and not labels:  # what is the same everywhere labels nothing
-                found.labels = {field: names for field, names in found.labels.items() if len(set(names)) > 1}
-            text, labels = found.column, ",".join(found.labels)
-        elif found.column:
-            found.labels = {field: names for field, names in found.labels.items() if field in parts["train"].labels}
-        parts[part] = found
-        remarks += said
+            if read.column and not labels:  # what is the same everywhere labels nothing
+                read.labels = {field: names for field, names in read.labels.items() if len(set(names)) > 1}
+            text, labels = read.column, ",".join(read.labels)
+        elif read.column:
+            read.labels = {field: names for field, names in read.labels.items() if field in parts["train"].labels}
+        parts[part] = read
+        messages += said
     held = round(len(np.unique(parts["train"].units)) * held_out)
     for part in ("test", "valid"):
         if part not in parts:
             parts["train"], parts[part] = _split_off(parts["train"], held, seed, part, path, kept)
-            remarks.append(
+            messages.append(
                 f"no {part} file: {len(parts[part].texts):,} sentences ({held_out:.0%}) were split off the training part "
                 f"(seed {seed})"
             )
@@ -93,7 +95,7 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
                 f"{files.get(part, path)}: expected the label fields of the training split, "
                 f"{sorted(parts['train'].labels) or 'none'}, got {sorted(parts[part].labels) or 'none'}"
             )
-    return parts, remarks
+    return parts, messages
 
 
 def _split_off(
@@ -108,9 +110,9 @@ def _split_off(
         )
     if held < 1 or len(units) <= held:
         kind = "rows" if texts.rows else "sentences"
-        beside = " beside those that data.pairs keeps in training" if kept else ""
+        apart = " apart from those that data.pairs keeps in training" if kept else ""
         raise UserError(
-            f"{path}: {len(units)} {kind}{beside} are too few to split off a {part} part; give more of them, a larger "
+            f"{path}: {len(units)} {kind}{apart} are too few to split off a {part} part; give more of them, a larger "
             f"data.held_out, or a {part} file"
         )
     order = np.random.default_rng([seed, len(part)]).permutation(units)

@@ -52,7 +52,7 @@ class Intensities:
         return Intensities(self.ink[indices], labels, tuple(self.drawers[i] for i in indices) if self.drawers else ())
 
 
-def refuse_many(count: int, side: int, source: str) -> None:
+def validate_count(count: int, side: int, source: str) -> None:
     """Raise UserError where pictures are too large, or too many, to be held."""
     if side > MOST_SIDE:
         raise UserError(f"data.side: expected at most {MOST_SIDE} pixels, got {side}")
@@ -73,7 +73,7 @@ def read_pictures(path: Path, side: int, held_out: float, seed: int) -> tuple[di
         seed: of the pictures split off.
 
     Returns:
-        the splits by name, and remarks for the user.
+        the splits by name, and messages for the user.
 
     Raises:
         UserError: nothing there, a damaged file, pictures of another shape, values that are no intensities.
@@ -87,8 +87,8 @@ def read_pictures(path: Path, side: int, held_out: float, seed: int) -> tuple[di
         return _parts_of_arrays(_arrays(path, side), path, held_out, seed)
     if path.suffix not in (".zip", ".png") and not path.is_dir():
         raise UserError(f"{path}: expected pictures ({', '.join(ARRAYS)}, .zip or a folder of .png), got {path.name}")
-    found, remarks = _read_png(path, side)
-    return _split(found, held_out, seed, remarks)
+    intensities, messages = _read_png(path, side)
+    return _split(intensities, held_out, seed, messages)
 
 
 def pictures_in(path: Path, side: int) -> Intensities:
@@ -102,16 +102,16 @@ def _arrays(path: Path, side: int) -> dict[str, np.ndarray]:
     """Read the arrays of a file by their names, as intensities; see `_intensities`."""
     try:
         size, most = _claimed(path), 8 * MOST_PIXELS
-        found = _loaded(path) if size <= most else {}
+        arrays = _loaded(path) if size <= most else {}
     except Exception as error:  # whatever a damaged file makes its reader raise
         raise UserError(f"{path}: cannot be read as {path.suffix} ({type(error).__name__})") from None
     if size > most:
         raise UserError(
             f"{path}: expected at most {most:,} bytes of arrays, which are held in memory, got {size:,}; take fewer pictures"
         )
-    if not found:
+    if not arrays:
         raise UserError(f"{path}: expected arrays of pictures, got none")
-    return {key: _intensities(value, side, f"{path}, {key}") for key, value in found.items()}
+    return {key: _intensities(value, side, f"{path}, {key}") for key, value in arrays.items()}
 
 
 def _claimed(path: Path) -> int:
@@ -136,8 +136,8 @@ def _loaded(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".mat":
         from scipy.io import loadmat
 
-        found = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
-        return {key: upright(found[key]) for key in CHARDATA} if set(CHARDATA) <= set(found) else found
+        arrays = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+        return {key: upright(arrays[key]) for key in CHARDATA} if set(CHARDATA) <= set(arrays) else arrays
     loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
 
@@ -166,7 +166,7 @@ def _intensities(values: np.ndarray, side: int, source: str) -> np.ndarray:
         raise UserError(
             f"{source}: expected pictures of shape [N, {side}, {side}] (data.side), got {list(values.shape)}"
         )
-    refuse_many(len(values), side, source)
+    validate_count(len(values), side, source)
     scaled = values / 255 if values.dtype == np.uint8 and values.max(initial=0) > 1 else values.astype(np.float64)
     if not np.isfinite(scaled).all() or scaled.min(initial=0) < 0 or scaled.max(initial=0) > 1:
         raise UserError(
@@ -182,11 +182,11 @@ def _parts_of_arrays(
         return _chardata(path, arrays)
     if "train" in arrays:
         parts = {part: Intensities(arrays[part]) for part in PARTS if part in arrays}
-        remarks: list[str] = []
+        messages: list[str] = []
         for part in ("test", "valid"):
             if part not in parts:
-                parts["train"], parts[part] = _split_off(parts["train"], held_out, seed, part, remarks)
-        return parts, remarks
+                parts["train"], parts[part] = _split_off(parts["train"], held_out, seed, part, messages)
+        return parts, messages
     if len(arrays) != 1:
         raise UserError(f"{path}: expected one array, or train, valid and test, got {', '.join(arrays)}")
     return _split(Intensities(next(iter(arrays.values()))), held_out, seed, [])
@@ -211,7 +211,7 @@ def _read_png(path: Path, side: int) -> tuple[Intensities, list[str]]:
     for name, content in _png_files(path):
         if len(content) > PNG_BYTES:
             raise UserError(f"{name}: expected a picture of at most {PNG_BYTES:,} bytes, got more; make it smaller")
-        refuse_many(len(seen), side, str(path))
+        validate_count(len(seen), side, str(path))
         try:
             with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
                 picture = _grey(Image.open(io.BytesIO(content)))
@@ -229,8 +229,10 @@ def _read_png(path: Path, side: int) -> tuple[Intensities, list[str]]:
     groups, drawers = [group for _, group, _ in seen.values()], [drawer for _, _, drawer in seen.values()]
     ink = 1 - ink if ink.mean() > 0.5 else ink
     labels = {"group": groups} if len(set(groups)) > 1 else {}
-    remarks = [f"{read - len(seen):,} of {read:,} pictures occur twice and were taken once"] if read > len(seen) else []
-    return Intensities(ink, labels, tuple(drawers) if all(drawers) else ()), remarks
+    messages = (
+        [f"{read - len(seen):,} of {read:,} pictures occur twice and were taken once"] if read > len(seen) else []
+    )
+    return Intensities(ink, labels, tuple(drawers) if all(drawers) else ()), messages
 
 
 def _grey(picture: "Image") -> "Image":
@@ -265,30 +267,32 @@ def _png_files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _split(
-    found: Intensities, held_out: float, seed: int, remarks: list[str]
+    intensities: Intensities, held_out: float, seed: int, messages: list[str]
 ) -> tuple[dict[str, Intensities], list[str]]:
     """Split pictures by drawer where their names tell who drew them, else at random."""
-    drawers = sorted(set(found.drawers))
-    if 5 <= len(drawers) <= len(found.ink) // 2:
+    drawers = sorted(set(intensities.drawers))
+    if 5 <= len(drawers) <= len(intensities.ink) // 2:
         held = max(1, len(drawers) // 10)
         of = {"test": drawers[-held:], "valid": drawers[-2 * held : -held], "train": drawers[: -2 * held]}
-        parts = {part: found.take(np.flatnonzero(np.isin(found.drawers, list(of[part])))) for part in PARTS}
+        parts = {part: intensities.take(np.flatnonzero(np.isin(intensities.drawers, list(of[part])))) for part in PARTS}
         said = f"split by drawer: {len(of['train'])} for training, {held} for validation, {held} for the test"
-        return parts, [*remarks, f"{said}; a reduced split, not a published one"]
-    rest, test = _split_off(found, held_out, seed, "test", remarks)
-    train, valid = _split_off(rest, held_out, seed, "valid", remarks)
-    return {"train": train, "valid": valid, "test": test}, remarks
+        return parts, [*messages, f"{said}; a reduced split, not a published one"]
+    rest, test = _split_off(intensities, held_out, seed, "test", messages)
+    train, valid = _split_off(rest, held_out, seed, "valid", messages)
+    return {"train": train, "valid": valid, "test": test}, messages
 
 
 def _split_off(
-    found: Intensities, held_out: float, seed: int, part: str, remarks: list[str]
+    intensities: Intensities, held_out: float, seed: int, part: str, messages: list[str]
 ) -> tuple[Intensities, Intensities]:
-    held = round(len(found.ink) * held_out)
-    if not 0 < held < len(found.ink):
+    held = round(len(intensities.ink) * held_out)
+    if not 0 < held < len(intensities.ink):
         raise UserError(
-            f"{len(found.ink)} pictures are too few to split off a {part} part; give more of them, a larger data.held_out, or "
-            "train, valid and test"
+            f"{len(intensities.ink)} pictures are too few to split off a {part} part; give more of them, a larger "
+            "data.held_out, or train, valid and test"
         )
-    order = np.random.default_rng([seed, len(part)]).permutation(len(found.ink))
-    remarks.append(f"no {part} part: {held:,} pictures ({held_out:.0%}) were split off the training part (seed {seed})")
-    return found.take(np.sort(order[held:])), found.take(np.sort(order[:held]))
+    order = np.random.default_rng([seed, len(part)]).permutation(len(intensities.ink))
+    messages.append(
+        f"no {part} part: {held:,} pictures ({held_out:.0%}) were split off the training part (seed {seed})"
+    )
+    return intensities.take(np.sort(order[held:])), intensities.take(np.sort(order[:held]))

@@ -15,7 +15,7 @@ import torch
 
 from uncollapse.data.corpus import Batch, Corpus
 from uncollapse.data.labels import LabelSpace
-from uncollapse.data.picture_files import Intensities, read_pictures, refuse_many
+from uncollapse.data.picture_files import Intensities, read_pictures, validate_count
 from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import PARTS, Splits
 from uncollapse.data.strokes import strokes
@@ -53,12 +53,12 @@ class Pictures(Corpus):
         return Pictures(taken.flat, taken.offsets, PIXELS, taken.labels, taken.label_names, taken.rows, ink=ink)
 
 
-def binarise(found: Intensities, space: LabelSpace, seed: list[int], dynamic: bool) -> Pictures:
+def binarise(intensities: Intensities, space: LabelSpace, seed: list[int], dynamic: bool) -> Pictures:
     """Return the corpus of some pictures: each pixel is ink with the probability that its intensity says."""
-    flat = found.ink.reshape(len(found.ink), -1).astype(np.float32)
+    flat = intensities.ink.reshape(len(intensities.ink), -1).astype(np.float32)
     drawn = np.random.default_rng(seed).random(flat.shape, dtype=np.float32) < flat
     offsets = np.arange(len(flat) + 1, dtype=np.int64) * flat.shape[1]
-    labels = {name: space.ids(name, values) for name, values in found.labels.items() if name in space.names}
+    labels = {name: space.ids(name, values) for name, values in intensities.labels.items() if name in space.names}
     return Pictures(
         np.where(drawn, INK, PAPER).astype(np.int32).reshape(-1),
         offsets,
@@ -78,7 +78,7 @@ def load_pictures(settings: DataConfig, space: LabelSpace | None = None) -> Spli
     name, path, side, seed = settings.name, settings.path, settings.side, settings.seed
     if bool(name) == bool(path) or name not in ("", "strokes"):
         raise UserError(f"pictures: expected --data.path FILE or --data.name strokes, got {name or path or 'neither'}")
-    parts, remarks = (
+    parts, messages = (
         (stroke_parts(side, settings.sentences, seed), [])
         if name
         else read_pictures(Path(path), side, settings.held_out, seed)
@@ -92,17 +92,17 @@ def load_pictures(settings: DataConfig, space: LabelSpace | None = None) -> Spli
         part: binarise(parts[part], space, [seed, number, 7], settings.dynamic and part == "train")
         for number, part in enumerate(PARTS)
     }
-    return Splits(made["train"], made["valid"], made["test"], {}, tuple(remarks))
+    return Splits(made["train"], made["valid"], made["test"], {}, tuple(messages))
 
 
 def stroke_parts(side: int, sentences: int, seed: int) -> dict[str, Intensities]:
     """Draw the three parts of the embedded pictures; `sentences` of the training part, 0 for its own number.
 
     Raises:
-        UserError: as `refuse_many`.
+        UserError: as `validate_count`.
     """
     counts = (sentences or STROKES[0], *STROKES[1:])
-    refuse_many(counts[0], side, "data.sentences")
+    validate_count(counts[0], side, "data.sentences")
     return {
         part: Intensities(*strokes(n, side, [seed, i])) for i, (part, n) in enumerate(zip(PARTS, counts, strict=True))
     }

@@ -23,7 +23,7 @@ HELD_BYTES = 2**27
 LABELLED_BYTES = 2**31
 """The memory that sentences with labels, or rows of forms, may take by estimate: they are always held."""
 LINE_BYTES = 128
-"""What such a line takes beside its letters."""
+"""Bytes of a line in memory besides its letters."""
 LONGEST_LINE = 2**20
 """The most bytes of a line."""
 
@@ -48,12 +48,12 @@ class Texts:
     def of_rows(rows: Iterable[Sequence[str]], field: str, names: Sequence[str]) -> "Texts":
         """Lay out rows of parallel forms as sentences, each labelled with the name of its column."""
         texts: list[str] = []
-        found = Texts(texts, labels={field: []})
+        read = Texts(texts, labels={field: []})
         for number, forms in enumerate(rows):
             texts += forms
-            found.labels[field] += names
-            found.rows += [number] * len(forms)
-        return found
+            read.labels[field] += names
+            read.rows += [number] * len(forms)
+        return read
 
     @property
     def units(self) -> np.ndarray:
@@ -83,12 +83,12 @@ class Columns:
             UserError: not of that form, or fewer than two different names.
         """
         field, colon, names = text.partition(":")
-        found = tuple(name.strip() for name in names.split(","))
-        if not colon or not field.strip() or len(set(found)) < max(2, len(found)) or "" in found:
+        forms = tuple(name.strip() for name in names.split(","))
+        if not colon or not field.strip() or len(set(forms)) < max(2, len(forms)) or "" in forms:
             raise UserError(
                 f"data.columns: expected a label field and the names of its columns, such as 'tense: sp, tp, pg, p', got {text!r}"
             )
-        return Columns(field.strip(), found)
+        return Columns(field.strip(), forms)
 
 
 def read_texts(
@@ -101,12 +101,12 @@ def read_texts(
             `.jsonl` (objects with a text and perhaps labels); each also with `.gz`.
         format: txt, tsv, csv or jsonl, or auto: by the suffix (txt where it says nothing); parallel: a row of forms a line.
         columns: of a parallel file, as `Columns.parse` reads them.
-        text_column: of a table or of objects, and of nothing else, the field of the text; as a rule it is found
+        text_column: of a table or of objects, and of nothing else, the field of the text; as a rule it is chosen
             (`tables.choose_columns`).
         label_column: likewise the label fields, separated by commas.
 
     Returns:
-        the sentences without blank lines, and remarks for the user.
+        the sentences without blank lines, and messages for the user.
 
     Raises:
         UserError: an absent, empty or blank file, one too large for labels, undecodable bytes, a line not of the format.
@@ -119,18 +119,18 @@ def read_texts(
         (kind == "tsv" or format == "auto") and is_table(lines_of(path), 2 if kind == "tsv" else 3)
     ):
         return _read_records(path, kind, text_column, label_column)
-    found = _read_tsv(path) if kind == "tsv" else _read_txt(path)
-    _refuse_empty(found, path)
-    remarks = []
-    if kind == "txt" and all(text.count("\t") == 1 for text in found.texts):
-        remarks.append(
+    texts = _read_tsv(path) if kind == "tsv" else _read_txt(path)
+    _validate_not_empty(texts, path)
+    messages = []
+    if kind == "txt" and all(text.count("\t") == 1 for text in texts.texts):
+        messages.append(
             f"{path.name}: every line holds one tab; if it separates a label from the text, add --data.format tsv"
         )
-    return found, remarks
+    return texts, messages
 
 
-def _refuse_empty(found: Texts, path: Path) -> None:
-    if not found.texts:
+def _validate_not_empty(texts: Texts, path: Path) -> None:
+    if not texts.texts:
         raise UserError(
             f"{path}: expected a sentence a line, got {'an empty file' if not path.stat().st_size else 'only blank lines'}"
         )
@@ -220,22 +220,22 @@ def _held_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _read_tsv(path: Path) -> Texts:
     texts: list[str] = []
-    found = Texts(texts, {"label": []})
+    read = Texts(texts, {"label": []})
     for number, line in _held_lines(path):
         label, tab, text = line.partition("\t")
         if not tab or not text.strip():
             raise UserError(f"{path}, line {number}: expected label<TAB>text, got {line[:60]!r}")
-        found.labels["label"].append(label.strip())
+        read.labels["label"].append(label.strip())
         texts.append(text)
-    return found
+    return read
 
 
 def _read_records(path: Path, kind: str, text: str, labels: str) -> tuple[Texts, list[str]]:
     lines = _held_lines(path)
     records = read_jsonl(lines, str(path)) if kind == "jsonl" else read_table(lines, kind == "csv", str(path))
-    column, texts, found, remarks = choose_columns(records, text, labels, path)
-    _refuse_empty(Texts(texts), path)
-    return Texts(texts, found, column=column), remarks
+    column, texts, labelled, messages = choose_columns(records, text, labels, path)
+    _validate_not_empty(Texts(texts), path)
+    return Texts(texts, labelled, column=column), messages
 
 
 def split_row(line: str) -> list[str]:
@@ -255,7 +255,7 @@ def _read_parallel(path: Path, columns: Columns) -> tuple[Texts, list[str]]:
             )
         read += 1
         rows[forms] = None
-    found = Texts.of_rows(rows, columns.field, columns.names)
-    _refuse_empty(found, path)
+    parsed = Texts.of_rows(rows, columns.field, columns.names)
+    _validate_not_empty(parsed, path)
     twice = read - len(rows)
-    return found, [f"{path.name}: {twice} rows that occur twice were taken once"] if twice else []
+    return parsed, [f"{path.name}: {twice} rows that occur twice were taken once"] if twice else []

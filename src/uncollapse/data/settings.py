@@ -19,7 +19,7 @@ class DataConfig:
     format: Literal["auto", "txt", "tsv", "csv", "jsonl", "parallel"] = setting(
         "auto", "auto: by the file's suffix; parallel: a row of forms a line"
     )
-    text_column: str = setting("", "of a table or .jsonl: the field of the text, where it is not found by itself")
+    text_column: str = setting("", "of a table or .jsonl: the field of the text, where it is not chosen by itself")
     label_column: str = setting(
         "", "of a table or .jsonl: the label fields, separated by commas, where not all are meant"
     )

@@ -18,7 +18,7 @@ from uncollapse.data.reading import SUFFIXES, Columns, Texts, suffix_of
 from uncollapse.data.settings import DataConfig
 from uncollapse.data.synthetic import Generator
 from uncollapse.data.vocabulary import Level, Vocabulary, build_vocabulary
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 
 PARTS = ("train", "valid", "test")
 CUT = (
@@ -39,14 +39,14 @@ class Splits:
 
     Attributes:
         floor: mean of -log p(x) on each split where the true distribution is known, in nats per sentence.
-        remarks: what the user should be told about the data.
+        messages: about the data, for the user.
     """
 
     train: Corpus
     valid: Corpus
     test: Corpus
     floor: Mapping[str, float]
-    remarks: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
 
     def __getitem__(self, part: str) -> Corpus:
         """Return a split by its name."""
@@ -99,7 +99,7 @@ def embedded(name: str, seed: int = 0, sentences: int = 0, corpora: Corpora = EM
         UserError: no such corpus, or more sentences than are held.
     """
     if name not in corpora:
-        raise UserError(f"unknown corpus {name!r}: {nearest(name, corpora)}")
+        raise UserError(f"unknown corpus {name!r}: {suggest(name, corpora)}")
     if sentences > MOST_SENTENCES[name]:
         raise UserError(f"data.sentences: expected at most {MOST_SENTENCES[name]:,} of {name}, got {sentences}")
     return corpora[name](seed, sentences)
@@ -136,19 +136,19 @@ def load_splits(
     if settings.columns:
         Columns.parse(settings.columns)
     if settings.columns and settings.format != "parallel" and not name:
-        raise UserError(f"data.columns: expected data.format parallel beside it, got {settings.format}")
+        raise UserError(f"data.columns: expected data.format parallel, got {settings.format}")
     if bool(name) == bool(path):
         got = "both" if path else "neither"
         raise UserError(f"expected --data.path FILE or --data.name ({', '.join(corpora)}), got {got}")
     made = embedded(name, settings.seed, settings.sentences, corpora) if name else None
-    parts, remarks = (made, []) if made else read_parts(settings, kept)
+    parts, messages = (made, []) if made else read_parts(settings, kept)
     new = vocabulary is None
     if vocabulary is None:
         texts, most = parts["train"].texts, settings.max_vocab
         if level == "auto" or not most:
             chosen = choose_tokens(texts, len(texts), level)
             level, most = chosen.level, most or chosen.most
-            remarks.append(
+            messages.append(
                 f"tokens: {LEVELS[level]}, at most {most:,} ({chosen.reason}); --data.level, --data.max_vocab"
             )
         vocabulary = build_vocabulary(texts, level, settings.lowercase, most, settings.min_count)
@@ -166,7 +166,7 @@ def load_splits(
         raise UserError(
             f"{path}: expected a sentence a line, but {lines} are longer than data.max_length ({longest} tokens); {REMEDY}"
         )
-    remarks += [
+    messages += [
         f"{part}: {corpus.left_out:,} of {len(parts[part].texts):,} sentences are longer than data.max_length "
         f"({longest} tokens) and were left out"
         for part, corpus in encoded.items()
@@ -177,7 +177,7 @@ def load_splits(
         part for part in ("valid", "test") if name == "grammar" and not (settings.lowercase or encoded[part].unknown)
     ]
     floor = {part: english().nll(encoded[part].texts()) for part in exact if vocabulary.level == "word"}
-    return Splits(encoded["train"], encoded["valid"], encoded["test"], floor, tuple(remarks))
+    return Splits(encoded["train"], encoded["valid"], encoded["test"], floor, tuple(messages))
 
 
 def load(
@@ -241,11 +241,11 @@ def _encode(
 
 def fingerprint(corpus: Corpus, fields: Sequence[str] = ()) -> str:
     """Return a short hash of a split's tokens and of some label fields, to notice that a file has changed since training."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for start in range(0, len(corpus.flat), MAPPED):
-        found.update(corpus.flat[start : start + MAPPED].tobytes())
-    found.update(corpus.offsets.tobytes())
+        digest.update(corpus.flat[start : start + MAPPED].tobytes())
+    digest.update(corpus.offsets.tobytes())
     for field in fields:
         if field in corpus.labels:
-            found.update(corpus.labels[field].tobytes())
-    return found.hexdigest()[:16]
+            digest.update(corpus.labels[field].tobytes())
+    return digest.hexdigest()[:16]

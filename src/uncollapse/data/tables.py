@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 
 TEXT_NAMES = ("text", "sentence", "sentence1", "ref", "caption", "review", "comment", "content", "body", "message",
               "question", "title", "description")  # fmt: skip
@@ -100,12 +100,12 @@ def choose_columns(
 
     Args:
         records: with the number of their line.
-        text: the field of the text; by default found (`TEXT_NAMES`, or the only one whose values look like text).
+        text: the field of the text; by default chosen (`TEXT_NAMES`, or the only one whose values look like text).
         labels: the label fields, separated by commas; by default all fields of at most `MOST_CLASSES` different values.
         source: the file, for messages.
 
     Returns:
-        the field of the texts; the texts that are not blank; for each label field, the label of each of them; remarks.
+        the field of the texts; the texts that are not blank; for each label field, the label of each of them; messages.
 
     Raises:
         UserError: a field that there is not, or none or several that may be the text.
@@ -127,15 +127,15 @@ def choose_columns(
         field for field, values in columns.items() if field not in (name, *missing) and len(set(values)) <= MOST_CLASSES
     ]
     kept = [i for i, value in enumerate(columns[name]) if value.strip()]
-    found = {field: [columns[field][i] for i in kept] for field in sorted(fields)}
-    remarks = [
+    labelled = {field: [columns[field][i] for i in kept] for field in sorted(fields)}
+    messages = [
         f"{source.name}: {field!r} is not on line {line}, so that it is no label field"
         for field, line in missing.items()
     ]
     if len(columns) > 1 and name != "text" and not text:
-        others = f"; label fields: {', '.join(found) or 'none'}"
-        remarks.append(f"{source.name}: the text is {name!r} of {', '.join(columns)} (--data.text_column){others}")
-    return name, [columns[name][i] for i in kept], found, remarks
+        others = f"; label fields: {', '.join(labelled) or 'none'}"
+        messages.append(f"{source.name}: the text is {name!r} of {', '.join(columns)} (--data.text_column){others}")
+    return name, [columns[name][i] for i in kept], labelled, messages
 
 
 def _columns(records: Iterable[tuple[int, Record]]) -> tuple[dict[str, list[str]], int, dict[str, int]]:
@@ -157,17 +157,17 @@ def _columns(records: Iterable[tuple[int, Record]]) -> tuple[dict[str, list[str]
 def _text_column(columns: Mapping[str, list[str]], asked: str, source: Path) -> str:
     if asked:
         if asked not in columns:
-            raise UserError(f"{source}: data.text_column: no field {asked!r}; {nearest(asked, columns)}")
+            raise UserError(f"{source}: data.text_column: no field {asked!r}; {suggest(asked, columns)}")
         return asked
     lowered = {name.lower(): name for name in reversed(list(columns))}
     for name in TEXT_NAMES:
         if name in lowered:
             return lowered[name]
-    found = [name for name, values in columns.items() if _looks_like_text(values)]
-    if len(found) != 1:
-        got = f"{', '.join(found)}, which all look like text" if found else ", ".join(columns)
+    candidates = [name for name, values in columns.items() if _looks_like_text(values)]
+    if len(candidates) != 1:
+        got = f"{', '.join(candidates)}, which all look like text" if candidates else ", ".join(columns)
         raise UserError(f"{source}: expected a field named text, got {got}; name it: --data.text_column NAME")
-    return found[0]
+    return candidates[0]
 
 
 def _looks_like_text(values: list[str]) -> bool:

@@ -80,7 +80,7 @@ class Vocabulary:
         """Return the ids of the tokens of every text."""
         if self.level == "bpe":
             lowered = [text.strip().lower() if self.lowercase else text.strip() for text in texts]
-            return [[i + len(SPECIALS) for i in found.ids] for found in self._cutter.encode_batch(lowered)]
+            return [[i + len(SPECIALS) for i in encoding.ids] for encoding in self._cutter.encode_batch(lowered)]
         ids = self.ids
         if self.level == "pixel":
             return [[ids.get(pixel, UNK) for pixel in text if pixel != "\n"] for text in texts]

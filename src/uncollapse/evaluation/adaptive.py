@@ -43,7 +43,7 @@ from uncollapse.model import VAE
 from uncollapse.nn.products import pack
 
 PROBES = 64
-"""Draws of a sentence that its proposal is found from; no more than half of K."""
+"""Draws of a sentence that its proposal is fitted to; no more than half of K."""
 FIRST = 64
 """Draws of the proposal to begin with; no more than half of K."""
 GROWTH = 3
@@ -98,7 +98,8 @@ def adaptive_draws(
 ) -> Draws:
     """Draw from a proposal of each sentence's own, as often as it needs.
 
-    The mean of the bounds has at most the error that `samples` draws of q for every sentence would give, by the variances found.
+    The mean of the bounds has at most the error that `samples` draws of q for every sentence would give, by the estimated
+    variances.
 
     Args:
         model: in evaluation mode.

@@ -21,7 +21,7 @@ SENTENCES = 10_000
 
 
 def aggregate_protocol(model: VAE, splits: Splits, split: str, seed: int = 0) -> dict[str, Any]:
-    """Return what the codes of a whole split look like beside the prior.
+    """Compare the codes of a whole split with the prior.
 
     Args:
         model: in evaluation mode.
@@ -50,18 +50,18 @@ def aggregate_protocol(model: VAE, splits: Splits, split: str, seed: int = 0) ->
     posterior = scores.posterior
     draws = posterior.transform(posterior.noise(len(corpus), DRAWS, seeded(seed + 1))).flatten(2)
     moments = [_moments(draws[:, k].double()) for k in range(DRAWS)]
-    found: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "aggregate_logdet": _mean(float(torch.logdet(covariance)) for _, covariance in moments),
         "aggregate_mean_sq": _mean(float(mean.square().sum()) for mean, _ in moments),
     }
     if not model.prior.labelled:  # one prior for all sentences
         divergence = aggregate_divergence(model, corpus, scores)
-        found["aggregate_kl"], found["aggregate_kl_se"] = float(divergence.mean()), standard_error(divergence)
+        numbers["aggregate_kl"], numbers["aggregate_kl_se"] = float(divergence.mean()), standard_error(divergence)
         each = kl_by_dimension(posterior, model.prior)
         if each is not None:  # the prior is N(0, I)
-            found["aggregate_mismatch"] = _mean(mismatch(mean, covariance) for mean, covariance in moments)
-            found["rate_by_dimension"] = each.double().mean(0).tolist()
-    return found
+            numbers["aggregate_mismatch"] = _mean(mismatch(mean, covariance) for mean, covariance in moments)
+            numbers["rate_by_dimension"] = each.double().mean(0).tolist()
+    return numbers
 
 
 def _moments(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +77,7 @@ def mismatch(mean: Tensor, covariance: Tensor) -> float:
 def aggregate_divergence(model: VAE, corpus: Corpus, scores: Scores) -> Tensor:
     """Return log q(z_i) - log p(z_i) of the draw of every sentence, `[N]`, nats: its mean estimates KL(q(z), p(z)).
 
-    log q(z_i) is pooled over all sentences given; the estimate is biased upwards as the pooled MI is downwards, since
+    log q(z_i) is pooled over all sentences; the estimate is biased upwards as the pooled MI is downwards, since
 
         log q(z_i) - log p(z_i) = [log q(z_i | x_i) - log p(z_i)] - mi_i.
 
@@ -90,5 +90,5 @@ def aggregate_divergence(model: VAE, corpus: Corpus, scores: Scores) -> Tensor:
 
 
 def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return math.fsum(found) / len(found)
+    held = list(values)
+    return math.fsum(held) / len(held)

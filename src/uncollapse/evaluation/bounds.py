@@ -98,11 +98,11 @@ def log_likelihoods(model: VAE, corpus: Corpus, z: Tensor) -> Tensor:
         z: a code each.
     """
     model, device = pack(model), model.device
-    found = torch.empty(len(corpus))
+    log_p = torch.empty(len(corpus))
     for index in ordered_batches(corpus.lengths, _rows(corpus)) if len(corpus) else []:
         batch = corpus.batch(index).to(device)
-        found[index] = -model.distortion(batch, z[index][:, None].to(device))[:, 0].cpu()
-    return found
+        log_p[index] = -model.distortion(batch, z[index][:, None].to(device))[:, 0].cpu()
+    return log_p
 
 
 def _rows(corpus: Corpus) -> int:
@@ -175,7 +175,7 @@ class Draws:
     Attributes:
         log_w: log p(x, z) - log r(z) for draws z of a proposal r (such as q), `[K_i]` for every sentence, nats.
         elbo: the ELBO of q of every sentence, the mean of its log weights, `[N]`, nats.
-        spent: draws of a sentence, on average, those included that a proposal was found from.
+        spent: draws of a sentence, on average, those included that a proposal was fitted to.
     """
 
     log_w: Sequence[Tensor]
@@ -221,7 +221,7 @@ class ImportanceWeighted:
         gap_se: standard error of the gap.
         sentences: how many it was measured on.
         samples: K; in the adaptive mode, the K whose error is matched.
-        draws: draws of a sentence, on average, those included that a proposal was found from.
+        draws: draws of a sentence, on average, those included that a proposal was fitted to.
         draws_se: standard error of nll that is due to the draws alone, by the variance of the weights.
         per_sentence: the bound of each sentence it was measured on.
         indices: which sentences these are.

@@ -1,4 +1,4 @@
-"""How varied and how new sentences drawn from a model are, beside as many real ones; no other model is needed."""
+"""The diversity and novelty of sentences drawn from a model, compared with as many real ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,10 +18,10 @@ SAMPLE = Decoding("sample", no_unknown=False)
 
 
 def diversity_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
-    """Draw sentences, z ~ p(z) and then x ~ p(x | z), and measure them beside real ones.
+    """Draw sentences, z ~ p(z) and then x ~ p(x | z), and compare them with real ones.
 
     Args:
-        model: in evaluation mode; a conditional one is given the labels of training sentences.
+        model: in evaluation mode; a conditional one takes the labels of training sentences.
         splits: the run's data.
         split: where the real ones are from.
         seed: of all draws.

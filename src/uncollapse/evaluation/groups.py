@@ -1,4 +1,4 @@
-"""What the code knows of a label that nobody told it: a linear probe, and the mean codes of the label's groups."""
+"""Linear probes for labels that the model is not conditioned on, and the mean codes of each label's sentences."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
     Returns:
         probes: a row for every field: `field, classes, majority` (the share of the class most frequent in training), `probe`
         (accuracy of a linear classifier on drawn z), `scoring`, `decoding` and `classifier` (its accuracy on real sentences).
-        Scoring and decoding are left out for a field that the decoder is told.
+        Scoring and decoding are left out for a field that the decoder is conditioned on.
 
     Raises:
         UserError: a language model, or data without labels.
@@ -65,13 +65,13 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
         )
     codes, drawn = posteriors(model, train).mean, drawn_codes(model, train, seed)
     held = drawn_codes(model, corpus, seed + 1)
-    told = model.condition.classes if model.condition else {}
+    conditioned = model.condition.classes if model.condition else {}
     rows = []
     for field, names in fields.items():
         classes, true = torch.from_numpy(train.labels[field]), torch.from_numpy(corpus.labels[field])
-        found = linear_probe(drawn, classes, held, true)
-        row = {"field": field, "classes": len(names), "majority": found.majority, "probe": found.accuracy}
-        if field not in told:
+        probe = linear_probe(drawn, classes, held, true)
+        row = {"field": field, "classes": len(names), "majority": probe.majority, "probe": probe.accuracy}
+        if field not in conditioned:
             means = torch.stack([codes[classes == c].mean(0) for c in range(len(names))])  # nan: no training sentence
             row |= {
                 "scoring": _scoring(model, corpus, means, true),
@@ -96,7 +96,7 @@ def _decoding(model: VAE, splits: Splits, corpus: Corpus, field: str, means: Ten
         of_class = np.flatnonzero(splits.train.labels[field] == c)
         if not len(of_class):
             continue
-        labels = splits.train.classes(random.choice(of_class, WRITTEN))  # of a model that is told other fields
+        labels = splits.train.classes(random.choice(of_class, WRITTEN))  # for a model conditioned on other fields
         written = generate_ids(
             model, mean.expand(WRITTEN, -1), splits.longest_sentence, labels=labels, decoding=SAMPLE, seed=seed + c
         )

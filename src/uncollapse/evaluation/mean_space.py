@@ -68,12 +68,12 @@ def model_posterior_mean(model: VAE, corpus: Corpus) -> Tensor:
 
     p(z_g | x) = softmax_g( log p(x | z_g) + log p(z_g) ).
     """
-    device, found = model.device, torch.empty(len(corpus))
+    device, means = model.device, torch.empty(len(corpus))
     grid = GRID.to(device)
     rows = max(1, TOKENS_AT_A_TIME // (len(grid) * int(corpus.lengths.max())))
     for index in ordered_batches(corpus.lengths, rows):
         batch = corpus.batch(index).to(device)
         z = grid.expand(len(batch), -1)[..., None]
         weight = (model.prior.log_prob(z, batch.labels) - model.distortion(batch, z)).softmax(-1)
-        found[index] = (weight @ grid).cpu()
-    return found
+        means[index] = (weight @ grid).cpu()
+    return means

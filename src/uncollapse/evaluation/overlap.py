@@ -123,7 +123,7 @@ def corpus_bleu(
 
 def distinct(sentences: Iterable[Sequence[Hashable]], order: int) -> float:
     """Return the share of different n-grams among all n-grams of some sentences (Li et al. 2016, section 5)."""
-    found: Counter[tuple[Hashable, ...]] = Counter()
+    counts: Counter[tuple[Hashable, ...]] = Counter()
     for sentence in sentences:
-        found.update(ngrams(sentence, order))
-    return len(found) / found.total() if found else 0.0
+        counts.update(ngrams(sentence, order))
+    return len(counts) / counts.total() if counts else 0.0

@@ -20,8 +20,8 @@ def posteriors(model: VAE, corpus: Corpus) -> Posterior:
     """Return q(z | x) of every sentence of a corpus, `[N, Z]`, on the CPU."""
     device = model.device
     order = ordered_batches(corpus.lengths, 256)
-    found = cat([model.posterior(corpus.batch(index).to(device)).cpu() for index in order])
-    return found[torch.from_numpy(np.argsort(np.concatenate(order)))]
+    joined = cat([model.posterior(corpus.batch(index).to(device)).cpu() for index in order])
+    return joined[torch.from_numpy(np.argsort(np.concatenate(order)))]
 
 
 def drawn_codes(model: VAE, corpus: Corpus, seed: int = 0) -> Tensor:
@@ -40,7 +40,7 @@ class Estimate:
 
 
 def mutual_information(posterior: Posterior, z: Tensor, chunk: int = 1000) -> Estimate:
-    """Estimate I(x; z) under q from one draw a sentence, pooled over all sentences given: the mean of the values below."""
+    """Estimate I(x; z) under q from one draw a sentence, pooled over all sentences: the mean of the values below."""
     value, n = sentence_mutual_information(posterior, z, chunk), len(z)
     return Estimate(float(value.mean()), float(value.std() / math.sqrt(n)) if n > 1 else 0.0, math.log(n))
 

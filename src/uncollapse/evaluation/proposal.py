@@ -1,4 +1,4 @@
-"""A proposal for each sentence that is nearer to its true posterior than q(z | x), found from a few draws.
+"""A proposal for each sentence that is nearer to its true posterior than q(z | x), fitted to a few draws.
 
 An encoder knows a sentence in general; its log weights, log p(x, z) - log q(z | x), know it in particular. In the standard
 coordinates e = (z - mu) / sigma of q they are all but quadratic,
@@ -8,8 +8,8 @@ coordinates e = (z - mu) / sigma of q they are all but quadratic,
 so that q(e) exp(b'e + c'e^2 / 2), a Gaussian of precision 1 - c and mean b / (1 - c), is nearly p(z | x): stochastic linear
 regression (Salimans & Knowles 2013, section 3). Three things make few draws enough: they lie at orthogonal directions and in
 pairs e, -e, which separates the b_d from each other and from c; the coefficients of all sentences come from one normal
-distribution, which is learned with them (empirical Bayes: a q that is everywhere too narrow in some dimension need not be found
-out anew); and one draw in ten is still from q, so that no weight is above ten times what it would have been (a defensive
+distribution, which is learned with them (empirical Bayes: a q that is everywhere too narrow in some dimension need not be learned
+anew); and one draw in ten is still from q, so that no weight is above ten times what it would have been (a defensive
 mixture: Hesterberg 1995; Owen & Zhou 2000).
 """
 
@@ -29,7 +29,7 @@ WIDEST = 5.0
 ITERATIONS = 10
 """Of expectation and maximisation."""
 ENTRIES = 2**22
-"""Numbers in the covariances of all sentences whose coefficients are found together; a few arrays of that size are held."""
+"""Numbers in the covariances of all sentences whose coefficients are computed together; a few arrays of that size are held."""
 
 
 def probes(base: Diagonal, count: int, generator: torch.Generator) -> Tensor:
@@ -79,11 +79,11 @@ def fitted(base: Diagonal, e: Tensor, log_w: Tensor) -> Proposal:
     """
     e = e.flatten(2)
     together = max(8, ENTRIES // (2 * e.shape[2]) ** 2)
-    found = [
+    coefficients = [
         regression(torch.cat([some, (some**2 - 1) / 2], -1).double(), values.double())
         for some, values in zip(e.split(together), log_w.split(together), strict=True)
     ]
-    b, c = torch.cat(found).chunk(2, -1)
+    b, c = torch.cat(coefficients).chunk(2, -1)
     precision = (1 - c).clamp(1 / WIDEST, WIDEST)
     mu, logvar = (part.float().view_as(base.mu) for part in (b / precision, -precision.log()))
     return Proposal(replace(base, mu=mu, logvar=logvar))

@@ -62,7 +62,7 @@ def transfer_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sen
         reads the label from z.
 
     Raises:
-        UserError: a model that is told no label.
+        UserError: an unconditional model.
     """
     if model.condition is None or not model.latent:
         raise UserError("protocol transfer: expected a conditional run (--model.condition FIELD)")

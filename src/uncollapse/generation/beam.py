@@ -67,7 +67,7 @@ def beam_search(decoder: Decoder, z: Tensor, decoding: Decoding, length_limit: i
         picked = (kept[:, None] * width + parent[kept]).flatten()
         state, token = tuple(part[picked] for part in state), token[kept].flatten()
         codes, in_hand = codes[kept], in_hand[kept]
-    return [sorted(found, key=lambda one: -one.score)[: decoding.n_best] for found in finished]
+    return [sorted(beams, key=lambda one: -one.score)[: decoding.n_best] for beams in finished]
 
 
 def _only_eos(log_p: Tensor) -> Tensor:

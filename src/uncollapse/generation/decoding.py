@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.vocabulary import BOS, EOS, PAD, UNK
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 
 Strategy = Literal["greedy", "beam", "sample", "top-k", "nucleus"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -60,7 +60,7 @@ class Decoding:
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
         if self.strategy not in STRATEGIES:
-            raise UserError(f"unknown decoding {self.strategy!r}: {nearest(self.strategy, STRATEGIES)}")
+            raise UserError(f"unknown decoding {self.strategy!r}: {suggest(self.strategy, STRATEGIES)}")
         whole = {"top_k": 1, "beam_width": 1, "n_best": 1, "min_length": 0, "max_length": 0, "no_repeat": 0}
         for name, least in whole.items():
             value = getattr(self, name)
@@ -99,8 +99,8 @@ class Decoding:
     def mask_logits(self, logits: Tensor, written: Tensor) -> Tensor:
         """Return logits (or log probabilities) `[N, V]` with -inf where a token may not follow what is written, `[N, t]`.
 
-        What is given is overwritten.
-        PAD and BOS never may: they are no targets of training. A row in which nothing else is left may end.
+        The logits are overwritten. PAD and BOS never may follow: they are no targets of training. A row in which nothing else is
+        left may end.
         """
         logits.index_fill_(1, torch.tensor(NEVER + (UNK,) * self.no_unknown, device=logits.device), -torch.inf)
         if self.no_repeat:

@@ -36,7 +36,7 @@ def analogy(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return a - b + c
 
 
-def walk(start: Tensor, dimension: int, span: float, steps: int) -> Tensor:
+def traversal(start: Tensor, dimension: int, span: float, steps: int) -> Tensor:
     """Return copies of a code whose one dimension goes from -span to span, `[steps, Z]`."""
     codes = start.repeat(steps, 1)
     codes[:, dimension] = torch.linspace(-span, span, steps, dtype=start.dtype)

@@ -10,7 +10,7 @@ from torch import Tensor
 from uncollapse.data.parts import find_parts
 from uncollapse.data.reading import read_texts
 from uncollapse.data.vocabulary import SPECIALS, Vocabulary
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 from uncollapse.runs.build import build_model, build_splits
 from uncollapse.runs.config import Config
 from uncollapse.runs.folder import Origin, RunFolder
@@ -48,7 +48,7 @@ def import_run(
         state: its state, as `torch.save(model.state_dict(), …)` wrote it. It is read with `weights_only=True`.
         vocab_from: the text that its vocabulary was built from, its training file: words are numbered as they first appear.
         out: the run folder.
-        data: data settings of the run; by default `vocab_from`, or its folder where test files stand beside it.
+        data: data settings of the run; by default `vocab_from`, or its folder where it has test files too.
         overwrite: whether a run in `out` is replaced.
 
     Returns:
@@ -58,7 +58,7 @@ def import_run(
         UserError: an unknown kind, a state of another model, a text of another vocabulary, or a run that is in the way.
     """
     if kind not in KINDS:
-        raise UserError(f"unknown kind {kind!r}: {nearest(kind, KINDS)}")
+        raise UserError(f"unknown kind {kind!r}: {suggest(kind, KINDS)}")
     weights = rename(read_state(state), state)
     given = dict(data or {})
     vocabulary = Vocabulary((*SPECIALS, *first_seen(vocab_from, given.get("format", "auto"))))
@@ -164,10 +164,10 @@ def first_seen(path: Path, format: str = "auto") -> Iterable[str]:
 
 
 def _data_path(vocab_from: Path) -> Path:
-    """Return the folder of a training text where a test text stands beside it, else the text."""
+    """Return the folder of a training text where it has a test text too, else the text."""
     try:
         parts = find_parts(vocab_from.parent)
     except UserError:  # a folder of other things
         return vocab_from
-    beside = parts["train"].resolve() == vocab_from.resolve() and "test" in parts
-    return vocab_from.parent if beside else vocab_from
+    is_split = parts["train"].resolve() == vocab_from.resolve() and "test" in parts
+    return vocab_from.parent if is_split else vocab_from

@@ -1,4 +1,4 @@
-"""What a model is told beside the code: the labels of a sentence."""
+"""The condition c of a conditional model, from the labels of a sentence."""
 
 from collections.abc import Mapping
 

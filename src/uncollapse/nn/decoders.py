@@ -15,7 +15,7 @@ from uncollapse.nn.recurrent import CELLS, Cell, side_by_side
 
 
 class TextDecoder(Decoder):
-    """What decoders of text share: embeddings, dropout, z beside every input, the output layer.
+    """What decoders of text share: embeddings, dropout, z at every input, the output layer.
 
     A subclass says how inputs become states (`run`) and where it begins (`memory`).
 
@@ -88,7 +88,7 @@ class TextDecoder(Decoder):
 
 
 class RecurrentDecoder(TextDecoder):
-    """A recurrent network that sees z in its first state and beside every input.
+    """A recurrent network that sees z in its first state and at every input.
 
     `c_0 = W z, h_0 = tanh(c_0)` (gru and rnn: h_0 alone), as He et al. 2019.
     """

@@ -52,7 +52,7 @@ class RecurrentEncoder(Encoder):
         timestepwise: whether the posteriors of all timesteps are returned too.
         bn: gamma of the batch normalisation of mu; 0 for none.
         df: degrees of freedom of t posteriors; 0 for Gaussian ones.
-        condition: labels -> a vector beside every embedding, or None.
+        condition: labels -> a vector that every embedding is concatenated with, or None.
         state_pooling: the state that mu and sigma are computed from: the last one, at EOS, or the mean or maximum over all
             (Long et al. 2019); not with posteriors of all timesteps.
     """

@@ -62,15 +62,15 @@ class Decoder(nn.Module, ABC):
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token a row `[N]`; return the logits of the next `[N, V]` and the new state.
 
-        The state given may be overwritten.
+        The old state may be overwritten.
         """
 
     @torch.no_grad()
     def scheduled_sampling_inputs(self, batch: Batch, z: Tensor, teacher_forcing: float) -> Tensor:
         """Return the inputs of a batch, `[B, T - 1]`, some replaced by the decoder's own tokens.
 
-        Each place is the true token with probability `teacher_forcing`, else a draw from the decoder's own distribution given all
-        that it has read so far, its own tokens among it. No gradient flows through sampled tokens.
+        Each place is the true token with probability `teacher_forcing`, else a draw from the decoder's own distribution after all
+        inputs so far, its own tokens among them. No gradient flows through sampled tokens.
 
         Source: Bengio et al. 2015 (scheduled sampling), section 2.4.
 

@@ -76,7 +76,7 @@ class PixelCNNConfig:
     kernel_sizes: tuple[int, ...] = setting(
         (7, 7, 7, 7, 7, 5, 5, 5, 5, 3, 3, 3, 3), "sizes of the kernels, one a layer, odd", 1, 999
     )
-    maps: int = setting(4, "planes of z beside the picture", 1)
+    maps: int = setting(4, "planes of z, concatenated with the picture", 1)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ ROWS = 16
 """Products are of a multiple of so many rows where there is a choice: 256 rows take two thirds of the time of 255."""
 
 SAFE = (1e-15, 1e25)
-"""Sums of exponentials that need no shift m: what a type with the exponents of fp32 loses is nothing beside them."""
+"""Sums of exponentials that need no shift m: what a type with the exponents of fp32 loses is negligible."""
 
 
 class OutputLayer(nn.Linear):
@@ -183,8 +183,8 @@ class _WeightGradients:
 
     def scaled(self, factor: float) -> tuple[Tensor | None, Tensor | None]:
         """Return both times a number, and give them away."""
-        found = (self.weight, self.bias)
-        return tuple(None if total is None else total.mul_(factor) for total in found)  # type: ignore[return-value]
+        layer = (self.weight, self.bias)
+        return tuple(None if total is None else total.mul_(factor) for total in layer)  # type: ignore[return-value]
 
 
 class _TokenNLL(torch.autograd.Function):
@@ -255,13 +255,13 @@ def _chunks(hidden: Tensor, products: _Products, targets: Tensor, elements: int)
         rows = slice(start, min(start + size, len(hidden)))
         low = hidden[rows].to(products.narrow)
         for shifted in (False, True):
-            found = products.logits(low)
-            shift = found.amax(0) if shifted else None
-            own, total = _exponentials(found, hidden[rows], products, targets[rows], shift)
+            low_logits = products.logits(low)
+            shift = low_logits.amax(0) if shifted else None
+            own, total = _exponentials(low_logits, hidden[rows], products, targets[rows], shift)
             least, most = (float(end) for end in total.aminmax())
             if SAFE[0] < least and most < SAFE[1]:
                 break
-        yield _Chunk(rows, low, found, total.reciprocal(), total.log() - own)
+        yield _Chunk(rows, low, low_logits, total.reciprocal(), total.log() - own)
 
 
 def _exponentials(

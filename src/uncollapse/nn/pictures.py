@@ -55,7 +55,7 @@ class ResNetEncoder(Encoder):
         hidden: units before the linear map.
         bn: gamma of the batch normalisation of mu; 0 for none.
         df: degrees of freedom of t posteriors; 0 for Gaussian ones.
-        condition: labels -> a vector beside the units, or None.
+        condition: labels -> a vector that the units are concatenated with, or None.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class PictureDecoder(Decoder):
 
     @abstractmethod
     def logits(self, pictures: Tensor, z: Tensor) -> Tensor:
-        """Return the logits of ink `[N, side, side]` given the pixels before each, `[N, 1, side, side]`, and z."""
+        """Return the logits of ink `[N, side, side]`, from z and the pixels before each, `[N, 1, side, side]`."""
 
     def forward(self, batch: Batch, z: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Return -log p(x | z), `[B, K]`; a picture always reads its own pixels (`inputs` is for text)."""
@@ -144,12 +144,12 @@ class PictureDecoder(Decoder):
         place = int(placed[0]) + 1
         if place:
             self.put((token == INK).float(), place - 1, tuple(memory))
-        found = torch.full((len(token), INK + 1), NEVER, device=token.device)
+        logits = torch.full((len(token), INK + 1), NEVER, device=token.device)
         if place == self.side**2:
-            found[:, EOS] = 0.0
+            logits[:, EOS] = 0.0
         else:
-            found[:, PAPER], found[:, INK] = 0.0, self.ink(place, tuple(memory))
-        return found, (placed + 1, *memory)
+            logits[:, PAPER], logits[:, INK] = 0.0, self.ink(place, tuple(memory))
+        return logits, (placed + 1, *memory)
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -205,7 +205,7 @@ def pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 class PixelCNN(PictureDecoder):
-    """A PixelCNN that sees z as planes beside the first layer's features.
+    """A PixelCNN that sees z as further planes of the first layer's features.
 
     The first convolution is of kind A, all others are residual blocks of kind B; z is mapped to `maps` planes of the picture's
     size, and each pixel sees them at its own place.
@@ -214,7 +214,7 @@ class PixelCNN(PictureDecoder):
 
     Args:
         side: of a picture.
-        latent: width of z, and of what stands beside it.
+        latent: width of z, or of [z; c].
         channels: of the layers.
         kernel_sizes: of the kernels, odd, the first of kind A.
         maps: planes of z.

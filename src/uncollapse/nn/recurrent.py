@@ -22,34 +22,34 @@ PAYS = {torch.bfloat16: 4_000_000}
 """Weights of a cell from which on our backward pass is faster than torch's, by type; in fp32 torch's is always as fast."""
 
 
-def side_by_side(inputs: Tensor, beside: Tensor) -> Tensor:
-    """Put a vector beside every input, for K readings of each sentence: `[B, T, E]`, `[B, K, Z]` -> `[B K, T, E + Z]`."""
-    _, samples, width = beside.shape
+def side_by_side(inputs: Tensor, context: Tensor) -> Tensor:
+    """Concatenate every input with a vector, for K readings of each sentence: `[B, T, E]`, `[B, K, Z]` -> `[B K, T, E + Z]`."""
+    _, samples, width = context.shape
     inputs = inputs.repeat_interleave(samples, 0) if samples > 1 else inputs
     if not width:
         return inputs
-    shared = beside.flatten(0, 1)[:, None].expand(-1, inputs.shape[1], -1)
+    shared = context.flatten(0, 1)[:, None].expand(-1, inputs.shape[1], -1)
     return torch.cat([inputs, shared.to(inputs.dtype)], -1)
 
 
 class Recurrent(nn.Module):
-    """What the cells share: they read inputs, and beside every input of a row the same vector.
+    """What the cells share: they read inputs, each concatenated with the context of its row.
 
     A cell is one of torch's (one layer, the batch first), and keeps the names of its weights.
     """
 
-    def unroll(self, inputs: Tensor, beside: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+    def unroll(self, inputs: Tensor, context: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """Read sentences from left to right.
 
         Args:
             inputs: of every sentence, `[B, T, E]`.
-            beside: what stands beside every input, for K readings of each sentence, `[B, K, Z]`; Z may be 0.
+            context: concatenated with every input, for K readings of each sentence, `[B, K, Z]`; Z may be 0.
             memory: of every reading, sentence by sentence, `[B * K, H]` each; zeros by default.
 
         Returns:
             the states `[B * K, T, H]`, and the memory after the last input.
         """
-        return self._torch(side_by_side(inputs, beside), memory)
+        return self._torch(side_by_side(inputs, context), memory)
 
     def _torch(self, inputs: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         states, h = self(inputs, None if memory is None else memory[0][None].contiguous())
@@ -79,29 +79,29 @@ class LSTM(Recurrent, nn.LSTM):
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
 
-    def unroll(self, inputs: Tensor, beside: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+    def unroll(self, inputs: Tensor, context: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """Read sentences from left to right; see `Recurrent.unroll`."""
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
-        learns = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, beside, *(memory or ()), *weights))
+        learns = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, context, *(memory or ()), *weights))
         narrow = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else inputs.dtype
-        if self.plain or inputs.device.type != "cpu" or not self._pays(inputs, beside, learns, narrow):
-            return super().unroll(inputs, beside, memory)
+        if self.plain or inputs.device.type != "cpu" or not self._pays(inputs, context, learns, narrow):
+            return super().unroll(inputs, context, memory)
         with torch.autocast("cpu", enabled=False):
             bias = self.bias_ih_l0 + self.bias_hh_l0
-            beside = beside.flatten(0, 1).to(bias.dtype)
-            zero = beside.new_zeros(len(beside), self.hidden_size)
+            context = context.flatten(0, 1).to(bias.dtype)
+            zero = context.new_zeros(len(context), self.hidden_size)
             h, c = (part.to(bias.dtype) for part in memory or (zero, zero))  # c adds up in full precision
             unroll = Unrolled.apply if learns else unrolled
             packs = self.packs or Packs()
-            states, c = unroll(packs, inputs.to(narrow), beside, h, c, self.weight_ih_l0, self.weight_hh_l0, bias)
+            states, c = unroll(packs, inputs.to(narrow), context, h, c, self.weight_ih_l0, self.weight_hh_l0, bias)
         return states, (states[:, -1], c)
 
-    def _pays(self, inputs: Tensor, beside: Tensor, learns: bool, narrow: torch.dtype) -> bool:
+    def _pays(self, inputs: Tensor, context: Tensor, learns: bool, narrow: torch.dtype) -> bool:
         """Return whether what follows is faster than torch's own LSTM."""
         if learns:
             size = self.weight_ih_l0.numel() + self.weight_hh_l0.numel()
-            return beside.shape[1] == 1 and size >= PAYS.get(narrow, math.inf)
-        return beside.shape[1] > 1 or inputs.shape[1] == 1
+            return context.shape[1] == 1 and size >= PAYS.get(narrow, math.inf)
+        return context.shape[1] > 1 or inputs.shape[1] == 1
 
     def _torch(self, inputs: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         before = None if memory is None else (memory[0][None].contiguous(), memory[1][None].contiguous())

@@ -1,6 +1,6 @@
 """The LSTM unrolled step by step: nothing is computed twice, and its backward pass multiplies once over all steps.
 
-With inputs x_t, a part z that stands beside every input, and sigma the logistic function:
+With inputs x_t, a context z that every input is concatenated with, and sigma the logistic function:
 
     a_t = W_x x_t + W_z z + b + U h_{t-1},    (i, f, o) = sigma(a_t),  g = tanh(a_t)
     c_t = f c_{t-1} + i g,                    h_t = o tanh(c_t).
@@ -23,21 +23,21 @@ TWO, ONE = (torch.tensor(number, device="cpu") for number in (2.0, 1.0))
 """As tensors: torch makes one of every Python number, and converts it, in the time that a small operation takes."""
 
 
-def _shares(packs: Packs, inputs: Tensor, beside: Tensor, of_input: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Return W_x x for inputs `[n, E]`, in their type, and W_z z + b for what stands beside them, `[N, Z]`.
+def _shares(packs: Packs, inputs: Tensor, context: Tensor, of_input: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return W_x x for inputs `[n, E]`, in their type, and W_z z + b for their context, `[N, Z]`.
 
     Args:
         packs: the layouts of the weight.
         inputs: in the type to multiply in.
-        beside: in full precision.
+        context: in full precision.
         of_input: (W_x, W_z), `[4H, E + Z]`.
         bias: b, `[4H]`.
     """
     x, z = _columns(inputs, of_input)
     tokens = layout(packs, of_input, inputs.dtype, len(inputs), columns=x)(inputs)
-    if not beside.shape[1]:
-        return tokens, bias.repeat(len(beside), 1)
-    return tokens, layout(packs, of_input, beside.dtype, len(beside), columns=z)(beside, bias)
+    if not context.shape[1]:
+        return tokens, bias.repeat(len(context), 1)
+    return tokens, layout(packs, of_input, context.dtype, len(context), columns=z)(context, bias)
 
 
 def _columns(inputs: Tensor, of_input: Tensor) -> tuple[slice, slice]:
@@ -47,14 +47,14 @@ def _columns(inputs: Tensor, of_input: Tensor) -> tuple[slice, slice]:
 
 
 def unrolled(
-    packs: Packs, inputs: Tensor, beside: Tensor, h: Tensor, c: Tensor, of_input: Tensor, of_h: Tensor, bias: Tensor
+    packs: Packs, inputs: Tensor, context: Tensor, h: Tensor, c: Tensor, of_input: Tensor, of_h: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the states `[N, T, H]` and the last c `[N, H]`, of K readings of B sentences, N = B K; no gradient.
 
     Args:
         packs: the layouts of the weights.
         inputs: x, `[B, T, E]`, in the type to multiply in.
-        beside: z of every reading, `[N, Z]`.
+        context: z of every reading, `[N, Z]`.
         h: `[N, H]`.
         c: `[N, H]`.
         of_input: (W_x, W_z), `[4H, E + Z]`.
@@ -62,7 +62,7 @@ def unrolled(
         bias: b, `[4H]`.
     """
     sentences, length, _ = inputs.shape
-    tokens, constant = _shares(packs, inputs.flatten(0, 1), beside, of_input, bias)
+    tokens, constant = _shares(packs, inputs.flatten(0, 1), context, of_input, bias)
     tokens = tokens.view(sentences, length, len(bias))
     shared = constant.view(sentences, len(h) // max(1, sentences), len(bias))
     recurrent = layout(packs, of_h, inputs.dtype, len(h))
@@ -96,7 +96,7 @@ class Unrolled(torch.autograd.Function):
         ctx: Any,
         packs: Packs,
         inputs: Tensor,
-        beside: Tensor,
+        context: Tensor,
         h: Tensor,
         c: Tensor,
         of_input: Tensor,
@@ -106,7 +106,7 @@ class Unrolled(torch.autograd.Function):
         """Return what `unrolled` does."""
         rows, length, _ = inputs.shape
         steps = inputs.transpose(0, 1).flatten(0, 1)  # [T B, E]
-        tokens, constant = _shares(packs, steps, beside, of_input, bias)
+        tokens, constant = _shares(packs, steps, context, of_input, bias)
         gates = tokens.view(length, rows, len(bias))  # the shares of the tokens, each replaced by the gates of its step
         cells, states = c.new_empty(length + 1, *c.shape), inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
@@ -120,14 +120,14 @@ class Unrolled(torch.autograd.Function):
                 h = torch.mul(o, _tanh(c, squashed), out=next_h)
             gates[those] = now
         ctx.packs = packs
-        ctx.save_for_backward(steps, beside, of_input, of_h, gates, cells, states)
+        ctx.save_for_backward(steps, context, of_input, of_h, gates, cells, states)
         return states[1:].transpose(0, 1), cells[-1].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, above: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what was given, from those of the states and of the last c."""
-        steps, beside, of_input, of_h, gates, cells, states = ctx.saved_tensors
+        steps, context, of_input, of_h, gates, cells, states = ctx.saved_tensors
         (length, rows, _), packs, needs = gates.shape, ctx.packs, ctx.needs_input_grad[1:]
         back = layout(packs, of_h, states.dtype, rows, transposed=True)
         d_h, d_c = torch.zeros_like(d_c), d_c.clone()
@@ -150,11 +150,11 @@ class Unrolled(torch.autograd.Function):
         d_x = d_z = d_of_input = None
         if needs[0]:
             d_x = matmul_no_grad(every, of_input[:, x].to(every.dtype)).view(length, rows, x.stop).transpose(0, 1)
-        if needs[1] and beside.shape[1]:
+        if needs[1] and context.shape[1]:
             d_z = layout(packs, of_input, in_all.dtype, rows, columns=z, transposed=True)(in_all)
         if needs[4]:
             d_of_input = torch.empty_like(of_input)
-            d_of_input[:, x], d_of_input[:, z] = matmul_no_grad(every.T, steps), in_all.T @ beside
+            d_of_input[:, x], d_of_input[:, z] = matmul_no_grad(every.T, steps), in_all.T @ context
         d_of_h = matmul_no_grad(every.T, states[:-1].flatten(0, 1)).to(of_h.dtype) if needs[5] else None
         return None, d_x, d_z, d_h.to(d_c.dtype), d_c, d_of_input, d_of_h, in_all.sum(0) if needs[6] else None
 

@@ -18,7 +18,7 @@ PANELS = (
     ("exact conversions", "valid.transfer_exact", "share"),
     ("inner steps", "aggressive.inner_steps", "a step"),
 )
-# Okabe & Ito: told apart by the colour-blind; the dashes tell them apart in print
+# Okabe & Ito: distinct for the colour-blind; the dashes are distinct in print
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -30,23 +30,23 @@ def series(log: Log, key: str) -> tuple[list[int], list[float]]:
     """Return the epochs that hold a value, and the values; `key` names nested entries by dots."""
     epochs, values = [], []
     for entry in log:
-        found: Any = entry
+        value: Any = entry
         for part in key.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        if found is not None:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None:
             epochs.append(int(entry["epoch"]))
-            values.append(float(found))
+            values.append(float(value))
     return epochs, values
 
 
 def shown(logs: Mapping[str, Log]) -> list[tuple[str, str, str]]:
     """Return the panels worth drawing: those recorded, but no weight or forcing that never moves and is 1."""
-    found = []
+    names = []
     for title, key, unit in PANELS:
         values = {value for log in logs.values() for value in series(log, key)[1]}
         if values and not (key in ("weight", "teacher_forcing") and values == {1.0}):
-            found.append((title, key, unit))
-    return found
+            names.append((title, key, unit))
+    return names
 
 
 def draw_curves(logs: Mapping[str, Log], path: Path) -> None:

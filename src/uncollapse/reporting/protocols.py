@@ -57,16 +57,16 @@ def protocol_tables(metrics: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
-def samples_tables(found: Mapping[str, Any]) -> list[Table]:
+def samples_tables(judged: Mapping[str, Any]) -> list[Table]:
     """Return the tables of a judged corpus."""
     table = Table(title="perplexity per predicted token", title_justify="left", box=None, padding=(0, 2))
     table.add_column("a language model trained on")
     for column in ("scores drawn", "scores real"):
         table.add_column(column, justify="right")
-    shown = {name: f"{found[name]:.2f} +- {found[f'{name}_se']:.2f}" for name in found if f"{name}_se" in found}
+    shown = {name: f"{judged[name]:.2f} +- {judged[f'{name}_se']:.2f}" for name in judged if f"{name}_se" in judged}
     table.add_row("real sentences", f"{shown['ppl_forward']} (forward)", shown["ppl_real"])
     table.add_row("drawn sentences", shown["ppl_drawn"], f"{shown['ppl_reverse']} (reverse)")
-    return [table, _rows_table(ROW_TABLES["samples"], found["samples"])]
+    return [table, _rows_table(ROW_TABLES["samples"], judged["samples"])]
 
 
 def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:

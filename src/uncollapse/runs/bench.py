@@ -81,7 +81,7 @@ def bench(
         validate(compose(recipe, remedy.split("+"), settings))
     results, sections = [], cast(dict[str, Any], dict(settings))
     for remedy in remedies:
-        found = []
+        results_of = []
         for seed in range(1, seeds + 1):
             path = out / f"{remedy}-{seed}"
             resume = RunFolder(path).config_file.exists()
@@ -89,10 +89,12 @@ def bench(
             # where the length was left open, what the first run chose is the budget of all
             chosen = {name: getattr(run.config.train, name) for name in ("epochs", "steps_per_epoch")}
             sections["train"] = {**sections.get("train", {}), **chosen}
-            found.append(measure(run, iw_samples, iw_sentences))
-        names = (name for name in (*SHOWN, *SHOWN_OF_FORMS) if all(name in one for one in found))
-        values = {name: [one[name] for one in found] for name in names}
-        results.append(Result(remedy, values, tuple(one["state"] for one in found), found[0].get("nll_floor")))
+            results_of.append(measure(run, iw_samples, iw_sentences))
+        names = (name for name in (*SHOWN, *SHOWN_OF_FORMS) if all(name in one for one in results_of))
+        values = {name: [one[name] for one in results_of] for name in names}
+        results.append(
+            Result(remedy, values, tuple(one["state"] for one in results_of), results_of[0].get("nll_floor"))
+        )
     return results
 
 
@@ -102,8 +104,8 @@ def measure(run: Run, iw_samples: int, iw_sentences: int | None) -> dict[str, An
     asked = (iw_samples if run.model.latent else 1, iw_sentences)
     if (metrics.get("iw_samples"), metrics.get("protocol", {}).get("asked_sentences")) != asked:
         subject = run.subject(run.splits()[0])
-        found = run.by_protocol("tense", subject) if PROTOCOLS["tense"].fits(subject) else {}
-        metrics = run.measure(subject, found, iw_samples=iw_samples, iw_sentences=iw_sentences).metrics
+        numbers = run.by_protocol("tense", subject) if PROTOCOLS["tense"].fits(subject) else {}
+        metrics = run.measure(subject, numbers, iw_samples=iw_samples, iw_sentences=iw_sentences).metrics
     return {"accuracy": 0.0, **metrics}
 
 

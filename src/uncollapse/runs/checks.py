@@ -131,7 +131,7 @@ def validate_for_data(config: Config, splits: Splits, pairs: Sequence[Pair]) -> 
             raise UserError(f"objective.{name}: expected rows of parallel forms (--data.format parallel), got none")
         if wanted and rows not in space.names:
             raise UserError(
-                f"objective.{name}: the decoder must be told which form to write; add --model.condition {rows}"
+                f"objective.{name}: the decoder needs the form as a condition; add --model.condition {rows}"
             )
     if select.startswith("transfer") and rows not in space.names:
         raise UserError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from uncollapse.data.settings import DataConfig
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 from uncollapse.files import expect, read_yaml
 from uncollapse.nn.kinds import KINDS, DecoderConfig, EncoderConfig, RecurrentDecoderConfig, RecurrentEncoderConfig
 from uncollapse.runs.sections import ModelConfig, ObjectiveConfig, OptimConfig, TrainConfig
@@ -115,7 +115,7 @@ def _section(section: str, values: dict[str, Any]) -> Any:
     names = [f.name for f in dataclasses.fields(kinds[kind])]
     if wrong := [name for name in values if name not in names]:
         having = ", ".join(catalogue()[f"{section}.{wrong[0]}"].kinds)
-        raise UserError(f"{section}.{wrong[0]}: is for {section}.kind {having}, got {kind}: {nearest(wrong[0], names)}")
+        raise UserError(f"{section}.{wrong[0]}: is for {section}.kind {having}, got {kind}: {suggest(wrong[0], names)}")
     return kinds[kind](**values)
 
 
@@ -141,7 +141,7 @@ def split_key(key: str) -> tuple[str, str]:
     """Split `section.name`; raise UserError, naming the nearest, if there is no such setting."""
     if key not in catalogue():
         raise UserError(
-            f"unknown setting {key!r}: {nearest(key, catalogue()) if '.' in key else nearest(key, SECTIONS)}"
+            f"unknown setting {key!r}: {suggest(key, catalogue()) if '.' in key else suggest(key, SECTIONS)}"
         )
     section, name = key.split(".")
     return section, name
@@ -216,7 +216,7 @@ def merge(*parts: Mapping[str, Mapping[str, Any]]) -> Settings:
         for section, values in part.items():
             if section not in SECTIONS:
                 raise UserError(
-                    f"unknown section {section!r}: {nearest(section, SECTIONS)}; write for example train={{'epochs': 3}}"
+                    f"unknown section {section!r}: {suggest(section, SECTIONS)}; write for example train={{'epochs': 3}}"
                 )
             if not isinstance(values, Mapping):
                 raise UserError(
@@ -256,7 +256,7 @@ def load_named(kind: Literal["recipes", "remedies"], name: str) -> Named:
     own = name.endswith((".yaml", ".yml"))
     if not own and name not in available(kind):
         raise UserError(
-            f"unknown {'recipe' if kind == 'recipes' else 'remedy'} {name!r}: {nearest(name, available(kind))}"
+            f"unknown {'recipe' if kind == 'recipes' else 'remedy'} {name!r}: {suggest(name, available(kind))}"
         )
     path = Path(name) if own else Path(__file__).parent / kind / f"{name}.yaml"
     content = read_yaml(path)

@@ -271,7 +271,7 @@ class RunFolder:
         return expect(self._read_json("metrics.json"), {str: numbers}, str(self.path / "metrics.json"))
 
     def write_metrics(self, split: str, metrics: Mapping[str, Any]) -> None:
-        """Write the evaluation of one split beside those of the others."""
+        """Write the evaluation of one split, those of the others kept."""
         write_json(self.path / "metrics.json", {**self.metrics(), split: dict(metrics)})
 
     def log(self) -> list[dict[str, Any]]:
@@ -316,12 +316,12 @@ class RunFolder:
         """
         if not self.prior_file.exists():
             raise UserError(f"{self.path}: no fitted prior; train with --train.fit_prior 1 (or up to 16)")
-        found = load_weights(self.prior_file)
-        count = found["weights"].numel() if "weights" in found else 0
+        weights = load_weights(self.prior_file)
+        count = weights["weights"].numel() if "weights" in weights else 0
         shapes = {"weights": (count,), "means": (count, latent), "factors": (count, latent, latent)}
-        if not count or {name: tuple(value.shape) for name, value in found.items()} != shapes:
+        if not count or {name: tuple(value.shape) for name, value in weights.items()} != shapes:
             raise UserError(f"{self.prior_file}: expected a mixture of codes of {latent} dimensions; train again")
-        return Mixture(**found)
+        return Mixture(**weights)
 
     def mean_space(self) -> MeanSpace:
         """Read the records of the posterior-mean space; empty if there are none.
@@ -331,8 +331,8 @@ class RunFolder:
         """
         if (old := self.path / "posterior-mean-space.npz").exists():  # version 1
             try:
-                with np.load(old) as found:
-                    return MeanSpace(found["steps"], found["model"], found["inference"])
+                with np.load(old) as arrays:
+                    return MeanSpace(arrays["steps"], arrays["model"], arrays["inference"])
             except (OSError, ValueError, KeyError, zipfile.BadZipFile):
                 raise UserError(f"{old}: truncated or damaged; train again to record") from None
         form = {"step": int, "model": [(int, float)], "inference": [(int, float)]}

@@ -74,7 +74,8 @@ def origin_of(recipe: str, remedies: Sequence[str], settings: Mapping[str, Mappi
 
 def with_network_of(settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
     """Return the settings with network and tokens of the run whose weights are the start, where there is one."""
-    earlier = settings.get("train", {}).get("init_from")
+    train = settings.get("train", {})
+    earlier = train.get("init_from") if isinstance(train, Mapping) else ""  # another type is refused where settings are merged
     if not earlier:
         return settings
     theirs = RunFolder(Path(earlier)).origin().config.settings()
@@ -153,17 +154,20 @@ def _same_settings(folder: RunFolder, asked: Origin) -> Config:
 
     What is left open takes what was chosen. More epochs, or more minutes than before, lengthen the training.
     """
-    found, config = folder.origin().config, asked.config
+    config_then, config = folder.origin().config, asked.config
     for section, name, left_open in OPEN:
-        if getattr(getattr(config, section), name, None) == left_open and hasattr(getattr(found, section), name):
-            chosen = {name: getattr(getattr(found, section), name)}
+        if getattr(getattr(config, section), name, None) == left_open and hasattr(getattr(config_then, section), name):
+            chosen = {name: getattr(getattr(config_then, section), name)}
             config = replace(config, **{section: replace(getattr(config, section), **chosen)})
-    before, now = found.train, config.train
+    before, now = config_then.train, config.train
     if now.minutes > before.minutes and not asked.config.train.epochs:
         now = replace(now, epochs=max(now.epochs, min(MOST_EPOCHS, _fitting(folder, now.minutes))))
     epochs, minutes = max(before.epochs, now.epochs), max(before.minutes, now.minutes)
-    found, config = replace(found, train=replace(before, epochs=epochs, minutes=minutes)), replace(config, train=now)
-    if differ := differences(found, config):
+    config_then, config = (
+        replace(config_then, train=replace(before, epochs=epochs, minutes=minutes)),
+        replace(config, train=now),
+    )
+    if differ := differences(config_then, config):
         said = "; ".join(f"{key} was {before!r}, now {now!r}" for key, (before, now) in differ.items())
         raise UserError(f"{folder.path}: --resume needs the settings of the run, or a longer training: {said}")
     if now.epochs > before.epochs:

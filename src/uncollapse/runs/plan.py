@@ -80,7 +80,7 @@ def plan(
     for part in config.train.freeze:
         model.get_submodule(part).requires_grad_(False)
     job = _job(with_epochs(config), splits, model)  # a wrong schedule is said before anything else
-    say(*splits.remarks, *choices, *_precision(config, model), _size(splits, model))
+    say(*splits.messages, *choices, *_precision(config, model), _size(splits, model))
     if not run:
         config = _with_time(origin, config, job)
     if config.train != job.train:  # its length was left open, and has been chosen
@@ -136,7 +136,7 @@ def fitting_model(config: Config, splits: Splits, modules: Modules = NONE_OWN) -
     """Build the network where it will be trained.
 
     Raises:
-        UserError: it does not fit into memory, which is found out before any of it is allocated.
+        UserError: it does not fit into memory, which is checked before any of it is allocated.
     """
     # the encoder reads BOS, the tokens and EOS: one more than is predicted
     lengths, space = splits.train.lengths + 1, LabelSpace(splits.train.label_names)

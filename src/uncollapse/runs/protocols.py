@@ -148,7 +148,7 @@ PROTOCOLS = {
     "aggregate": Protocol(
         run=lambda s: aggregate_protocol(s.model, s.splits, s.split, s.seed),
         fits=lambda s: s.latent,
-        help="the codes of the split beside the prior",
+        help="the codes of the split compared with the prior",
         columns={
             "aggregate_kl": (3, "nats: KL(q(z), p(z)) = rate - mi, of all codes from the prior"),
             "aggregate_mismatch": (3, "nats: the share of it that their mean and covariance make"),
@@ -161,7 +161,7 @@ PROTOCOLS = {
         fits=lambda s: s.text,
         help="how varied and new draws from the prior are",
         of_words=True,
-        rows={"samples": "draws from the prior beside real sentences"},
+        rows={"samples": "draws from the prior compared with real sentences"},
     ),
     "probe": Protocol(
         run=lambda s: probe_protocol(s.model, s.splits, s.split, s.seed),

@@ -17,7 +17,7 @@ from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.data.vocabulary import UNK, tokenise
 from uncollapse.distributions.posteriors import Posterior
 from uncollapse.distributions.priors import Source
-from uncollapse.errors import UserError, nearest
+from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.bounds import Precision, Track, log_likelihoods, untracked
 from uncollapse.evaluation.evaluate import Evaluation, evaluate
 from uncollapse.evaluation.posterior import posteriors
@@ -104,7 +104,7 @@ class Run:
 
     @cached_property
     def longest_sentence(self) -> int:
-        """Return the most tokens of a training sentence, EOS not counted: where decoding stops unless told otherwise."""
+        """Return the most tokens of a training sentence, EOS not counted: the default limit of decoding."""
         return int(self.folder.corpus()["train"]["longest"])
 
     # -- how alive it is ------------------------------------------------------------------------------------------
@@ -116,20 +116,22 @@ class Run:
             data: settings to change, such as `{"path": …}`.
 
         Returns:
-            the splits, and remarks: what the readers said, and which splits differ from those of training.
+            the splits, and messages: what the readers said, and which splits differ from those of training.
         """
         if data or self._splits is None:
             splits = build_splits(self._data(data), self.vocabulary, self.label_space, cache=self.folder.cache)
         else:
             splits = self._splits
         if missing := [field for field in self.label_space.names if field not in splits.train.labels]:
-            raise UserError(f"{self.path}: the model is told {', '.join(missing)}, but the data have no such labels")
-        remarks = list(splits.remarks)
+            raise UserError(
+                f"{self.path}: the model is conditioned on {', '.join(missing)}, but the data have no such labels"
+            )
+        messages = list(splits.messages)
         if changed := self.folder.changed(splits):
-            remarks.append(f"the {', '.join(changed)} split differs from that of the training")
+            messages.append(f"the {', '.join(changed)} split differs from that of the training")
         if not data:
             self._splits = splits
-        return splits, remarks
+        return splits, messages
 
     def _data(self, data: Mapping[str, Any] | None) -> DataConfig:
         """Return the run's data settings, some of them changed."""
@@ -151,7 +153,7 @@ class Run:
             UserError: an unknown split.
         """
         if split not in ("train", "valid", "test"):
-            raise UserError(f"unknown split {split!r}: {nearest(split, ('train', 'valid', 'test'))}")
+            raise UserError(f"unknown split {split!r}: {suggest(split, ('train', 'valid', 'test'))}")
         fitted = self.folder.load_prior(self.model.latent) if self.folder.prior_file.exists() else None
         return Subject(self.model, splits, split, seed, fitted, read_lab_pairs(self._data(data)))
 
@@ -162,7 +164,7 @@ class Run:
             UserError: an unknown name, or a run that the protocol is not for.
         """
         if name not in PROTOCOLS:
-            raise UserError(f"unknown protocol {name!r}: {nearest(name, PROTOCOLS)}")
+            raise UserError(f"unknown protocol {name!r}: {suggest(name, PROTOCOLS)}")
         if PROTOCOLS[name].of_words and not subject.text:
             raise UserError(f"protocol {name}: counts words, and this run is on pictures")
         return PROTOCOLS[name].run(subject)
@@ -200,14 +202,14 @@ class Run:
         }
         return self.measure(subject, track=track, **bound).metrics
 
-    def measure(self, subject: Subject, found: Mapping[str, Any] = {}, **options: Any) -> Evaluation:
+    def measure(self, subject: Subject, by_protocol: Mapping[str, Any] = {}, **options: Any) -> Evaluation:
         """Evaluate on a split already read; write `metrics.json`; return the numbers of every sentence too.
 
         What protocols measured before, on the same sentences with the same weights, stays.
 
         Args:
             subject: the run on a split.
-            found: what protocols measured on it now, to be written beside.
+            by_protocol: numbers of protocols on the same split, written too.
             options: of `evaluation.evaluate`.
         """
         corpus, split = subject.corpus, subject.split
@@ -236,13 +238,13 @@ class Run:
         then, now = before.get("protocol", {}), metrics["protocol"]
         same = all(then.get(key) == now[key] for key in ("fingerprint", "weights"))
         kept = [key for key in before.get("by_protocol", []) if key in before] if same else []
-        metrics |= found
-        names = {"by_protocol": sorted({*kept, *found})} if kept or found else {}
+        metrics |= by_protocol
+        names = {"by_protocol": sorted({*kept, *by_protocol})} if kept or by_protocol else {}
         self.folder.write_metrics(split, {**{key: before[key] for key in kept}, **metrics, **names})
         return replace(done, metrics=metrics)
 
     def labels_of(self, corpus: Corpus) -> LabelSpec | None:
-        """Return the labels of a corpus that the model is told, or None for an unconditional run."""
+        """Return the labels of a corpus that the model is conditioned on, or None for an unconditional run."""
         names = self.label_space.names
         return {f: [names[f][i] for i in corpus.labels[f]] for f in names} if names else None
 
@@ -290,7 +292,7 @@ class Run:
         if n < 1:
             raise UserError(f"sample: expected at least one sentence, got {n}")
         if prior not in ("model", "fitted"):
-            raise UserError(f"unknown prior {prior!r}: {nearest(prior, ('model', 'fitted'))}")
+            raise UserError(f"unknown prior {prior!r}: {suggest(prior, ('model', 'fitted'))}")
         classes = self._drawn_classes(n, seed) if labels is None else self._classes(labels, n)
         source = self.model.prior if prior == "model" else self.folder.load_prior(self.model.latent)
         with torch.inference_mode():
@@ -300,7 +302,7 @@ class Run:
 
     # -- from code to code ----------------------------------------------------------------------------------------
 
-    def between(
+    def interpolation(
         self,
         a: Point | None = None,
         b: Point | None = None,
@@ -323,7 +325,7 @@ class Run:
             UserError: fewer than 2 steps, an unknown path, codes of another width.
         """
         if path not in latent_ops.PATHS:
-            raise UserError(f"unknown path {path!r}: {nearest(path, latent_ops.PATHS)}")
+            raise UserError(f"unknown path {path!r}: {suggest(path, latent_ops.PATHS)}")
         if steps < 2:
             raise UserError(f"interpolate: expected at least 2 steps, its two ends, got {steps}")
         self.need_latent()
@@ -331,7 +333,7 @@ class Run:
         begin, end = (drawn[i] if point is None else self.code(point, labels) for i, point in enumerate((a, b)))
         return latent_ops.PATHS[path](begin, end, steps)
 
-    def along(
+    def traversal(
         self,
         dimension: int,
         start: Point | None = None,
@@ -357,7 +359,7 @@ class Run:
         if steps < 2:
             raise UserError(f"walk: expected at least 2 steps, got {steps}")
         origin = torch.zeros(self.model.latent) if start is None else self.code(start, labels)
-        return latent_ops.walk(origin, dimension, span, steps)
+        return latent_ops.traversal(origin, dimension, span, steps)
 
     def code(self, point: Point, labels: LabelSpec | None = None) -> Tensor:
         """Return the code `[Z]` of a place; `labels` as in `posterior`.
@@ -406,11 +408,11 @@ class Run:
         rows = [ids for best in written for ids in best]
         corpus = Corpus.from_ids(rows, self.vocabulary)
         labelled = replace(corpus, labels={f: c[owner].numpy() for f, c in classes.items()})
-        found = iter(
+        sentences = iter(
             Sentence(self.vocabulary.decode(ids), float(log_prob), len(ids) + 1)
             for ids, log_prob in zip(rows, log_likelihoods(self.model, labelled, codes[owner]), strict=True)
         )
-        return [[next(found) for _ in best] for best in written]
+        return [[next(sentences) for _ in best] for best in written]
 
     def reconstruct(
         self, texts: Sequence[str], decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
@@ -440,7 +442,7 @@ class Run:
         """Return the labels that `transfer` decodes under; errors as there."""
         self.need_labels()
         if self.vocabulary.level == "char":
-            self._refuse_letters(texts)
+            self._validate_letters(texts)
         return {**self.label_space.read(source), **self.label_space.read(target)}
 
     def sample(
@@ -460,8 +462,8 @@ class Run:
         seed: int = 0,
         labels: LabelSpec | None = None,
     ) -> list[str]:
-        """Write the sentences on the way from a to b, both ends among them; arguments as in `between` and `decode`."""
-        return self.decode(self.between(a, b, steps, path, seed, labels), decode, seed + 1, labels)
+        """Write the sentences on the way from a to b, both ends among them; arguments as in `interpolation` and `decode`."""
+        return self.decode(self.interpolation(a, b, steps, path, seed, labels), decode, seed + 1, labels)
 
     def analogy(
         self, a: Point, b: Point, c: Point, decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
@@ -470,7 +472,7 @@ class Run:
         code = latent_ops.analogy(*(self.code(point, labels) for point in (a, b, c)))
         return self.decode(code[None], decode, seed, labels)[0]
 
-    def walk(
+    def traverse(
         self,
         dimension: int,
         start: Point | None = None,
@@ -480,8 +482,8 @@ class Run:
         seed: int = 0,
         labels: LabelSpec | None = None,
     ) -> list[str]:
-        """Write the sentences along one dimension; arguments as in `along` and `decode`."""
-        return self.decode(self.along(dimension, start, steps, span, labels), decode, seed, labels)
+        """Write the sentences along one dimension; arguments as in `traversal` and `decode`."""
+        return self.decode(self.traversal(dimension, start, steps, span, labels), decode, seed, labels)
 
     def neighbours(
         self,
@@ -506,12 +508,12 @@ class Run:
         if n < 1:
             raise UserError(f"neighbours: expected at least one, got {n}")
         distance, index = latent_ops.neighbours(self.code(point, labels), codes, len(codes), cosine)
-        found: dict[str, float] = {}
+        nearest_texts: dict[str, float] = {}
         for d, i in zip(distance.tolist(), index.tolist(), strict=True):
-            found.setdefault(among[i], d)  # a sentence that occurs twice is one neighbour
-            if len(found) == n:
+            nearest_texts.setdefault(among[i], d)  # a sentence that occurs twice is one neighbour
+            if len(nearest_texts) == n:
                 break
-        return [(d, text) for text, d in found.items()]
+        return [(d, text) for text, d in nearest_texts.items()]
 
     # -- what may be asked for ------------------------------------------------------------------------------------
 
@@ -546,7 +548,7 @@ class Run:
         return generate_n_best(self.model, z, self.longest_sentence, labels=classes, decoding=how, seed=seed)
 
     def _classes(self, labels: LabelSpec | None, count: int) -> Labels:
-        """Return the class of every sentence in every field that the model is told."""
+        """Return the class of every sentence in every field of the condition."""
         if not self.label_space.names:
             if labels:
                 raise UserError(f"{self.path}: the run is unconditional and takes no labels, got {labels!r}")
@@ -556,20 +558,20 @@ class Run:
             raise UserError(
                 f"{self.path}: the run is conditional, expected labels ({known}), got none; name one (--label)"
             )
-        found = self.label_space.of_sentences(labels, count)
-        return {field: torch.from_numpy(classes) for field, classes in found.items()}
+        by_field = self.label_space.of_sentences(labels, count)
+        return {field: torch.from_numpy(classes) for field, classes in by_field.items()}
 
     def _drawn_classes(self, n: int, seed: int) -> Labels:
         """Draw the labels of sentences as often as they occur in training, each field by itself."""
-        found = {}
+        classes = {}
         for number, (field, names) in enumerate(self.label_space.names.items()):
             random = np.random.default_rng([seed, 2, number])
             counts = self.folder.corpus()["train"]["labels"][field]
             share = np.array([counts[name] for name in names], dtype=float)
-            found[field] = torch.from_numpy(random.choice(len(names), n, p=share / share.sum()))
-        return found
+            classes[field] = torch.from_numpy(random.choice(len(names), n, p=share / share.sum()))
+        return classes
 
-    def _refuse_letters(self, texts: Sequence[str]) -> None:
+    def _validate_letters(self, texts: Sequence[str]) -> None:
         for number, text in enumerate(texts, 1):
             if strange := set(tokenise(text, "char", self.vocabulary.lowercase)) - set(self.vocabulary.ids):
                 letters = " ".join(map(repr, sorted(strange)))

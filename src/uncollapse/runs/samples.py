@@ -4,7 +4,7 @@ Two language models of one size, one vocabulary and one budget are trained, one 
 the model. Each scores real and drawn sentences that neither has seen:
 
     forward perplexity   real LM on drawn sentences     are they likely sentences? (a model that repeats one good one is praised)
-    reverse perplexity   LM of drawn on real sentences  do they cover the language? (a model that misses half of it is found out)
+    reverse perplexity   LM of drawn on real sentences  do they cover the language? (a model that misses half of it scores badly)
 
 The real LM on real sentences is what both are to be held against.
 
@@ -93,18 +93,18 @@ def judge_samples(
         _write(out / kind, parts, overwrite)
     judges = {kind: _language_model(run, out, kind, epochs, seed, callbacks, overwrite) for kind in texts}
     unseen = {kind: Corpus.from_texts(filter(None, parts["test"]), run.vocabulary) for kind, parts in texts.items()}
-    found: dict[str, Any] = {}
+    judged: dict[str, Any] = {}
     for name, (judge, on) in PERPLEXITIES.items():
-        found[name], found[f"{name}_se"] = _perplexity(judges[judge], unseen[on])
+        judged[name], judged[f"{name}_se"] = _perplexity(judges[judge], unseen[on])
     training, few = sentences_of(splits.train), min(count, len(splits.test))
     real = [splits.test.ids(int(i)).tolist() for i in subsample_indices(len(splits.test), few, seed)]
-    found["samples"] = [
+    judged["samples"] = [
         {"of": "model", **diversity(drawn[:few], training)},
         {"of": "real", **diversity(real, training)},
     ]
-    found["protocol"] = {"sentences": count, "scored": held, "epochs": epochs, "decoding": vars(how), "seed": seed}
-    write_json(out / "samples.json", found)
-    return found
+    judged["protocol"] = {"sentences": count, "scored": held, "epochs": epochs, "decoding": vars(how), "seed": seed}
+    write_json(out / "samples.json", judged)
+    return judged
 
 
 def _parts(texts: Sequence[str], count: int, held: int) -> dict[str, list[str]]:
@@ -124,7 +124,7 @@ def _write(folder: Path, parts: Mapping[str, Sequence[str]], overwrite: bool) ->
         path, content = folder / f"{part}.txt", "".join(f"{line}\n" for line in lines).encode()
         if path.exists() and path.read_bytes() != content and not overwrite:
             raise UserError(
-                f"{path}: expected the sentences of this run and seed, found others; add --overwrite, or choose another --out"
+                f"{path}: expected the sentences of this run and seed, got others; add --overwrite, or choose another --out"
             )
         write_atomically(path, content)
 

@@ -1,4 +1,4 @@
-"""The settings of a run beside those of its data (`data/settings.py`): flat dataclasses, one for each kind of thing.
+"""The settings of model, objective, optimizer and training; those of data and networks: `data/settings.py`, `nn/kinds.py`.
 
 Nothing here imports torch.
 

@@ -1,6 +1,7 @@
 """Weights and states of training in files: written whole or not at all, and checked when they are read. No pickled code runs."""
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,12 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path}: expected finite weights, got nan or infinity in {wrong[0]}; restore the file or train again"
         )
-    return weights
+    return renamed(weights)
+
+
+def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights under the names of this version: the bag-of-words decoder was `words` before version 3."""
+    return {re.sub(r"^words\.", "bow_decoder.", name): value for name, value in weights.items()}
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -67,6 +73,8 @@ def migrated(state: dict[str, Any]) -> dict[str, Any]:
         counts = {name: sums.pop(name) for name in ("sentences", "seconds")}
         rest = {name: value for name, value in progress.items() if name != "sums"}
         state = {**state, "progress": {**rest, **counts, "totals": sums}}
+    if isinstance(state.get("model"), dict):
+        state = {**state, "model": renamed(state["model"])}
     if "controller" in state and "objective" not in state:
         state = {**state, "objective": {"controllers": [state["controller"]]}}
     return state

@@ -91,7 +91,7 @@ def transfer_metrics(model: VAE, corpus: Corpus, length_limit: int, rows: int | 
     """Return how well forms are converted into each other: exact matches, mean BLEU-4, the share of copies.
 
     Returns:
-        empty where the corpus has no complete row, or the model is not told which form is which.
+        empty where the corpus has no complete row, or the form is no condition of the model.
     """
     if not len(corpus.forms) or model.condition is None or corpus.form_field not in model.condition.classes:
         return {}

@@ -1,4 +1,4 @@
-"""The scores of the tense lab, and the honest ones beside them.
+"""The scores of the tense lab, and further ones that it lacks.
 
 The lab asks for two numbers: BLEU-4 on ten pairs, which all stand in training rows, and the Gaussian score. Both measure memory.
 What is added here says whether the model has learned to conjugate: verbs that it has never seen, how much of the tense is left in
@@ -38,29 +38,29 @@ def tense_protocol(
     """Return the scores of a model of parallel forms; the keys are explained in docs/protocol.md.
 
     Args:
-        model: told which form is which, in evaluation mode.
+        model: conditioned on the form, in evaluation mode.
         splits: rows of parallel forms; the test split is the held-out one.
         pairs: what the lab converts; without any there is no `tense_bleu4`.
-        fitted: a prior fitted to the training codes, to be scored beside that of the model.
+        fitted: a prior fitted to the training codes, scored as well as that of the model.
         seed: of the draws.
 
     Raises:
-        UserError: no rows of forms, or a model that is not told which is which.
+        UserError: no rows of forms, or a model that is not conditioned on them.
     """
     train, field = splits.train, splits.train.form_field
     if not field or model.condition is None or field not in model.condition.classes or not model.latent:
-        raise UserError("protocol tense: expected rows of parallel forms and a model that is told which form is which")
+        raise UserError("protocol tense: expected rows of parallel forms and a model that is conditioned on the form")
     if not len(splits.test.forms):
         raise UserError("protocol tense: expected complete rows in the test split, got none; raise data.max_length")
-    found = _lab(model, train, pairs, splits.longest_sentence) if pairs else {}
+    numbers = _lab(model, train, pairs, splits.longest_sentence) if pairs else {}
     rows = {tuple(train.text(int(i)) for i in row) for row in train.forms}
     for name, prior in {"gaussian": model.prior, "fitted": fitted}.items():
         if prior is not None:
-            found |= inventions(invent(model, train, prior, splits.longest_sentence, seed), rows, name)
-    found |= _held_out(model, splits.test, splits.longest_sentence)
+            numbers |= inventions(invent(model, train, prior, splits.longest_sentence, seed), rows, name)
+    numbers |= _held_out(model, splits.test, splits.longest_sentence)
     known = conversions(model, train, splits.longest_sentence, TRAINING_ROWS)
     probe = linear_probe(*_codes(model, train, seed), *_codes(model, splits.test, seed + 1))
-    return found | {
+    return numbers | {
         "training_exact": float(off_diagonal(known.exact).mean()),
         "leak_accuracy": probe.accuracy,
         "leak_majority": probe.majority,

@@ -1,4 +1,4 @@
-"""Pairs of forms to convert, which a folder of parallel rows may hold beside its splits."""
+"""Pairs of forms to convert, which a folder of parallel rows may hold besides its splits."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +18,15 @@ class Pair:
 
 
 def pairs_file(path: Path, name: str) -> Path:
-    """Return where a file of pairs lies: in the folder of the data, or beside their file.
+    """Return where a file of pairs lies: in the folder of the data.
 
     Raises:
         UserError: it is not there.
     """
-    found = (path if path.is_dir() else path.parent) / name
-    if not found.is_file():
-        raise UserError(f"{found}: no such file of pairs (data.pairs); without one, add --data.pairs=")
-    return found
+    file = (path if path.is_dir() else path.parent) / name
+    if not file.is_file():
+        raise UserError(f"{file}: no such file of pairs (data.pairs); without one, add --data.pairs=")
+    return file
 
 
 def read_pairs(path: Path, directions: str) -> list[Pair]:
@@ -42,10 +42,10 @@ def read_pairs(path: Path, directions: str) -> list[Pair]:
     wanted = [tuple(name.strip() for name in direction.split(">")) for direction in directions.split(",")]
     if any(len(names) != 2 for names in wanted):
         raise UserError(f"data.directions: expected directions such as 'sp>p, sp>pg', got {directions!r}")
-    found = [(number, split_row(line)) for number, line in lines_of(path)]
-    for number, forms in found:
+    rows = [(number, split_row(line)) for number, line in lines_of(path)]
+    for number, forms in rows:
         if len(forms) != 2:
             raise UserError(f"{path}, line {number}: expected a pair of forms, got {' '.join(forms)[:60]!r}")
-    if len(found) != len(wanted):
-        raise UserError(f"{path}: expected {len(wanted)} pairs, one for each of data.directions, got {len(found)}")
-    return [Pair(*names, *forms) for names, (_, forms) in zip(wanted, found, strict=True)]
+    if len(rows) != len(wanted):
+        raise UserError(f"{path}: expected {len(wanted)} pairs, one for each of data.directions, got {len(rows)}")
+    return [Pair(*names, *forms) for names, (_, forms) in zip(wanted, rows, strict=True)]

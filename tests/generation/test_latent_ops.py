@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from uncollapse.generation.latent_ops import analogy, arc, line, neighbours, walk
+from uncollapse.generation.latent_ops import analogy, arc, line, neighbours, traversal
 
 A, B = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 3.0, 0.0])
 
@@ -29,7 +29,7 @@ def test_ends_are_the_ends():
 
 def test_analogy_and_walk():
     assert torch.equal(analogy(A, B, B), A)
-    codes = walk(A, 2, 2.0, 5)
+    codes = traversal(A, 2, 2.0, 5)
     assert codes[:, 2].tolist() == [-2, -1, 0, 1, 2] and (codes[:, :2] == A[:2]).all()
     assert A[2] == 0  # the start is left as it was
 
