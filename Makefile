@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: demo test check slow format clean
+.PHONY: demo test check slow docs format clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,11 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(MAKE) test
 
+# The documentation, in site/; warnings are errors.
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 # What takes longer: the notebook, and He et al.'s toy (plain and aggressive).
 slow: $(VENV)/.notebook
 	$(BIN)/python -m pytest -m slow
@@ -45,4 +50,4 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

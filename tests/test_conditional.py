@@ -320,7 +320,7 @@ def test_a_missing_file_of_pairs_is_one_line(tmp_path):
         uc.train("tense", out=tmp_path / "run", data={"path": str(tmp_path)})
 
 
-# -- what a second pair of eyes found ------------------------------------------------------------------------------------
+# -- mended after a review ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,11 @@ def test_the_python_of_the_readme_runs(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
+def test_the_readme_shows_the_first_example_as_it_is():
+    assert blocks("py") == [(ROOT / "examples" / "compose.py").read_text()]
+    assert all(path.name in README for path in (ROOT / "examples").glob("*.py"))
+
+
 def test_every_link_of_the_documents_leads_somewhere():
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

@@ -75,7 +75,9 @@ def origin_of(recipe: str, remedies: Sequence[str], settings: Mapping[str, Mappi
 def with_network_of(settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
     """Return the settings with network and tokens of the run whose weights are the start, where there is one."""
     train = settings.get("train", {})
-    earlier = train.get("init_from") if isinstance(train, Mapping) else ""  # another type is refused where settings are merged
+    earlier = (
+        train.get("init_from") if isinstance(train, Mapping) else ""
+    )  # another type is refused where settings are merged
     if not earlier:
         return settings
     theirs = RunFolder(Path(earlier)).origin().config.settings()

@@ -1,8 +1,10 @@
-"""Callbacks watch a training: a log, checkpoints, a bar. They do not change what is learned.
+"""Callbacks watch a training: a log, checkpoints, a bar.
 
-class Print(uc.callbacks.Callback):
-    def on_validate(self, trainer, entry):
-        print(entry["valid"]["nll_elbo"])
+    class Print(uc.callbacks.Callback):
+        def on_validate(self, trainer, entry):
+            print(entry["valid"]["nll_elbo"])
+
+They do not change what is learned.
 """
 
 import time
