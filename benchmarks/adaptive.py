@@ -55,7 +55,7 @@ def main():
 
     def ours(name, draw):
         def work(number):
-            outcome[name].append(draw(run.model, corpus, of_round(number), SAMPLES, precision=asked.precision))
+            outcome[name].append(draw(run.model, corpus, of_round(number), samples=SAMPLES, precision=asked.precision))
             return int(corpus.lengths[of_round(number)].sum())
 
         return work

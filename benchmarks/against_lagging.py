@@ -100,7 +100,7 @@ class Pairs:
 
     def __init__(self, reference, trainer, count):
         self.theirs, self.count, self.corpus = reference.batches, count, trainer.splits.train
-        self.ours = shuffled_batches(self.corpus.lengths, trainer.batch_size, 0, 0)
+        self.ours = shuffled_batches(self.corpus.lengths, trainer.batch_size, 0, epoch=0)
         self.random = np.random.default_rng(0)
         self.length = np.array([self.corpus.lengths[index].mean() for index in self.ours])
         self.chosen = {}
@@ -174,7 +174,7 @@ def bound(reference, trainer, asked):
 
     def ours(precision):
         def work(number):
-            log_weights(trainer.model, corpus, of_round(number), SAMPLES, precision=precision)
+            log_weights(trainer.model, corpus, of_round(number), samples=SAMPLES, precision=precision)
             return tokens(number)
 
         return work
@@ -182,7 +182,7 @@ def bound(reference, trainer, asked):
     reference.model.eval(), trainer.model.eval()
     rates = alternate({"reference": theirs, "bf16": ours("bf16"), "fp32": ours("fp32")}, asked.rounds)
     exact, low = (
-        iw_bound(log_weights(trainer.model, corpus, middle, SAMPLES, precision=precision))
+        iw_bound(log_weights(trainer.model, corpus, middle, samples=SAMPLES, precision=precision))
         for precision in ("fp32", "bf16")
     )
     return rates, float((low - exact).mean()), float((low - exact).abs().max())
@@ -248,7 +248,7 @@ def train_in_this_process(who, asked):
         else:
             trainer = trainer_of(asked.size, asked.text, folder, precision)
             corpus = trainer.splits.train
-            batches = shuffled_batches(corpus.lengths, trainer.batch_size, 0, 0)
+            batches = shuffled_batches(corpus.lengths, trainer.batch_size, 0, epoch=0)
             for index in of_all_lengths(batches, [corpus.lengths[index].max() for index in batches]):
                 trainer.step(trainer.batch(index))
     print(resident() - after_torch)

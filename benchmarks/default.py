@@ -66,7 +66,7 @@ def trained(path: Path, data: Path, candidate: str, minutes: float, seed: int, t
     remedy = changes.pop("remedy", ())
     train = {"minutes": minutes, "threads": threads, **changes.pop("train", {})}
     settings = {**changes, "data": {"path": str(data), **changes.get("data", {})}, "train": train}
-    return uc.train("default", remedy, seed, path, RunFolder(path).config_file.exists(), **settings)
+    return uc.train("default", remedy, seed, out=path, resume=RunFolder(path).config_file.exists(), **settings)
 
 
 def measured(run: uc.Run, iw_sentences: int, judge: uc.Run | None) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def measured(run: uc.Run, iw_sentences: int, judge: uc.Run | None) -> dict[str, 
         originals = few.texts()
         back = run.reconstruct(originals, labels=run.labels_of(few))
         result["distinct"] = len(set(back)) / len(set(originals))
-        result["bleu"] = corpus_bleu(originals, back, 4, "13a")[0]
+        result["bleu"] = corpus_bleu(originals, back, 4, tokenise="13a")[0]
         result["exact"] = float(np.mean([one == other for one, other in zip(originals, back, strict=True)]))
         result["z_use"] = use_protocol(run.model, splits, "valid", sentences=JUDGED)["z_use"]
         result["reconstructions"] = list(zip(originals, back, strict=True))[:10]

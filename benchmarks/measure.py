@@ -52,7 +52,7 @@ def trainer_of(size, text, folder, precision=""):
     """Return a trainer as `uncollapse train` makes it."""
     config = config_of(size, text, folder, precision)
     splits = build_splits(config.data)
-    batches = len(shuffled_batches(splits.train.lengths, config.train.batch_size, 0, 0))
+    batches = len(shuffled_batches(splits.train.lengths, config.train.batch_size, 0, epoch=0))
     model = build_model(
         config, len(splits.vocabulary), splits.train.lengths + 1, space=LabelSpace(splits.train.label_names)
     )

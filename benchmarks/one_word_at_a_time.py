@@ -82,7 +82,7 @@ def main():
     check(loop_model, our_model, corpus)
     words = np.random.default_rng(0).permutation(len(corpus))[: asked.words]
     singles = [corpus.batch([int(i)]) for i in words]
-    order = shuffled_batches(corpus.lengths, size, 0, 0)
+    order = shuffled_batches(corpus.lengths, size, 0, epoch=0)
     loop, ours = [], []
     for number in range(asked.rounds + 1):  # the first round warms up
         slow = timed(lambda b: clip_and_step(loop_model, loop_optimizer, one_word(loop_model, b, weight)), singles)

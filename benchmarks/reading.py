@@ -41,7 +41,7 @@ def read(path, run):
     began = time.perf_counter()
     splits = build_splits(config.data, cache=RunFolder(Path(run)).cache)
     middle = time.perf_counter()
-    order = shuffled_batches(splits.train.lengths, 32, 1, 0)
+    order = shuffled_batches(splits.train.lengths, 32, 1, epoch=0)
     for index in order[:1000]:
         splits.train.batch(index)
     tokens = sum(splits[part].predicted for part in ("train", "valid", "test"))

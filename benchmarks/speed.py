@@ -33,7 +33,7 @@ CODES = 32
 def steps(trainer, rounds):
     """Return the tokens per second of full and of inner steps, on the same batches, alternated."""
     corpus = trainer.splits.train
-    order = shuffled_batches(corpus.lengths, trainer.batch_size, 0, 0)
+    order = shuffled_batches(corpus.lengths, trainer.batch_size, 0, epoch=0)
 
     def work(number, moves="all"):
         batches = [order[i % len(order)] for i in range(number * LEAST_INNER_STEPS, (number + 1) * LEAST_INNER_STEPS)]
@@ -50,7 +50,7 @@ def bound(trainer, precision, rounds):
     middle = np.argsort(np.abs(corpus.lengths - np.median(corpus.lengths)), kind="stable")
 
     def work(number):
-        log_weights(trainer.model, corpus, middle[2 * number : 2 * number + 2], SAMPLES, precision=precision)
+        log_weights(trainer.model, corpus, middle[2 * number : 2 * number + 2], samples=SAMPLES, precision=precision)
         return int(corpus.lengths[middle[2 * number : 2 * number + 2]].sum()) * SAMPLES
 
     return alternate({"bound": work}, rounds)["bound"]

@@ -46,23 +46,41 @@ def test_finished_runs_are_not_trained_again(tmp_path):
         def on_validate(self, trainer, entry):
             trained.append(entry["epoch"])
 
-    arguments = (tmp_path, "grammar", ["vanilla", "lm", "annealed+skip"], 2, TINY, lambda name: [Spy()], 3, 20)
-    first = bench(*arguments)
+    options = {"seeds": 2, "settings": TINY, "callbacks": lambda name: [Spy()], "iw_samples": 3, "iw_sentences": 20}
+    first = bench(tmp_path, "grammar", ["vanilla", "lm", "annealed+skip"], **options)
     assert len(trained) == 12 and sorted(p.name for p in tmp_path.iterdir())[:2] == [
         "annealed+skip-1",
         "annealed+skip-2",
     ]
-    again = bench(*arguments)
+    again = bench(tmp_path, "grammar", ["vanilla", "lm", "annealed+skip"], **options)
     assert len(trained) == 12 and [r.values for r in again] == [r.values for r in first]
-    more = bench(tmp_path, "grammar", ["vanilla"], 1, TINY, lambda name: [Spy()], 7, 20)
+    more = bench(
+        tmp_path,
+        "grammar",
+        ["vanilla"],
+        seeds=1,
+        settings=TINY,
+        callbacks=lambda name: [Spy()],
+        iw_samples=7,
+        iw_sentences=20,
+    )
     assert len(trained) == 12 and more[0].values["nll_iw"] != first[0].values["nll_iw"][:1]
     with pytest.raises(UserError, match="different remedies"):
-        bench(tmp_path, "grammar", ["vanilla", "vanilla"], 1, TINY, lambda name: [Spy()])
+        bench(tmp_path, "grammar", ["vanilla", "vanilla"], seeds=1, settings=TINY, callbacks=lambda name: [Spy()])
 
 
 def test_open_epochs_are_chosen_once_for_all(tmp_path):
     settings = merge(TINY, {"train": {"epochs": 0, "minutes": 0.01}})
-    bench(tmp_path, "grammar", ["vanilla", "skip"], 2, settings, lambda name: [], 2, 10)
+    bench(
+        tmp_path,
+        "grammar",
+        ["vanilla", "skip"],
+        seeds=2,
+        settings=settings,
+        callbacks=lambda name: [],
+        iw_samples=2,
+        iw_sentences=10,
+    )
     epochs = {RunFolder(path).origin().config.train.epochs for path in tmp_path.iterdir()}
     assert len(epochs) == 1 and epochs != {0}
 

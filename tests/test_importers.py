@@ -85,13 +85,13 @@ def ids_of(text):
 
 @pytest.mark.parametrize("kind", ["lagging", "pretraining"])
 def test_an_imported_model_computes_what_its_equations_say(files, kind):
-    run = import_run(kind, files / "old.pt", files / "train.txt", files / "run")
+    run = import_run(kind, files / "old.pt", files / "train.txt", out=files / "run")
     assert list(run.vocabulary.tokens[4:]) == WORDS
     corpus = Corpus.from_texts(TEST, run.vocabulary)
     assert [corpus.ids(i).tolist() for i in range(3)] == [ids_of(text) for text in TEST]
     scores, samples = score(run.model, corpus, seed=7), 6
     noise = scores.posterior.noise(3, 1, seeded(7))
-    log_w = log_weights(run.model, corpus, torch.arange(3).numpy(), samples, seed=5)
+    log_w = log_weights(run.model, corpus, torch.arange(3).numpy(), samples=samples, seed=5)
     for i, text in enumerate(TEST):
         distortion, kl, _ = by_hand(lagging_state(), ids_of(text), noise[i])
         assert scores.distortion[i].item() == pytest.approx(distortion.item(), rel=1e-5)
@@ -127,7 +127,7 @@ def test_the_command_line_imports_and_the_run_is_used_as_any_other(files, capsys
 def test_a_test_text_under_any_name_is_found_and_labels_are_no_words(files, capsys):
     for part in ("train", "valid", "test"):
         (files / f"{part}.txt").rename(files / f"ptb.{part}.txt")
-    run = import_run("lagging", files / "old.pt", files / "ptb.train.txt", files / "run")
+    run = import_run("lagging", files / "old.pt", files / "ptb.train.txt", out=files / "run")
     assert run.splits()[0].test.texts()[0] == TEST[0]
     (files / "labelled").mkdir()
     labelled = files / "labelled" / "train.tsv"
@@ -160,7 +160,7 @@ def change(files, **weights):
 def test_what_cannot_be_imported_is_one_clear_line(files, prepare, kind, message):
     prepare(files)
     with pytest.raises(UserError, match=message):
-        import_run(kind, files / "old.pt", files / "train.txt", files / "run")
+        import_run(kind, files / "old.pt", files / "train.txt", out=files / "run")
     assert not (files / "run" / "config.yaml").exists()
 
 
@@ -171,11 +171,11 @@ def test_a_pickle_that_would_run_code_is_not_run(files):
 
     torch.save({"encoder.embed.weight": Evil()}, files / "old.pt")
     with pytest.raises(UserError, match="expected a state dictionary"):
-        import_run("lagging", files / "old.pt", files / "train.txt", files / "run")
+        import_run("lagging", files / "old.pt", files / "train.txt", out=files / "run")
 
 
 def test_a_run_is_not_replaced_unasked(files):
-    import_run("lagging", files / "old.pt", files / "train.txt", files / "run")
+    import_run("lagging", files / "old.pt", files / "train.txt", out=files / "run")
     with pytest.raises(UserError, match="a run is already there"):
-        import_run("lagging", files / "old.pt", files / "train.txt", files / "run")
-    import_run("lagging", files / "old.pt", files / "train.txt", files / "run", overwrite=True)
+        import_run("lagging", files / "old.pt", files / "train.txt", out=files / "run")
+    import_run("lagging", files / "old.pt", files / "train.txt", out=files / "run", overwrite=True)

@@ -74,7 +74,7 @@ def test_data_are_read_once_and_the_model_is_built_once_for_a_training(tmp_path,
 
 def test_a_text_too_long_for_the_minutes_is_visited_in_parts(tmp_path, monkeypatch, capsys):
     """By a pace of a second a step, and a validation of two: four epochs of 28 steps in two minutes, of 53 that there are."""
-    monkeypatch.setattr(plan_module, "measure_pace", lambda *_: Pace(1.0, 2.0))
+    monkeypatch.setattr(plan_module, "measure_pace", lambda *_, **__: Pace(1.0, 2.0))
     flags = (
         "train --recipe grammar --data.sentences 840 --train.batch_size 16 --train.epochs 0 --train.minutes 2 --dry-run"
     )

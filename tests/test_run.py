@@ -45,7 +45,7 @@ def test_a_run_of_version_1_is_migrated_and_evaluates_to_the_same_numbers(tmp_pa
     after = run.evaluate("test", iw_samples=10, iw_sentences=50)
     for name in ("distortion", "rate", "nll_elbo", "nll_iw", "mi", "au", "ppl_iw"):
         assert after[name] == pytest.approx(before[name], rel=1e-5), name
-    assert run.config.train.plain is False and run.remedies == ("annealed", "bn")
+    assert run.config.train.optimisations is True and run.remedies == ("annealed", "bn")
     assert len(run.sample(2, prior="fitted")) == 2
 
 
@@ -156,7 +156,7 @@ def test_a_run_of_version_1_goes_on(tmp_path):
     sums = {"sentences": 3, "distortion": 6.0, "rate": 1.0, "divergence": 1.0, "loss": 7.0, "seconds": 0.5}
     progress = Progress(**migrated({"progress": {"epoch": 1, "sums": sums}})["progress"])
     assert progress.means()["distortion"] == 2 and (progress.sentences, progress.seconds, progress.epoch) == (3, 0.5, 1)
-    run = uc.train("grammar", ["annealed", "bn"], 1, path, resume=True, **settings)
+    run = uc.train("grammar", ["annealed", "bn"], 1, out=path, resume=True, **settings)
     assert run.folder.fingerprint() == before and [entry["epoch"] for entry in run.log] == [1, 2]
 
 

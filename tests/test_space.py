@@ -38,7 +38,7 @@ def test_analogies_walks_and_means(trained):
     assert trained.analogy(A, B, C) == trained.decode((mu[0] - mu[1] + mu[2])[None])[0]
     codes = trained.traversal(2, A, steps=3, span=1.5)
     assert codes[:, 2].tolist() == [-1.5, 0, 1.5] and np.allclose(codes[:, :2], mu[0, :2])
-    assert trained.traverse(2, A, 3, 1.5) == trained.decode(codes)
+    assert trained.traverse(2, A, 3, span=1.5) == trained.decode(codes)
     assert np.allclose(trained.mean_code([A, B, C]), mu.mean(0))
 
 
@@ -97,12 +97,12 @@ def say(trained, capsys, tmp_path):
 
 
 def test_every_move_is_a_command(trained, say, tmp_path, sentences_file):
-    assert say("interpolate", A, B, "--steps", 4, "--path", "arc") == trained.interpolate(A, B, 4, "arc")
+    assert say("interpolate", A, B, "--steps", 4, "--path", "arc") == trained.interpolate(A, B, 4, path="arc")
     assert say("interpolate", "--seed", 3) == trained.interpolate(seed=3)
     assert say("analogy", A, B, C) == [trained.analogy(A, B, C)]
     assert "expected at least one, got -1" in say("neighbours", A, "-n", -1, status=2)[-1]
     assert "at least 0 and below 2^32" in say("sample", "--seed", 2**70, status=2)[-1]
-    assert say("walk", A, "--dimension", 1, "--steps", 3, "--span", 2) == trained.traverse(1, A, 3, 2.0)
+    assert say("walk", A, "--dimension", 1, "--steps", 3, "--span", 2) == trained.traverse(1, A, 3, span=2.0)
     assert json.loads(say("walk", "--dimension", 1, "--steps", 3, "--json")[0])["value"] == -3
     group = tmp_path / "group.txt"
     group.write_text(f"{A}\n{B}\n")

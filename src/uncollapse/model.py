@@ -80,4 +80,4 @@ class VAE(nn.Module):
 
     def rate(self, posterior: Posterior, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
         """Return KL(q(z | x), p(z)) in nats per sentence, `[B]`; z are draws of q, `[B, K, *event]`."""
-        return rate(posterior, self.prior, z, labels)
+        return rate(posterior, self.prior, z, labels=labels)

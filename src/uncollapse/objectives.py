@@ -136,19 +136,19 @@ class Penalty:
         """Return the step from which neither weight nor target changes any more."""
         return max(_scheduled(self.weight).settles, _scheduled(self.target).settles)
 
-    def divergences(self, output: EncoderOutput, prior: Prior, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
+    def divergences(self, output: EncoderOutput, prior: Prior, z: Tensor, *, labels: Labels = UNLABELLED) -> Tensor:
         """Return the divergence of each sentence, `[B, Z]` or `[B]`: at the last timestep, or a mean over the last ones."""
         steps, mask = output.steps, output.mask
         if steps is None or mask is None:
-            every = penalised(self.divergence, output.posterior, prior, z, labels)
+            every = penalised(self.divergence, output.posterior, prior, z=z, labels=labels)
             return every.flatten(1) if every.ndim > 2 else every
         count = mask.sum(1)
         if not self.timesteps:
             last = steps[torch.arange(len(mask), device=mask.device), count - 1]
-            return penalised(self.divergence, last, prior, z, labels)
+            return penalised(self.divergence, last, prior, z=z, labels=labels)
         # the last ceil(share * T) timesteps of each sentence
         kept = (share_of(count, self.timesteps)[:, None] > count[:, None] - 1 - positions(mask)) & mask
-        every = penalised(self.divergence, steps, prior, z, labels)
+        every = penalised(self.divergence, steps, prior, z=z, labels=labels)
         kept = (kept if every.ndim == 2 else kept[..., None]).to(every.dtype)
         return (every * kept).sum(1) / kept.sum(1)
 
@@ -205,7 +205,7 @@ class Objective:
         distortion = model.distortion(target, z, self.teacher_forcing(step)).squeeze(1)
         loss, first, weight = distortion.mean(), None, 1.0
         for penalty in self.penalties:
-            divergence = penalty.divergences(output, model.prior, z, batch.labels)
+            divergence = penalty.divergences(output, model.prior, z, labels=batch.labels)
             loss = loss + penalty.weight_at(step) * penalty.distance(divergence, step)
             if first is None:
                 weight = penalty.weight_at(step)

@@ -49,7 +49,7 @@ def constant(value: float) -> Schedule:
     return Schedule(lambda step: value, 0, value)
 
 
-def ramp(start: float, end: float, steps: int, shape: Shape) -> Schedule:
+def ramp(start: float, end: float, steps: int, *, shape: Shape) -> Schedule:
     """Go from `start` to `end` within `steps` along a shape: a rising function from [0, 1] onto [0, 1]."""
     return Schedule(lambda step: end if step >= steps else start + (end - start) * shape(step / steps), steps, end)
 
@@ -70,16 +70,16 @@ SHAPES: dict[str, Shape] = {"linear": straight, "sigmoid": logistic}
 
 def linear(start: float, end: float, steps: int) -> Schedule:
     """Go from `start` to `end` in a straight line (Bowman et al. 2016)."""
-    return ramp(start, end, steps, straight)
+    return ramp(start, end, steps, shape=straight)
 
 
 def sigmoid(start: float, end: float, steps: int) -> Schedule:
     """Go from `start` to `end` along a logistic curve (Bowman et al. 2016, figure 2)."""
-    return ramp(start, end, steps, logistic)
+    return ramp(start, end, steps, shape=logistic)
 
 
 def cyclical(
-    start: float, end: float, steps: int, cycles: int = 4, ratio: float = 0.5, shape: str = "linear"
+    start: float, end: float, steps: int, *, cycles: int = 4, ratio: float = 0.5, shape: str = "linear"
 ) -> Schedule:
     """Rise from `start` to `end` in the first `ratio` of each of `cycles` cycles, stay, and begin again.
 

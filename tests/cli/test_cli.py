@@ -71,7 +71,7 @@ def test_too_little_text_and_too_little_time_are_said_and_more_of_it_can_be_give
     sentences_file, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plan, "measure_pace", lambda *_: Pace(0.2, 0.1))
+    monkeypatch.setattr(plan, "measure_pace", lambda *_, **__: Pace(0.2, 0.1))
     flags = [
         "--data.path",
         str(sentences_file),

@@ -35,9 +35,9 @@ def test_no_sentence_is_lost_or_repeated_in_an_epoch(batch_size):
 
 def test_the_order_is_a_function_of_seed_and_epoch_and_batches_are_of_like_length():
     lengths = np.random.default_rng(1).integers(2, 30, 2000)
-    one, same = shuffled_batches(lengths, 16, 3, 7), shuffled_batches(lengths, 16, 3, 7)
+    one, same = shuffled_batches(lengths, 16, 3, epoch=7), shuffled_batches(lengths, 16, 3, epoch=7)
     assert all((a == b).all() for a, b in zip(one, same, strict=True))
-    other = shuffled_batches(lengths, 16, 3, 8)
+    other = shuffled_batches(lengths, 16, 3, epoch=8)
     assert any((a != b).any() for a, b in zip(one[:-1], other[:-1], strict=True) if len(a) == len(b))
     assert max(np.ptp(lengths[b]) for b in one) <= 1
     means = [lengths[b].mean() for b in one]

@@ -118,7 +118,7 @@ def test_few_letters_are_encoded_together_and_their_ids_are_not_held(tmp_path, m
     path.write_text(("a b " * 100 + "\n") * 2000)  # 1.6 MB of ids
     texts = reading.read_texts(path)[0].texts
     tracemalloc.start()
-    flat, offsets, _ = encoding.encode(texts, vocabulary, 256, tmp_path)
+    flat, offsets, _ = encoding.encode(texts, vocabulary, 256, cache=tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(flat) == offsets[-1] == 400_000 and peak < 1_000_000

@@ -34,7 +34,7 @@ def png(picture, scale=1):
 
 
 def read(path, side=8, held_out=0.2, seed=0):
-    return read_pictures(path, side, held_out, seed)
+    return read_pictures(path, side, held_out, seed=seed)
 
 
 def save(path, array):
@@ -136,17 +136,17 @@ def test_static_pixels_are_drawn_once_and_dynamic_ones_anew():
     grey = Intensities(np.full((200, 8, 8), 0.3, np.float32))
     splits = load_pictures(DataConfig(name="strokes", side=8, dynamic=True, held_out=0.1, sentences=30))
     assert splits.train.ink is not None and splits.valid.ink is None and splits.test.ink is None
-    static, again = (binarise(grey, UNLABELLED_DATA, [1], False) for _ in range(2))
+    static, again = (binarise(grey, UNLABELLED_DATA, [1], dynamic=False) for _ in range(2))
     assert (static.flat == again.flat).all() and abs((static.flat == INK).mean() - 0.3) < 0.02
     assert torch.equal(static.batch([3, 5]).tokens, static.batch([3, 5]).tokens)
-    dynamic = binarise(grey, UNLABELLED_DATA, [1], True)
+    dynamic = binarise(grey, UNLABELLED_DATA, [1], dynamic=True)
     assert torch.equal(dynamic.batch([3]).tokens, static.batch([3]).tokens)  # evaluation sees them fixed
     every = np.arange(200)
     one, other = dynamic.training_batch(every).tokens, dynamic.training_batch(every).tokens
     assert not torch.equal(one, other) and abs((one == INK).float().mean() - 0.3) < 0.03
     assert torch.equal(one[:, [0, -1]], other[:, [0, -1]])
     assert dynamic.subset(np.array([4, 2])).ink.shape == (2, 64)
-    black = binarise(Intensities(np.ones((2, 8, 8))), UNLABELLED_DATA, [1], True)
+    black = binarise(Intensities(np.ones((2, 8, 8))), UNLABELLED_DATA, [1], dynamic=True)
     assert (black.training_batch(np.array([0, 1])).tokens[:, 1:-1] == INK).all()
 
 

@@ -208,7 +208,7 @@ def test_labels_of_too_large_a_file_are_not_held(tmp_path, monkeypatch, suffix):
     [
         lambda path: read_parts(data(path)),
         read_texts,
-        lambda path: read_pictures(path, 8, 0.1, 0),
+        lambda path: read_pictures(path, 8, 0.1, seed=0),
         lambda path: pictures_in(path, 8),
     ],
 )

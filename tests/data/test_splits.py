@@ -77,8 +77,8 @@ def test_the_floor_is_that_of_the_sentences_the_model_sees():
 @pytest.mark.parametrize("name", ["grammar", "synthetic", "verbs"])
 def test_sentences_beyond_memory_are_refused_and_any_seed_is_taken(name):
     with pytest.raises(UserError, match=r"data\.sentences: expected at most 10"):
-        embedded(name, 0, 10**26, CORPORA)
-    assert len(embedded(name, 10**26, 8, CORPORA)["train"].texts) == 8
+        embedded(name, 0, 10**26, corpora=CORPORA)
+    assert len(embedded(name, 10**26, 8, corpora=CORPORA)["train"].texts) == 8
 
 
 @pytest.mark.parametrize("source", [{"name": "grammar"}, {"path": "no.txt", "format": "parallel"}])

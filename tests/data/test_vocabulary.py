@@ -79,7 +79,7 @@ def test_subwords_are_learned_from_what_is_frequent_and_the_same_each_time():
     one, same = (build_vocabulary(texts, "bpe", max_size=290) for _ in range(2))
     assert one == same and "Ġthe" in one.tokens
     assert len(one.encode("the lowest")) < len(build_vocabulary(texts, "bpe", max_size=256).encode("the lowest")) == 11
-    assert one.encode("THE") != one.encode("the") == build_vocabulary(texts, "bpe", True, 290).encode("THE")
+    assert one.encode("THE") != one.encode("the") == build_vocabulary(texts, "bpe", True, max_size=290).encode("THE")
 
 
 def test_an_unknown_letter_is_one_letter():

@@ -55,10 +55,10 @@ def known(monkeypatch):
 
 
 def test_the_error_is_at_most_that_of_draws_of_q_with_far_fewer(known):
-    drawn = adaptive_draws(known, None, np.arange(200), 500)
+    drawn = adaptive_draws(known, None, np.arange(200), samples=500)
     allowed = math.sqrt(OF_Q.sum() / 500) / 200
     bounds = np.stack(
-        [adaptive_draws(known, None, np.arange(200), 500, seed=seed).bound().numpy() for seed in range(40)]
+        [adaptive_draws(known, None, np.arange(200), samples=500, seed=seed).bound().numpy() for seed in range(40)]
     )
     assert bounds.mean(1).std() < allowed
     assert drawn.se() <= 1.05 * allowed
@@ -68,7 +68,7 @@ def test_the_error_is_at_most_that_of_draws_of_q_with_far_fewer(known):
 
 def test_the_bound_is_that_of_the_model(known):
     bounds = np.stack(
-        [adaptive_draws(known, None, np.arange(200), 500, seed=seed).bound().numpy() for seed in range(40)]
+        [adaptive_draws(known, None, np.arange(200), samples=500, seed=seed).bound().numpy() for seed in range(40)]
     )
     looseness = bounds.mean() - EXACT.mean()
     error = bounds.mean(1).std() / math.sqrt(40)
@@ -80,7 +80,10 @@ def test_the_mean_weight_is_without_bias(known, monkeypatch):
     means = torch.stack(
         [
             torch.stack(
-                [w.double().exp().mean() for w in adaptive_draws(known, None, np.arange(140, 160), 16, seed=seed).log_w]
+                [
+                    w.double().exp().mean()
+                    for w in adaptive_draws(known, None, np.arange(140, 160), samples=16, seed=seed).log_w
+                ]
             )
             for seed in range(400)
         ]
@@ -91,7 +94,7 @@ def test_the_mean_weight_is_without_bias(known, monkeypatch):
 
 def test_uneven_sentences_get_more_draws(known, monkeypatch):
     monkeypatch.setattr(adaptive, "FIRST", 8)
-    counts = np.array([len(w) for w in adaptive_draws(known, None, np.arange(200), 4000).log_w])
+    counts = np.array([len(w) for w in adaptive_draws(known, None, np.arange(200), samples=4000).log_w])
     assert counts[150:].mean() > 2.5 * counts[:150].mean()
     ideal = np.sqrt(AT_BEST[-1] / AT_BEST[0])
     assert counts[150:].mean() / counts[:150].mean() == pytest.approx(ideal, rel=0.35)
@@ -107,7 +110,7 @@ def test_draws_of_the_proposal_tell_the_variance_of_q(known):
 
     adaptive.wanted = listen
     try:
-        adaptive_draws(known, None, np.arange(200), 500)
+        adaptive_draws(known, None, np.arange(200), samples=500)
     finally:
         adaptive.wanted = original
     assert seen[0] == pytest.approx(OF_Q.mean(), rel=0.15)
@@ -122,13 +125,13 @@ def test_equal_weights_need_no_more():
 def test_never_more_than_a_sentence_may_have(monkeypatch, known):
     monkeypatch.setattr(adaptive, "MOST", 0.1)
     monkeypatch.setattr(adaptive, "FIRST", 8)
-    assert max(len(w) for w in adaptive_draws(known, None, np.arange(200), 500).log_w) <= 50 * adaptive.STEP
+    assert max(len(w) for w in adaptive_draws(known, None, np.arange(200), samples=500).log_w) <= 50 * adaptive.STEP
 
 
 @pytest.mark.parametrize("samples", [4, 5, 10, 50, 500])
 def test_the_first_draws_are_no_more_than_those_of_the_fixed_protocol(known, monkeypatch, samples):
     monkeypatch.setattr(adaptive, "wanted", lambda drawn, samples: np.zeros(len(drawn), dtype=int))
-    assert adaptive_draws(known, None, np.arange(3), samples).spent <= samples
+    assert adaptive_draws(known, None, np.arange(3), samples=samples).spent <= samples
 
 
 @pytest.mark.parametrize("spread", [0.1, 1.0])
@@ -162,8 +165,8 @@ def far():
 
 def test_a_real_model_and_its_exact_likelihood(far):
     model, corpus, exact = far
-    adaptively = adaptive_draws(model, corpus, np.arange(200), 100)
-    fixed = fixed_draws(model, corpus, np.arange(200), 100)
+    adaptively = adaptive_draws(model, corpus, np.arange(200), samples=100)
+    fixed = fixed_draws(model, corpus, np.arange(200), samples=100)
     error = (adaptively.bound() - exact).square().mean().sqrt()
     assert error < 0.3 * (fixed.bound() - exact).square().mean().sqrt()
     assert abs((adaptively.bound() - exact).mean()) < 4 * max(adaptively.se(), 1e-3)
@@ -177,8 +180,8 @@ def test_the_gap_is_from_the_elbo_of_q(far):
     assert result.nll == pytest.approx(
         float(exact.mean()), abs=4 * result.gap_se + 4 * float(scores.nll_elbo.std()) / 200**0.5
     )
-    everything = adaptive_draws(model, corpus, np.arange(200), 100)
-    elbo = fixed_draws(model, corpus, np.arange(200), 2000).elbo
+    everything = adaptive_draws(model, corpus, np.arange(200), samples=100)
+    elbo = fixed_draws(model, corpus, np.arange(200), samples=2000).elbo
     assert float((everything.elbo - elbo).mean()) == pytest.approx(0, abs=0.03)
     assert float(-everything.elbo.mean() - everything.bound().mean()) > 0.5
     assert iw_bound(everything.log_w[0][None]) < -everything.elbo[0] + 1

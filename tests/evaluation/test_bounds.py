@@ -75,7 +75,7 @@ def linear():
 def test_with_the_exact_posterior_every_weight_is_p_of_x(linear, samples):
     decoder, corpus, exact = linear
     model = VAE(ExactEncoder(decoder), decoder, StandardNormal(2))
-    log_w = log_weights(model, corpus, np.arange(5), samples)
+    log_w = log_weights(model, corpus, np.arange(5), samples=samples)
     torch.testing.assert_close(-log_w, exact[:, None].expand(5, samples), atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(iw_bound(log_w), exact.double(), atol=1e-4, rtol=1e-5)
     iw = importance_weighted(model, corpus, score(model, corpus), samples=samples, sentences=None)
@@ -86,7 +86,9 @@ def test_the_bound_tightens_with_more_samples_and_the_elbo_is_the_loosest(linear
     decoder, corpus, exact = linear
     model = VAE(ExactEncoder(decoder, error=0.5), decoder, StandardNormal(2))
     many = corpus.subset(np.arange(1000) % 5)
-    bounds = [iw_bound(log_weights(model, many, np.arange(1000), k, seed=3)).mean().item() for k in (1, 10, 100, 1000)]
+    bounds = [
+        iw_bound(log_weights(model, many, np.arange(1000), samples=k, seed=3)).mean().item() for k in (1, 10, 100, 1000)
+    ]
     assert bounds == sorted(bounds, reverse=True)
     assert bounds[-1] == pytest.approx(exact.mean().item(), abs=0.02) and bounds[0] > exact.mean().item() + 0.1
 
@@ -136,9 +138,11 @@ def test_the_bound_converges_on_an_enumerable_discrete_model():
     )
     tables = model.decoder.table[corpus.batch([0, 1]).tokens[:, 1] % 2]
     exact = -((-tables).logsumexp(1) - math.log(2)).detach().double()
-    result = iw_bound(log_weights(model, corpus, np.arange(2), 200_000))
+    result = iw_bound(log_weights(model, corpus, np.arange(2), samples=200_000))
     torch.testing.assert_close(result, exact, atol=0.02, rtol=0)
-    few = torch.stack([iw_bound(log_weights(model, corpus, np.arange(2), 5, seed=seed)) for seed in range(200)]).mean(0)
+    few = torch.stack(
+        [iw_bound(log_weights(model, corpus, np.arange(2), samples=5, seed=seed)) for seed in range(200)]
+    ).mean(0)
     assert (few > exact).all()
 
 
@@ -152,13 +156,13 @@ def test_noise_belongs_to_the_sentence_not_to_the_batch(model_and_corpus, monkey
     from uncollapse.evaluation import bounds
 
     model, corpus = model_and_corpus
-    before = score(model, corpus), log_weights(model, corpus, np.arange(8), 6)
+    before = score(model, corpus), log_weights(model, corpus, np.arange(8), samples=6)
     monkeypatch.setattr(bounds, "TOKENS_AT_A_TIME", 20)
-    after = score(model, corpus), log_weights(model, corpus, np.arange(8), 6)
+    after = score(model, corpus), log_weights(model, corpus, np.arange(8), samples=6)
     torch.testing.assert_close(after[0].nll_elbo, before[0].nll_elbo)
     torch.testing.assert_close(after[0].posterior.mu, before[0].posterior.mu)
     torch.testing.assert_close(after[1], before[1])
-    torch.testing.assert_close(log_weights(model, corpus, np.array([5, 2]), 6), before[1][[5, 2]])
+    torch.testing.assert_close(log_weights(model, corpus, np.array([5, 2]), samples=6), before[1][[5, 2]])
 
 
 def test_evaluation_does_not_touch_the_random_state(model_and_corpus):

@@ -57,7 +57,7 @@ def test_corpus_bleu_is_that_of_sacrebleu_and_shows_its_signature(orders):
     assert "tok:none" in signature and "smooth:exp" in signature
     assert corpus_bleu(REAL, REAL, orders)[0] == pytest.approx(100)
     text = ["It's a test, isn't it?", "Yes."]
-    assert corpus_bleu(text, text[::-1], orders, "13a")[1].split("|tok:")[1].startswith("13a")
+    assert corpus_bleu(text, text[::-1], orders, tokenise="13a")[1].split("|tok:")[1].startswith("13a")
 
 
 @pytest.mark.parametrize("sentences", [made(25), made(12, "ab", 4), REAL[:20]], ids=["made", "alike", "real"])

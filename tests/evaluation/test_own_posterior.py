@@ -148,5 +148,5 @@ def test_a_subclass_of_a_family_is_another_family():
     z = q.transform(q.noise(1, 200_000, torch.Generator().manual_seed(0)))
     assert kl_by_dimension(q, prior) is None
     assert float(rate(q, prior, z)) == pytest.approx(1.0, abs=0.02)  # 2 dimensions, each shifted by 1: 2 / 2
-    assert float(penalised(uc.kl, q, prior, z)) == pytest.approx(1.0, abs=0.02)
+    assert float(penalised(uc.kl, q, prior, z=z)) == pytest.approx(1.0, abs=0.02)
     assert isinstance(q, Diagonal)

@@ -160,7 +160,7 @@ def test_diversity_by_hand():
 def test_draws_depend_on_the_seed_alone_and_are_measured_beside_real_sentences():
     model = tiny_vae(len(VOCABULARY), latent=3)
     _, splits = remembering()
-    assert draw(model, splits, 12, 1) == draw(model, splits, 30, 1)[:12] != draw(model, splits, 12, 2)
+    assert draw(model, splits, 12, seed=1) == draw(model, splits, 30, seed=1)[:12] != draw(model, splits, 12, seed=2)
     rows = diversity_protocol(model, splits, "test")["samples"]
     assert [row["of"] for row in rows] == ["model", "real"] and rows[1]["copied"] == 1 > rows[0]["copied"]
 

@@ -78,8 +78,8 @@ def test_the_probe_reads_what_is_there_and_nothing_else():
     classes = torch.randint(3, (900,), generator=generator)
     noise = torch.randn(900, 5, generator=generator)
     noise[:, 0] += 6 * classes
-    there = linear_probe(noise[:600], classes[:600], noise[600:], classes[600:])
-    nothing = linear_probe(noise[:600, 1:], classes[:600], noise[600:, 1:], classes[600:])
+    there = linear_probe(noise[:600], classes[:600], noise[600:], other_classes=classes[600:])
+    nothing = linear_probe(noise[:600, 1:], classes[:600], noise[600:, 1:], other_classes=classes[600:])
     assert there.accuracy > 0.97 and abs(nothing.accuracy - 1 / 3) < 0.1 and 0.25 < there.majority < 0.42
 
 

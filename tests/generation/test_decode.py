@@ -100,7 +100,7 @@ def test_a_wide_beam_is_the_best_of_all_sentences(cell, penalty):
         decoder.output.bias = torch.nn.Parameter(forbidden)
     everything = [ids for n in range(longest + 1) for ids in itertools.product(words, repeat=n)]
     result = beam_search(
-        decoder, codes(5), Decoding("beam", 1.0, beam_width=200, n_best=6, length_penalty=penalty), longest
+        decoder, codes(5), Decoding("beam", 1.0, beam_width=200, n_best=6, length_penalty=penalty), length_limit=longest
     )
     for z, beams in zip(codes(5), result, strict=True):
         ranked = sorted(
@@ -114,7 +114,7 @@ def test_a_wide_beam_is_the_best_of_all_sentences(cell, penalty):
 def test_beams_are_those_of_a_plain_search(cell, width, penalty):
     decoder, longest = vivid(9, cell, seed=2), 7
     decoding = Decoding("beam", beam_width=width, n_best=width, length_penalty=penalty)
-    for z, beams in zip(codes(8), beam_search(decoder, codes(8), decoding, longest), strict=True):
+    for z, beams in zip(codes(8), beam_search(decoder, codes(8), decoding, length_limit=longest), strict=True):
         in_hand, finished = [((), 0.0)], []
         for position in range(longest + 1):
             grown = []
@@ -230,7 +230,9 @@ def test_draws_do_not_depend_on_how_long_they_may_be():
 def test_beams_score_as_the_model_does(cell):
     model = tiny_vae(9, cell=cell)
     vocabulary = Vocabulary((*SPECIALS, *"abcde"))
-    for z, beams in zip(codes(6), beam_search(model.decoder, codes(6), Decoding("beam", n_best=3), 6), strict=True):
+    for z, beams in zip(
+        codes(6), beam_search(model.decoder, codes(6), Decoding("beam", n_best=3), length_limit=6), strict=True
+    ):
         for one in beams:
             lengths = [0, len(one.ids)]
             batch = Corpus(torch.tensor(one.ids).numpy(), torch.tensor(lengths).numpy(), vocabulary).batch([0])

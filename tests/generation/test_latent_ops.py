@@ -29,7 +29,7 @@ def test_ends_are_the_ends():
 
 def test_analogy_and_walk():
     assert torch.equal(analogy(A, B, B), A)
-    codes = traversal(A, 2, 2.0, 5)
+    codes = traversal(A, 2, 2.0, steps=5)
     assert codes[:, 2].tolist() == [-2, -1, 0, 1, 2] and (codes[:, :2] == A[:2]).all()
     assert A[2] == 0  # the start is left as it was
 

@@ -107,7 +107,7 @@ def test_draws_of_a_prior_of_labels_have_its_moments():
 def test_the_bound_of_a_conditional_model_is_below_its_elbo():
     model = model_of(model={"prior": "label"})
     scores = score(model, CORPUS)
-    log_w = log_weights(model, CORPUS, torch.arange(8).numpy(), 200)
+    log_w = log_weights(model, CORPUS, torch.arange(8).numpy(), samples=200)
     assert (iw_bound(log_w) <= -log_w.double().mean(1) + 1e-9).all()
     assert float((scores.nll_elbo.double() - iw_bound(log_w)).mean()) > 0
 

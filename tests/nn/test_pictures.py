@@ -153,7 +153,7 @@ def test_the_importance_weighted_bound_is_that_of_an_enumerable_2x2_model():
     )
     exact = log_joint.logsumexp(1) + math.log(16 / 800)
     assert exact.logsumexp(0).item() == pytest.approx(0, abs=1e-3)
-    bound = iw_bound(log_weights(model, corpus, np.arange(16), 3000, seed=1))
+    bound = iw_bound(log_weights(model, corpus, np.arange(16), samples=3000, seed=1))
     assert torch.allclose(bound, -exact.detach(), atol=0.02)
     elbo = score(model, corpus).nll_elbo
     assert float(elbo.mean()) > float(-exact.detach().mean()) - 0.05

@@ -47,7 +47,7 @@ def plain(module):
     view = pack(module)
     for part in view.modules():
         if hasattr(part, "packs"):
-            part.plain, part.packs = True, None
+            part.optimised, part.packs = False, None
     return view
 
 
@@ -183,10 +183,10 @@ def test_without_gradients_the_nll_is_that_with_them(monkeypatch, able, biased, 
     hidden = hidden.to(dtype)
     near = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.02, "rtol": 0.01}
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        torch.testing.assert_close(token_nll(hidden, weight, bias, targets), expected, **near)
+        torch.testing.assert_close(token_nll(hidden, weight, bias, targets=targets), expected, **near)
         packs = Packs()
         for rows in (slice(None), slice(7)):
-            result = token_nll(hidden[rows], weight, bias, targets[rows], packs)
+            result = token_nll(hidden[rows], weight, bias, targets=targets[rows], packs=packs)
             assert result.dtype == torch.float32
             torch.testing.assert_close(result, expected[rows], **near)
 
@@ -203,7 +203,7 @@ def test_a_weight_is_laid_out_once_for_the_whole_bound(vae, corpus, monkeypatch)
 
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", reorder)
     monkeypatch.setattr(bounds, "TOKENS_AT_A_TIME", 50)  # many groups
-    log_weights(vae, corpus, np.arange(len(corpus)), 7)
+    log_weights(vae, corpus, np.arange(len(corpus)), samples=7)
     # the output layer's, and those of an LSTM that read tokens, z and states
     assert len(laid) == len(set(laid)) == (4 if isinstance(getattr(vae.decoder, "cell", None), LSTM) else 1)
     laid.clear()
@@ -217,15 +217,17 @@ def test_a_view_shares_weights_keeps_layouts_and_leaves_the_module_alone(vae, co
     assert vae.decoder.output.packs is None and isinstance(view.decoder.output.packs, Packs)
     assert pack(view).decoder.output.packs is view.decoder.output.packs
     packs, weight = Packs(), torch.randn(4, 3)
-    whole = layout(packs, weight, weight.dtype, 2)
-    assert layout(packs, weight, weight.dtype, 2) is whole and layout(None, weight, weight.dtype, 2) is not whole
-    assert layout(packs, weight, weight.dtype, 2, transposed=True) is not whole
-    assert layout(packs, weight, weight.dtype, 2, columns=slice(0, 2)) is not whole
+    whole = layout(packs, weight, weight.dtype, rows=2)
+    assert (
+        layout(packs, weight, weight.dtype, rows=2) is whole and layout(None, weight, weight.dtype, rows=2) is not whole
+    )
+    assert layout(packs, weight, weight.dtype, rows=2, transposed=True) is not whole
+    assert layout(packs, weight, weight.dtype, rows=2, columns=slice(0, 2)) is not whole
 
 
 def test_log_weights_are_the_same_without_any_optimisation(vae, corpus):
-    fast = log_weights(vae, corpus, np.arange(len(corpus)), 7)
-    exact = log_weights(plain(vae), corpus, np.arange(len(corpus)), 7)
+    fast = log_weights(vae, corpus, np.arange(len(corpus)), samples=7)
+    exact = log_weights(plain(vae), corpus, np.arange(len(corpus)), samples=7)
     torch.testing.assert_close(fast, exact, atol=1e-4, rtol=1e-5)
 
 
@@ -237,7 +239,7 @@ def test_the_bound_in_bf16_is_that_in_fp32():
     from uncollapse.data.vocabulary import build_vocabulary
 
     corpus = Corpus.from_texts(texts, build_vocabulary(texts, max_size=26))
-    exact, low = (log_weights(vae, corpus, np.arange(20), 20, precision=p) for p in ("fp32", "bf16"))
+    exact, low = (log_weights(vae, corpus, np.arange(20), samples=20, precision=p) for p in ("fp32", "bf16"))
     assert not torch.equal(exact, low) and (exact - low).mean().abs() < 0.05
 
 
@@ -254,7 +256,7 @@ def test_a_plain_run_is_trained_evaluated_and_used_by_torchs_own_operations(tmp_
 
     for name in ("uncollapse.nn.output.token_nll", "uncollapse.nn.recurrent.unrolled", "uncollapse.nn.output.layout"):
         monkeypatch.setattr(name, refuse)
-    run = uc.train("grammar", out=tmp_path / "run", train={"epochs": 1, "plain": True}, **small)
+    run = uc.train("grammar", out=tmp_path / "run", train={"epochs": 1, "optimisations": False}, **small)
     run.evaluate("test", 3, 5)
     assert len(uc.load(tmp_path / "run").sample(2)) == 2
 

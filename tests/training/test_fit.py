@@ -93,7 +93,7 @@ def test_an_epoch_of_fewer_steps_visits_other_batches_each_time_and_resumes_bitw
     changes = settings(train={"steps_per_epoch": 4, "epochs": 3})
     run = uc.train("grammar", "annealed", out=tmp_path / "whole", **changes)
     assert [entry["step"] for entry in run.log] == [4, 8, 12]
-    orders = [shuffled_batches(run.splits()[0].train.lengths, 16, 1, epoch)[:4] for epoch in range(2)]
+    orders = [shuffled_batches(run.splits()[0].train.lengths, 16, 1, epoch=epoch)[:4] for epoch in range(2)]
     assert {i for batch in orders[0] for i in batch} != {i for batch in orders[1] for i in batch}
     with pytest.raises(uc.Interrupted):
         uc.train("grammar", "annealed", out=tmp_path / "parts", callbacks=[StopAt(6)], **changes)
@@ -122,7 +122,7 @@ def test_minutes_that_were_too_few_can_be_made_more(tmp_path):
 
 
 def test_a_text_visited_in_parts_goes_on_by_the_same_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan_module, "measure_pace", lambda *_: Pace(0.1, 0.1))
+    monkeypatch.setattr(plan_module, "measure_pace", lambda *_, **__: Pace(0.1, 0.1))
     changes = settings(train={"epochs": 0, "minutes": 8.5 / 60})
     changes["data"] = {"sentences": 640}  # forty steps, of which 20 are the least of an epoch
     with pytest.raises(uc.Interrupted):
@@ -262,7 +262,7 @@ def test_the_measurement_before_training_changes_nothing(tmp_path):
     model = build_model(config, len(splits.vocabulary))
     weights, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
     pace = measure_pace(
-        Job(model, build_objective(config, 13), splits, config.optim, config.train).trainer(), splits.train, 16, 60
+        Job(model, build_objective(config, 13), splits, config.optim, config.train).trainer(), splits.train, 16, step=60
     )
     assert pace.step > 0 and pace.validation > 0
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())

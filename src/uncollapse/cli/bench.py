@@ -23,7 +23,15 @@ def run(arguments: list[str]) -> None:
     remedies = [name.strip() for name in asked.remedies.split(",") if name.strip()]
     out = Path(asked.out or f"runs/bench-{Path(asked.recipe).stem}")
     with Bars() as bars:
-        results = bench(out, asked.recipe, remedies, asked.seeds, settings, bars.announce, asked.iw_samples)
+        results = bench(
+            out,
+            asked.recipe,
+            remedies,
+            seeds=asked.seeds,
+            settings=settings,
+            callbacks=bars.announce,
+            iw_samples=asked.iw_samples,
+        )
     show_table(bench_table(results, relative_time(results), asked.seeds))
     show("budget: the same model and the same epochs of the recipe for each")
     show(f"rate-distortion frontier: {', '.join(frontier(results))}")

@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> None:
     if asked.name == "strokes":
         _write_strokes(Path(asked.out), asked.sentences, asked.seed, asked.side)
         return
-    folder, parts = Path(asked.out), embedded(asked.name, asked.seed, asked.sentences, EMBEDDED)
+    folder, parts = Path(asked.out), embedded(asked.name, asked.seed, asked.sentences, corpora=EMBEDDED)
     for part, texts in parts.items():
         name, rows = (f"{part}.txt", _parallel(texts)) if texts.rows else (f"{part}.jsonl", _labelled(texts))
         write_atomically(folder / name, ("\n".join(rows) + "\n").encode())

@@ -92,7 +92,7 @@ def print_written(
     how, seed, pictures = decoding(asked), asked.seed + later, run.vocabulary.level == "pixel"
     if pictures and not asked.json:
         path = Path(asked.png) if asked.png else run.path / f"{asked.verb}.png"
-        drawn = arrays_of(run.decode(z, how, seed, labels))
+        drawn = arrays_of(run.decode(z, how, seed, labels=labels))
         grid = below(arrays_of(sources), drawn, COLUMNS) if sources else drawn
         draw_grid(grid, path, min(COLUMNS, len(z)) if sources or len(z) <= COLUMNS else 0)
         say(f"{len(z)} pictures{' below those they are of' if sources else ''}: {path}")
@@ -102,10 +102,10 @@ def print_written(
     if asked.png:
         raise UserError("--png: draws the pictures of a run on pictures; this run writes text, to stdout")
     if not asked.json and how.n_best == 1:
-        show("\n".join(run.decode(z, how, seed, labels)))
+        show("\n".join(run.decode(z, how, seed, labels=labels)))
         return
     extra = [{"source": text} for text in sources] or extra
-    for number, written in enumerate(run.candidates(z, how, seed, labels)):
+    for number, written in enumerate(run.candidates(z, how, seed, labels=labels)):
         for rank, sentence in enumerate(written, 1):
             ranked = {"rank": rank} if how.n_best > 1 else {}
             said = {**(extra[number] if extra else {}), **ranked, **asdict(sentence)}

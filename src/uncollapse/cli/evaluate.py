@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> None:
         raise UserError(f"--per-sentence: expected a file, got the folder {asked.per_sentence}")
     done = uc.load(asked.run)
     splits = read_splits(done, settings)
-    subject = done.subject(splits, asked.split, asked.seed, settings.get("data"))
+    subject = done.subject(splits, asked.split, asked.seed, data=settings.get("data"))
     if asked.all and asked.protocol:
         raise UserError("expected --all or --protocol, got both")
     names = [name for name in offered if PROTOCOLS[name].fits(subject)] if asked.all else [asked.protocol]

@@ -20,7 +20,12 @@ def run(arguments: list[str]) -> None:
     parser.add_settings(["data.path", "data.valid", "data.test", "data.format"])
     asked, settings = parser.parse(arguments)
     done = import_run(
-        asked.kind, Path(asked.state), Path(asked.vocab_from), Path(asked.out), settings.get("data"), asked.overwrite
+        asked.kind,
+        Path(asked.state),
+        Path(asked.vocab_from),
+        out=Path(asked.out),
+        data=settings.get("data"),
+        overwrite=asked.overwrite,
     )
     read_splits(done, {})
     network = done.config.settings()["decoder"]

@@ -85,7 +85,7 @@ def sentences_and_labels(run: Run, asked: Namespace) -> tuple[Sequence[str], Lab
     return texts.texts, labels_given(asked.label, texts, run)
 
 
-def labels_given(asked: str, texts: Texts, run: Run, flag: str = "--label") -> LabelSpec | None:
+def labels_given(asked: str, texts: Texts, run: Run, *, flag: str = "--label") -> LabelSpec | None:
     """Return the labels of sentences: those asked for, else those of the file; None for an unconditional run.
 
     Raises:

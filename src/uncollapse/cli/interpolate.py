@@ -15,5 +15,5 @@ def run(arguments: list[str]) -> None:
     done, asked = begin(parser, arguments)
     label = asked.label or None
     a, b = points(done, asked, 0, 2) or (None, None)
-    z = done.interpolation(a, b, asked.steps, asked.path, asked.seed, label)
+    z = done.interpolation(a, b, asked.steps, path=asked.path, seed=asked.seed, labels=label)
     print_written(done, z, asked, labels=label, later=1)

@@ -29,7 +29,9 @@ def run(arguments: list[str]) -> None:
     else:
         train = read_splits(done, settings).train
         texts, labels = train.texts(), done.labels_of(train)
-    for distance, text in done.neighbours(asked.sentence, texts, asked.n, asked.cosine, asked.label or None, labels):
+    for distance, text in done.neighbours(
+        asked.sentence, texts, asked.n, cosine=asked.cosine, labels=asked.label or None, among_labels=labels
+    ):
         said = {"distance": distance, "text": text}
         flat = text.replace("\n", "/")
         show(json.dumps(said, ensure_ascii=False) if asked.json else f"{distance:.3f}\t{flat}")

@@ -66,7 +66,7 @@ def _mean_space(folders: list[RunFolder], path: Path, at: str, trajectories: boo
     if not len(records.steps):
         hint = "train with --model.latent 1 and --train.record_every STEPS"
         raise UserError(f"{folders[0].path}: nothing was recorded; {hint}")
-    draw_mean_space(records, path, steps, trajectories)
+    draw_mean_space(records, path, steps, trajectories=trajectories)
     show("step\tdiagonal\thorizontal\tvertical")
     for number, step in enumerate(records.steps.tolist()):
         far = Means(records.model[number], records.inference[number]).distances()

@@ -13,6 +13,6 @@ def run(arguments: list[str]) -> None:
     add_label(parser, "without it, drawn as often as they occur in training")
     parser.flag("--prior", "NAME", "model, or fitted: the mixture that train.fit_prior fitted", default="model")
     done, asked = begin(parser, arguments, "sample")
-    z, labels = done.draw(asked.n, asked.seed, asked.label or None, asked.prior)
+    z, labels = done.draw(asked.n, asked.seed, asked.label or None, prior=asked.prior)
     drawn = [{"labels": {field: names[i] for field, names in labels.items()}} for i in range(len(z))] if labels else []
     print_written(done, z, asked, labels=labels, extra=drawn, later=1)

@@ -30,7 +30,15 @@ def run(arguments: list[str]) -> None:
     out = Path(asked.out) if asked.out else done.path / "samples"
     with Bars() as bars:
         judged = judge_samples(
-            done, splits, out, asked.n, asked.epochs, asked.seed, how, bars.announce, asked.overwrite
+            done,
+            splits,
+            out,
+            count=asked.n,
+            epochs=asked.epochs,
+            seed=asked.seed,
+            how=how,
+            callbacks=bars.announce,
+            overwrite=asked.overwrite,
         )
     if asked.json:
         show(json.dumps(judged, indent=2))

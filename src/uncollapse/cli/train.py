@@ -56,7 +56,14 @@ def run(arguments: list[str]) -> int:
                 preview(asked.recipe, asked.remedy, settings)
                 return 0
             done = uc.train(
-                asked.recipe, asked.remedy, None, asked.out, asked.resume, asked.overwrite, [Progress(bars)], **settings
+                asked.recipe,
+                asked.remedy,
+                None,
+                out=asked.out,
+                resume=asked.resume,
+                overwrite=asked.overwrite,
+                callbacks=[Progress(bars)],
+                **settings,
             )
     except uc.Interrupted:
         say(f"stopped; the state is saved. Go on with: {_again(arguments)}")

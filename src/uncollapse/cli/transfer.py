@@ -15,6 +15,6 @@ def run(arguments: list[str]) -> None:
     texts = read_sentences(asked.file, done, asked.label)
     if done.vocabulary.level == "word":  # unknown letters are refused
         say_unknown(texts.texts, done)
-    source = labels_given(asked.label, texts, done, "--from") or {}
+    source = labels_given(asked.label, texts, done, flag="--from") or {}
     target = done.changed(texts.texts, source, asked.to)
     print_written(done, done.posterior(texts.texts, source).mean, asked, labels=target, sources=texts.texts)

@@ -15,6 +15,6 @@ def run(arguments: list[str]) -> None:
     done, asked = begin(parser, arguments)
     label = asked.label or None
     start = next(iter(points(done, asked, 0, 1)), None)
-    z = done.traversal(asked.dimension, start, asked.steps, asked.span, label)
+    z = done.traversal(asked.dimension, start, asked.steps, span=asked.span, labels=label)
     extra = [{"value": value} for value in z[:, asked.dimension].tolist()]
     print_written(done, z, asked, labels=label, extra=extra)

@@ -191,7 +191,7 @@ class Corpus:
         return replace(taken, labels=labels, label_names=self.label_names, rows=rows)
 
 
-def shuffled_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def shuffled_batches(lengths: np.ndarray, batch_size: int, seed: int, *, epoch: int) -> list[np.ndarray]:
     """Return the batches of one epoch: every sentence once, those of a batch of equal or nearly equal length.
 
     A pure function of its arguments, so that an interrupted epoch can be taken up at any batch.

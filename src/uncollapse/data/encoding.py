@@ -16,7 +16,7 @@ TOGETHER = 2**20
 
 
 def encode(
-    texts: Iterable[str], vocabulary: Vocabulary, max_length: int, cache: Path | None = None
+    texts: Iterable[str], vocabulary: Vocabulary, max_length: int, *, cache: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the token ids of all texts one after another, where each begins, and which texts these are.
 

@@ -63,7 +63,7 @@ def validate_count(count: int, side: int, source: str) -> None:
         )
 
 
-def read_pictures(path: Path, side: int, held_out: float, seed: int) -> tuple[dict[str, Intensities], list[str]]:
+def read_pictures(path: Path, side: int, held_out: float, *, seed: int) -> tuple[dict[str, Intensities], list[str]]:
     """Read the three splits of a set of pictures.
 
     Args:

@@ -53,7 +53,7 @@ class Pictures(Corpus):
         return Pictures(taken.flat, taken.offsets, PIXELS, taken.labels, taken.label_names, taken.rows, ink=ink)
 
 
-def binarise(intensities: Intensities, space: LabelSpace, seed: list[int], dynamic: bool) -> Pictures:
+def binarise(intensities: Intensities, space: LabelSpace, seed: list[int], *, dynamic: bool) -> Pictures:
     """Return the corpus of some pictures: each pixel is ink with the probability that its intensity says."""
     flat = intensities.ink.reshape(len(intensities.ink), -1).astype(np.float32)
     drawn = np.random.default_rng(seed).random(flat.shape, dtype=np.float32) < flat
@@ -81,7 +81,7 @@ def load_pictures(settings: DataConfig, space: LabelSpace | None = None) -> Spli
     parts, messages = (
         (stroke_parts(side, settings.sentences, seed), [])
         if name
-        else read_pictures(Path(path), side, settings.held_out, seed)
+        else read_pictures(Path(path), side, settings.held_out, seed=seed)
     )
     known = {
         field: tuple(sorted({v for part in parts.values() for v in part.labels[field]}))
@@ -89,7 +89,7 @@ def load_pictures(settings: DataConfig, space: LabelSpace | None = None) -> Spli
     }
     space = LabelSpace({**known, **(space.names if space else {})})
     made = {
-        part: binarise(parts[part], space, [seed, number, 7], settings.dynamic and part == "train")
+        part: binarise(parts[part], space, [seed, number, 7], dynamic=settings.dynamic and part == "train")
         for number, part in enumerate(PARTS)
     }
     return Splits(made["train"], made["valid"], made["test"], {}, tuple(messages))

@@ -233,7 +233,7 @@ def _read_tsv(path: Path) -> Texts:
 def _read_records(path: Path, kind: str, text: str, labels: str) -> tuple[Texts, list[str]]:
     lines = _held_lines(path)
     records = read_jsonl(lines, str(path)) if kind == "jsonl" else read_table(lines, kind == "csv", str(path))
-    column, texts, labelled, messages = choose_columns(records, text, labels, path)
+    column, texts, labelled, messages = choose_columns(records, text, labels, source=path)
     _validate_not_empty(Texts(texts), path)
     return Texts(texts, labelled, column=column), messages
 

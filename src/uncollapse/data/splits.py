@@ -86,7 +86,7 @@ Corpora = Mapping[str, Callable[[int, int], dict[str, Texts]]]
 """Embedded corpora by name, each from a seed and a number of training sentences to its parts."""
 
 
-def embedded(name: str, seed: int = 0, sentences: int = 0, corpora: Corpora = EMBEDDED) -> dict[str, Texts]:
+def embedded(name: str, seed: int = 0, sentences: int = 0, *, corpora: Corpora = EMBEDDED) -> dict[str, Texts]:
     """Make the three parts of an embedded corpus.
 
     Args:
@@ -140,7 +140,7 @@ def load_splits(
     if bool(name) == bool(path):
         got = "both" if path else "neither"
         raise UserError(f"expected --data.path FILE or --data.name ({', '.join(corpora)}), got {got}")
-    made = embedded(name, settings.seed, settings.sentences, corpora) if name else None
+    made = embedded(name, settings.seed, settings.sentences, corpora=corpora) if name else None
     parts, messages = (made, []) if made else read_parts(settings, kept)
     new = vocabulary is None
     if vocabulary is None:
@@ -151,7 +151,7 @@ def load_splits(
             messages.append(
                 f"tokens: {LEVELS[level]}, at most {most:,} ({chosen.reason}); --data.level, --data.max_vocab"
             )
-        vocabulary = build_vocabulary(texts, level, settings.lowercase, most, settings.min_count)
+        vocabulary = build_vocabulary(texts, level, settings.lowercase, max_size=most, min_count=settings.min_count)
     known = space.names if space else {}
     space = LabelSpace({**_label_space(parts).names, **known})
     longest = settings.max_length
@@ -223,7 +223,7 @@ def _encode(
     texts: Texts, vocabulary: Vocabulary, max_length: int, space: LabelSpace, part: str, cache: Path | None
 ) -> Corpus:
     """Encode one split, its labels too; sentences over the limit are left out of both."""
-    flat, offsets, kept = encode(texts.texts, vocabulary, max_length, cache)
+    flat, offsets, kept = encode(texts.texts, vocabulary, max_length, cache=cache)
     if not len(kept):
         raise UserError(f"{part}: every sentence is longer than data.max_length {max_length} tokens; {REMEDY}")
     labels = {field: space.ids(field, texts.labels[field])[kept] for field in texts.labels if field in space.names}

@@ -94,7 +94,7 @@ def is_table(lines: Iterable[tuple[int, str]], columns: int) -> bool:
 
 
 def choose_columns(
-    records: Iterable[tuple[int, Record]], text: str, labels: str, source: Path
+    records: Iterable[tuple[int, Record]], text: str, labels: str, *, source: Path
 ) -> tuple[str, list[str], dict[str, list[str]], list[str]]:
     """Part records into texts and labels.
 

@@ -122,7 +122,7 @@ def _unknowns(lowercase: bool) -> tuple[str, ...]:
 
 
 def build_vocabulary(
-    texts: Iterable[str], level: Level = "word", lowercase: bool = False, max_size: int = 20000, min_count: int = 1
+    texts: Iterable[str], level: Level = "word", lowercase: bool = False, *, max_size: int = 20000, min_count: int = 1
 ) -> Vocabulary:
     """Count the tokens of the training texts; keep the most frequent (ties in order of first appearance).
 

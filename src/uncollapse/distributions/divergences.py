@@ -96,7 +96,7 @@ CLOSED_FORMS: dict[tuple[type[Posterior], type[Prior]], Divergence] = {
 """KL(q, p) by the families of the posterior and of the prior; for every other pair it is estimated from draws."""
 
 
-def rate(posterior: Posterior, prior: Prior, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
+def rate(posterior: Posterior, prior: Prior, z: Tensor, *, labels: Labels = UNLABELLED) -> Tensor:
     """Return KL(q(z | x), p(z)) in nats per sentence, `[B]`: in closed form, else the mean of log q - log p over draws.
 
     Args:
@@ -106,7 +106,7 @@ def rate(posterior: Posterior, prior: Prior, z: Tensor, labels: Labels = UNLABEL
         labels: of the sentences.
     """
     each = kl_by_dimension(posterior, prior, labels)
-    return monte_carlo_kl(posterior, prior, z, labels) if each is None else each.flatten(1).sum(-1)
+    return monte_carlo_kl(posterior, prior, z, labels=labels) if each is None else each.flatten(1).sum(-1)
 
 
 def kl_by_dimension(posterior: Posterior, prior: Prior, labels: Labels = UNLABELLED) -> Tensor | None:
@@ -116,13 +116,13 @@ def kl_by_dimension(posterior: Posterior, prior: Prior, labels: Labels = UNLABEL
     return None if closed is None or p is None else closed(cast(Diagonal, posterior), p)
 
 
-def monte_carlo_kl(posterior: Posterior, prior: Prior, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
+def monte_carlo_kl(posterior: Posterior, prior: Prior, z: Tensor, *, labels: Labels = UNLABELLED) -> Tensor:
     """Return the mean of log q(z | x) - log p(z) over draws z of q, `[B]`; arguments as in `rate`."""
     return (posterior.log_prob(z) - prior.log_prob(z, labels)).mean(1)
 
 
 def penalised(
-    divergence: Divergence, posterior: Posterior, prior: Prior, z: Tensor, labels: Labels = UNLABELLED
+    divergence: Divergence, posterior: Posterior, prior: Prior, *, z: Tensor, labels: Labels = UNLABELLED
 ) -> Tensor:
     """Return a divergence of the posterior from the prior, `[B, ..., Z]` or `[B, ...]`; other arguments as in `rate`.
 
@@ -139,4 +139,4 @@ def penalised(
             f"expected a posterior of the prior's family for a divergence other than kl, got {type(posterior).__name__} and "
             f"{type(prior).__name__}"
         )
-    return monte_carlo_kl(posterior, prior, z, labels)
+    return monte_carlo_kl(posterior, prior, z, labels=labels)

@@ -90,8 +90,8 @@ def adaptive_draws(
     model: VAE,
     corpus: Corpus,
     indices: np.ndarray,
-    samples: int,
     *,
+    samples: int,
     seed: int = 0,
     track: Track = untracked,
     precision: Precision = "fp32",
@@ -111,24 +111,27 @@ def adaptive_draws(
         precision: of the decoder's arithmetic.
     """
     if samples < 4:
-        return fixed_draws(model, corpus, indices, samples, seed=seed, track=track, precision=precision)
+        return fixed_draws(model, corpus, indices, samples=samples, seed=seed, track=track, precision=precision)
     model = pack(model)
     base = base_of(model, corpus, indices)
     count = min(PROBES, samples // 2)
     e = torch.cat([probes(base, count, generator) for generator in generators(indices, seed)])
-    tried = log_weights(model, corpus, indices, e.shape[1], track=track, precision=precision, noise=e)
+    tried = log_weights(model, corpus, indices, samples=e.shape[1], track=track, precision=precision, noise=e)
     proposal = fitted(base, e, tried)
 
     def draw(rows: np.ndarray, count: int, stage: int) -> list[Weighted]:
         fresh = seed + 1_000_000 * stage
-        noise = base_noise(base, indices[rows], count, fresh)
+        noise = base_noise(base, indices[rows], count, seed=fresh)
         uniform = torch.stack(
             [torch.rand(count, generator=each) for each in generators(indices[rows], fresh + 500_000)]
         )
         r = proposal[rows]
         e = r.draws(noise, uniform)
         log_rho = r.log_ratio(e)
-        log_w = log_weights(model, corpus, indices[rows], count, track=track, precision=precision, noise=e) - log_rho
+        log_w = (
+            log_weights(model, corpus, indices[rows], samples=count, track=track, precision=precision, noise=e)
+            - log_rho
+        )
         return [Weighted(*both) for both in zip(log_w, log_rho, strict=True)]
 
     stage = 1

@@ -20,7 +20,7 @@ DRAWS = 5
 SENTENCES = 10_000
 
 
-def aggregate_protocol(model: VAE, splits: Splits, split: str, seed: int = 0) -> dict[str, Any]:
+def aggregate_protocol(model: VAE, splits: Splits, split: str, *, seed: int = 0) -> dict[str, Any]:
     """Compare the codes of a whole split with the prior.
 
     Args:

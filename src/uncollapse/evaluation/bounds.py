@@ -114,8 +114,8 @@ def log_weights(
     model: VAE,
     corpus: Corpus,
     indices: np.ndarray,
-    samples: int,
     *,
+    samples: int,
     seed: int = 0,
     track: Track = untracked,
     precision: Precision = "fp32",
@@ -139,7 +139,7 @@ def log_weights(
     for rows in track(ordered_batches(lengths, together), "importance-weighted bound"):
         batch = corpus.batch(indices[rows]).to(device)
         posterior = model.posterior(batch)
-        drawn = base_noise(posterior, indices[rows], samples, seed) if noise is None else noise[rows]
+        drawn = base_noise(posterior, indices[rows], samples, seed=seed) if noise is None else noise[rows]
         at_once = max(1, TOKENS_AT_A_TIME // (int(lengths[rows].max()) * len(rows)))
         for k in range(0, samples, at_once):
             z = posterior.transform(drawn[:, k : k + at_once].to(device))
@@ -150,7 +150,7 @@ def log_weights(
     return log_w
 
 
-def base_noise(posterior: Posterior, indices: np.ndarray, samples: int, seed: int) -> Tensor:
+def base_noise(posterior: Posterior, indices: np.ndarray, samples: int, *, seed: int) -> Tensor:
     """Return the noise of every sentence, from its own generator, `[len(indices), K, *event]`."""
     return torch.cat([posterior.noise(1, samples, generator) for generator in generators(indices, seed)])
 
@@ -195,14 +195,14 @@ def fixed_draws(
     model: VAE,
     corpus: Corpus,
     indices: np.ndarray,
-    samples: int,
     *,
+    samples: int,
     seed: int = 0,
     track: Track = untracked,
     precision: Precision = "fp32",
 ) -> Draws:
     """Draw K times from q for every sentence: see `log_weights`."""
-    log_w = log_weights(model, corpus, indices, samples, seed=seed, track=track, precision=precision)
+    log_w = log_weights(model, corpus, indices, samples=samples, seed=seed, track=track, precision=precision)
     return Draws(list(log_w), log_w.mean(1), samples)
 
 
@@ -271,7 +271,7 @@ def importance_weighted(
     every = sentences is None or sentences >= len(corpus)
     indices = subsample_indices(len(corpus), None if every else sentences, seed)
     samples = samples if model.latent else 1
-    drawn = draw(model, corpus, indices, samples, seed=seed, track=track, precision=precision)
+    drawn = draw(model, corpus, indices, samples=samples, seed=seed, track=track, precision=precision)
     bound = drawn.bound()
     gap = -drawn.elbo.double() - bound
     elbo = scores.nll_elbo.double()

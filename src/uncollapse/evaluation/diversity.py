@@ -17,7 +17,9 @@ from uncollapse.model import VAE
 SAMPLE = Decoding("sample", no_unknown=False)
 
 
-def diversity_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
+def diversity_protocol(
+    model: VAE, splits: Splits, split: str, *, seed: int = 0, sentences: int = 1000
+) -> dict[str, Any]:
     """Draw sentences, z ~ p(z) and then x ~ p(x | z), and compare them with real ones.
 
     Args:
@@ -32,12 +34,12 @@ def diversity_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, se
     """
     few = subsample_indices(len(splits[split]), sentences, seed)
     real = [splits[split].ids(int(i)).tolist() for i in few]
-    drawn = draw(model, splits, len(real), seed)
+    drawn = draw(model, splits, len(real), seed=seed)
     training = sentences_of(splits.train)
     return {"samples": [{"of": "model", **diversity(drawn, training)}, {"of": "real", **diversity(real, training)}]}
 
 
-def draw(model: VAE, splits: Splits, count: int, seed: int = 0, how: Decoding = SAMPLE) -> list[list[int]]:
+def draw(model: VAE, splits: Splits, count: int, *, seed: int = 0, how: Decoding = SAMPLE) -> list[list[int]]:
     """Draw sentences from the model: z from the prior, under the labels of training sentences drawn at random."""
     origins = np.random.default_rng([seed, 4]).integers(len(splits.train), size=count)
     labels = splits.train.classes(origins)

@@ -54,7 +54,7 @@ class Evaluation:
         return "\n".join([f"{m['sentences']:,} sentences, nats per sentence (EOS counted)", *lines])
 
 
-def summarise(corpus: Corpus, scores: Scores, seed: int = 0, mi_sentences: int = MI_SENTENCES) -> dict[str, Any]:
+def summarise(corpus: Corpus, scores: Scores, seed: int = 0, *, mi_sentences: int = MI_SENTENCES) -> dict[str, Any]:
     """Return the numbers that one pass over a corpus gives: all but the importance-weighted bound."""
     elbo = scores.nll_elbo.double()
     indices = torch.from_numpy(subsample_indices(len(corpus), mi_sentences, seed))
@@ -104,7 +104,7 @@ def evaluate(
         scores = score(model, corpus, seed, track=track)
         metrics = summarise(corpus, scores, seed)
         if not iw_samples:
-            return Evaluation({**metrics, "protocol": protocol(corpus, None, seed, precision)}, scores, None)
+            return Evaluation({**metrics, "protocol": protocol(corpus, None, seed, precision=precision)}, scores, None)
         draw = adaptive_draws if adaptive and model.latent else fixed_draws
         iw = importance_weighted(
             model,
@@ -129,7 +129,7 @@ def evaluate(
         "iw_draws_se": iw.draws_se,
         "iw_sentences": iw.sentences,
         "ppl_iw": perplexity(iw.nll, corpus),
-        "protocol": protocol(corpus, iw, seed, precision, adaptive and bool(model.latent)),
+        "protocol": protocol(corpus, iw, seed, precision=precision, adaptive=adaptive and bool(model.latent)),
     }
     return Evaluation(metrics, scores, iw)
 
@@ -141,7 +141,7 @@ def perplexity(nll: float, corpus: Corpus) -> float:
 
 
 def protocol(
-    corpus: Corpus, iw: ImportanceWeighted | None, seed: int, precision: Precision, adaptive: bool = False
+    corpus: Corpus, iw: ImportanceWeighted | None, seed: int, *, precision: Precision, adaptive: bool = False
 ) -> dict[str, Any]:
     """Say how the numbers were made."""
     return {

@@ -25,7 +25,7 @@ WRITTEN = 200
 """Sentences written from each mean code."""
 
 
-def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
+def probe_protocol(model: VAE, splits: Splits, split: str, *, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
     """Return, for every label field of the data, what the codes know of it.
 
     The mean code of a class is that of training sentences. Scoring: the class of a sentence is taken to be the one whose mean
@@ -69,7 +69,7 @@ def probe_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, senten
     rows = []
     for field, names in fields.items():
         classes, true = torch.from_numpy(train.labels[field]), torch.from_numpy(corpus.labels[field])
-        probe = linear_probe(drawn, classes, held, true)
+        probe = linear_probe(drawn, classes, held, other_classes=true)
         row = {"field": field, "classes": len(names), "majority": probe.majority, "probe": probe.accuracy}
         if field not in conditioned:
             means = torch.stack([codes[classes == c].mean(0) for c in range(len(names))])  # nan: no training sentence

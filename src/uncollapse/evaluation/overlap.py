@@ -103,7 +103,7 @@ def rouge(reference: Sequence[Hashable], written: Sequence[Hashable], order: int
 
 
 def corpus_bleu(
-    references: Sequence[str], written: Sequence[str], orders: int, tokenise: str = "none"
+    references: Sequence[str], written: Sequence[str], orders: int, *, tokenise: str = "none"
 ) -> tuple[float, str]:
     """Return the corpus BLEU (0 to 100) of sentences with one reference each, and sacreBLEU's signature.
 

@@ -21,7 +21,7 @@ class Probe:
     majority: float
 
 
-def linear_probe(codes: Tensor, classes: Tensor, other_codes: Tensor, other_classes: Tensor) -> Probe:
+def linear_probe(codes: Tensor, classes: Tensor, other_codes: Tensor, *, other_classes: Tensor) -> Probe:
     """Fit multinomial logistic regression to codes `[N, Z]` and their classes `[N]`, and judge it on other codes `[M, Z]`.
 
     The codes are standardised; the weights of the mean loss are penalised by 1e-3 |W|^2 / 2.

@@ -19,7 +19,7 @@ BUCKETS = {"<= 10": (0, 10), "11-20": (11, 20), "21-30": (21, 30)}
 
 
 def reconstruction_protocol(
-    model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000
+    model: VAE, splits: Splits, split: str, *, seed: int = 0, sentences: int = 1000
 ) -> dict[str, Any]:
     """Return how much of each sentence greedy decoding brings back, from z = mu and from one draw z ~ q(z | x).
 
@@ -61,8 +61,8 @@ def _scores(
 ) -> tuple[dict[str, float], str]:
     tokenise = "13a" if vocabulary.level == "bpe" else "none"
     references, hypotheses = ([spaced(vocabulary, ids) for ids in part] for part in (originals, written))
-    bleu2, _ = corpus_bleu(references, hypotheses, 2, tokenise)
-    bleu4, signature = corpus_bleu(references, hypotheses, 4, tokenise)
+    bleu2, _ = corpus_bleu(references, hypotheses, 2, tokenise=tokenise)
+    bleu4, signature = corpus_bleu(references, hypotheses, 4, tokenise=tokenise)
     words = [(surface(vocabulary, a), surface(vocabulary, b)) for a, b in zip(originals, written, strict=True)]
     return {
         "token_accuracy": token_accuracy(originals, written),

@@ -45,7 +45,9 @@ class NGramClassifier:
         return self._fit.predict(self._features.transform(sentences))
 
 
-def transfer_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
+def transfer_protocol(
+    model: VAE, splits: Splits, split: str, *, seed: int = 0, sentences: int = 1000
+) -> dict[str, Any]:
     """Change the label of each sentence to every other one; judge the results by a classifier trained on the training split.
 
     Args:
@@ -95,7 +97,7 @@ def transfer_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sen
         drawn_codes(model, train.subset(fitted), seed),
         torch.from_numpy(train.labels[field][fitted]),
         drawn_codes(model, corpus.subset(few), seed + 1),
-        torch.from_numpy(true),
+        other_classes=torch.from_numpy(true),
     )
     return {
         "transfer_sentences": len(few),

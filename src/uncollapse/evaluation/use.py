@@ -17,7 +17,7 @@ FIRST = 100
 """Sentences whose reconstructions are held against each other: among more of them, more are alike by chance."""
 
 
-def use_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentences: int = 500) -> dict[str, Any]:
+def use_protocol(model: VAE, splits: Splits, split: str, *, seed: int = 0, sentences: int = 500) -> dict[str, Any]:
     """Reconstruct the first sentences of a split from their posterior means, greedily.
 
     Args:
@@ -39,7 +39,7 @@ def use_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentence
     )
     originals = [few.ids(i).tolist() for i in range(len(few))]
     same = set(map(tuple, originals[:FIRST]))
-    use = z_use(model, few, scores, seed)
+    use = z_use(model, few, scores, seed=seed)
     return {
         "accuracy": token_accuracy(originals, written),
         "distinct": min(
@@ -51,7 +51,7 @@ def use_protocol(model: VAE, splits: Splits, split: str, seed: int = 0, sentence
 
 
 @torch.inference_mode()
-def z_use(model: VAE, corpus: Corpus, scores: Scores, seed: int = 0) -> Tensor:
+def z_use(model: VAE, corpus: Corpus, scores: Scores, *, seed: int = 0) -> Tensor:
     """Return the distortion of every sentence from the code of another, less that from its own, `[N]`, nats.
 
     The others are the next in a seeded cycle through all sentences, so that no sentence keeps its code. 0 where the decoder

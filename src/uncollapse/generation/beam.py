@@ -26,7 +26,7 @@ class Hypothesis:
 
 
 @torch.inference_mode()
-def beam_search(decoder: Decoder, z: Tensor, decoding: Decoding, length_limit: int) -> list[list[Hypothesis]]:
+def beam_search(decoder: Decoder, z: Tensor, decoding: Decoding, *, length_limit: int) -> list[list[Hypothesis]]:
     """Look for the n sentences of each code that rank highest by log p(x | z) / length^a.
 
     Of every sentence in hand and every token, the W best continuations count. Those that end are finished; the W best that do not

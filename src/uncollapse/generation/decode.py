@@ -44,7 +44,7 @@ def _decode(decoder: Decoder, z: Tensor, decoding: Decoding, length_limit: int, 
     if decoding.strategy == "beam":
         rows = max(1, ROWS_AT_A_TIME // decoding.beam_width)
         for start in range(0, len(z), rows):
-            hypotheses = beam_search(decoder, z[start : start + rows], decoding, length_limit)
+            hypotheses = beam_search(decoder, z[start : start + rows], decoding, length_limit=length_limit)
             sentences += [[one.ids for one in beams] for beams in hypotheses]
         return sentences
     # a stream a row, so that a sentence depends neither on how many are written nor on how long they may be

@@ -36,14 +36,14 @@ def analogy(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return a - b + c
 
 
-def traversal(start: Tensor, dimension: int, span: float, steps: int) -> Tensor:
+def traversal(start: Tensor, dimension: int, span: float, *, steps: int) -> Tensor:
     """Return copies of a code whose one dimension goes from -span to span, `[steps, Z]`."""
     codes = start.repeat(steps, 1)
     codes[:, dimension] = torch.linspace(-span, span, steps, dtype=start.dtype)
     return codes
 
 
-def neighbours(code: Tensor, codes: Tensor, count: int, cosine: bool = False) -> tuple[Tensor, Tensor]:
+def neighbours(code: Tensor, codes: Tensor, count: int, *, cosine: bool = False) -> tuple[Tensor, Tensor]:
     """Return the distances and the positions of the codes `[N, Z]` nearest to a code `[Z]`, the nearest first.
 
     Args:

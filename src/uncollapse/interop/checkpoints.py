@@ -39,7 +39,13 @@ KINDS = {
 
 
 def import_run(
-    kind: str, state: Path, vocab_from: Path, out: Path, data: Mapping[str, Any] | None = None, overwrite: bool = False
+    kind: str,
+    state: Path,
+    vocab_from: Path,
+    *,
+    out: Path,
+    data: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> Run:
     """Make a run folder of a checkpoint of another repository.
 

@@ -47,33 +47,33 @@ class OutputLayer(nn.Linear):
 
     Attributes:
         packs: layouts of the weight in a view made by `products.pack`.
-        plain: compute by torch's own operations alone.
+        optimised: use our own kernels where they are faster; otherwise torch's operations alone.
     """
 
     packs: Packs | None = None
-    plain = False
+    optimised = True
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return W h + b for rows `[N, H]`, `[N, V]`, in the type of the rows."""
         bias = None if self.bias is None else self.bias.to(hidden.dtype)
-        if self.plain or torch.is_grad_enabled():
+        if not self.optimised or torch.is_grad_enabled():
             return nn.functional.linear(hidden, self.weight.to(hidden.dtype), bias)
         if self.packs is None:
             return linear(hidden, self.weight.to(hidden.dtype), bias)
-        return layout(self.packs, self.weight, hidden.dtype, len(hidden))(hidden, bias)
+        return layout(self.packs, self.weight, hidden.dtype, rows=len(hidden))(hidden, bias)
 
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Return -log softmax(W h + b)[target] for every row `[N, H]` and its target `[N]`, `[N]`, in nats."""
         weight, bias = self.weight, self.bias
-        if not self.plain:
-            return token_nll(hidden, weight, bias, targets, self.packs)
+        if self.optimised:
+            return token_nll(hidden, weight, bias, targets=targets, packs=self.packs)
         columns = (weight @ hidden.T).to(weight.dtype)
         columns = columns if bias is None else columns + bias[:, None]
         return columns.logsumexp(0) - columns.gather(0, targets[None])[0]
 
 
 def token_nll(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, packs: Packs | None = None
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, *, targets: Tensor, packs: Packs | None = None
 ) -> Tensor:
     """Return -log softmax(W h + b)[target] for every row, in nats.
 
@@ -90,7 +90,7 @@ def token_nll(
     if torch.is_grad_enabled():
         return _TokenNLL.apply(hidden, weight, bias, targets)
     nll = hidden.new_empty(len(hidden), dtype=weight.dtype)
-    products = _Products.packed(weight, bias, _narrow(hidden), len(hidden), packs or Packs())
+    products = _Products.packed(weight, bias, _narrow(hidden), rows=len(hidden), packs=packs or Packs())
     for chunk in _chunks(hidden, products, targets, CHUNK_ELEMENTS):
         nll[chunk.rows] = chunk.nll
     return nll
@@ -113,12 +113,12 @@ class _Products:
     logits: Callable[[Tensor], Tensor]
 
     @staticmethod
-    def packed(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, rows: int, packs: Packs) -> "_Products":
+    def packed(weight: Tensor, bias: Tensor | None, narrow: torch.dtype, *, rows: int, packs: Packs) -> "_Products":
         """Return those of a weight that does not learn, laid out for about so many rows."""
         low = None if bias is None else bias.to(narrow)
 
         def forth(states: Tensor) -> Tensor:
-            return layout(packs, weight, narrow, rows)(states, low).T
+            return layout(packs, weight, narrow, rows=rows)(states, low).T
 
         return _Products(weight, bias, narrow, forth)
 

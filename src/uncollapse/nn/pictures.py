@@ -192,7 +192,7 @@ class MaskedBlock(nn.Module):
         """Map `[N, channels, side, side]` to the same shape."""
         return nn.functional.elu(x + self.widen(nn.functional.elu(self.masked(nn.functional.elu(self.narrow(x))))))
 
-    def at(self, x: Tensor, seen: Tensor, row: int, column: int) -> Tensor:
+    def at(self, x: Tensor, seen: Tensor, row: int, *, column: int) -> Tensor:
         """Map the features of one pixel, `[N, channels]`; `seen` remembers the narrow features of those before it."""
         half = self.masked.reach
         seen[:, :, row + half, column + half] = nn.functional.elu(pointwise(self.narrow, x))
@@ -246,7 +246,7 @@ class PixelCNN(PictureDecoder):
         (of_code, picture, *seen), (row, column) = state, divmod(place, self.side)
         features = nn.functional.elu(self.first.at(picture, row, column) + of_code[:, :, row, column])
         for block, maps in zip(self._layers, seen, strict=True):
-            features = block.at(features, maps, row, column)
+            features = block.at(features, maps, row, column=column)
         return pointwise(self.output, nn.functional.elu(pointwise(self.widen, features)))[:, 0]
 
     def put(self, pixel: Tensor, place: int, state: State) -> None:

@@ -33,7 +33,7 @@ class Packs:
         """Return the layout of a weight; arguments as in the function `layout`."""
         key = id(weight), dtype, columns.indices(weight.shape[1]), transposed
         if key not in self._layouts:
-            self._layouts[key] = weight, layout(None, weight, dtype, rows, columns=columns, transposed=transposed)
+            self._layouts[key] = weight, layout(None, weight, dtype, rows=rows, columns=columns, transposed=transposed)
         return self._layouts[key][1]
 
 
@@ -54,8 +54,8 @@ def layout(
     packs: Packs | None,
     weight: Tensor,
     dtype: torch.dtype,
-    rows: int,
     *,
+    rows: int,
     columns: slice = ALL,
     transposed: bool = False,
 ) -> Layout:

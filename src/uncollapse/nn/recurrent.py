@@ -69,11 +69,11 @@ class LSTM(Recurrent, nn.LSTM):
 
     Attributes:
         packs: layouts of the weights in a view made by `products.pack`.
-        plain: compute by torch's own operations alone.
+        optimised: use our own kernels where they are faster; otherwise torch's operations alone.
     """
 
     packs: Packs | None = None
-    plain = False
+    optimised = True
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
     bias_ih_l0: Tensor
@@ -84,7 +84,7 @@ class LSTM(Recurrent, nn.LSTM):
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
         learns = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, context, *(memory or ()), *weights))
         narrow = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else inputs.dtype
-        if self.plain or inputs.device.type != "cpu" or not self._pays(inputs, context, learns, narrow):
+        if not self.optimised or inputs.device.type != "cpu" or not self._pays(inputs, context, learns, narrow):
             return super().unroll(inputs, context, memory)
         with torch.autocast("cpu", enabled=False):
             bias = self.bias_ih_l0 + self.bias_hh_l0

@@ -34,10 +34,10 @@ def _shares(packs: Packs, inputs: Tensor, context: Tensor, of_input: Tensor, bia
         bias: b, `[4H]`.
     """
     x, z = _columns(inputs, of_input)
-    tokens = layout(packs, of_input, inputs.dtype, len(inputs), columns=x)(inputs)
+    tokens = layout(packs, of_input, inputs.dtype, rows=len(inputs), columns=x)(inputs)
     if not context.shape[1]:
         return tokens, bias.repeat(len(context), 1)
-    return tokens, layout(packs, of_input, context.dtype, len(context), columns=z)(context, bias)
+    return tokens, layout(packs, of_input, context.dtype, rows=len(context), columns=z)(context, bias)
 
 
 def _columns(inputs: Tensor, of_input: Tensor) -> tuple[slice, slice]:
@@ -65,7 +65,7 @@ def unrolled(
     tokens, constant = _shares(packs, inputs.flatten(0, 1), context, of_input, bias)
     tokens = tokens.view(sentences, length, len(bias))
     shared = constant.view(sentences, len(h) // max(1, sentences), len(bias))
-    recurrent = layout(packs, of_h, inputs.dtype, len(h))
+    recurrent = layout(packs, of_h, inputs.dtype, rows=len(h))
     states, h, c = inputs.new_empty(len(h), length, h.shape[1]), h.to(inputs.dtype, copy=True), c.clone()
     gates, squashed = torch.empty_like(constant), torch.empty_like(c)
     for t in range(length):
@@ -111,7 +111,7 @@ class Unrolled(torch.autograd.Function):
         cells, states = c.new_empty(length + 1, *c.shape), inputs.new_empty(length + 1, *h.shape)
         cells[0], states[0] = c, h
         h, c = states[0], cells[0]
-        recurrent, squashed = layout(packs, of_h, inputs.dtype, rows), torch.empty_like(c)
+        recurrent, squashed = layout(packs, of_h, inputs.dtype, rows=rows), torch.empty_like(c)
         for those in _blocks(gates):
             now = gates[those] + constant
             for each, next_h, next_c in zip(now, states[1:][those], cells[1:][those], strict=True):
@@ -129,7 +129,7 @@ class Unrolled(torch.autograd.Function):
         """Return the gradients of what was given, from those of the states and of the last c."""
         steps, context, of_input, of_h, gates, cells, states = ctx.saved_tensors
         (length, rows, _), packs, needs = gates.shape, ctx.packs, ctx.needs_input_grad[1:]
-        back = layout(packs, of_h, states.dtype, rows, transposed=True)
+        back = layout(packs, of_h, states.dtype, rows=rows, transposed=True)
         d_h, d_c = torch.zeros_like(d_c), d_c.clone()
         above, d_c_of_gates, in_all = above.transpose(0, 1), d_c[:, None], d_c.new_zeros(gates.shape[1:])
         for those in reversed(_blocks(gates)):
@@ -151,7 +151,7 @@ class Unrolled(torch.autograd.Function):
         if needs[0]:
             d_x = matmul_no_grad(every, of_input[:, x].to(every.dtype)).view(length, rows, x.stop).transpose(0, 1)
         if needs[1] and context.shape[1]:
-            d_z = layout(packs, of_input, in_all.dtype, rows, columns=z, transposed=True)(in_all)
+            d_z = layout(packs, of_input, in_all.dtype, rows=rows, columns=z, transposed=True)(in_all)
         if needs[4]:
             d_of_input = torch.empty_like(of_input)
             d_of_input[:, x], d_of_input[:, z] = matmul_no_grad(every.T, steps), in_all.T @ context

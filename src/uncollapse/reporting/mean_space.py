@@ -14,7 +14,7 @@ PANELS = 6
 FRAMES_A_SECOND = 4
 
 
-def draw_mean_space(records: MeanSpace, path: Path, at: Sequence[int] = (), trajectories: bool = False) -> None:
+def draw_mean_space(records: MeanSpace, path: Path, at: Sequence[int] = (), *, trajectories: bool = False) -> None:
     """Draw points at some steps, the way of each point, or an animation.
 
     Args:

@@ -50,6 +50,7 @@ def bench(
     out: Path,
     recipe: str,
     remedies: Sequence[str],
+    *,
     seeds: int,
     settings: Mapping[str, Mapping[str, Any]],
     callbacks: Callable[[str], Sequence[Callback]],
@@ -85,7 +86,9 @@ def bench(
         for seed in range(1, seeds + 1):
             path = out / f"{remedy}-{seed}"
             resume = RunFolder(path).config_file.exists()
-            run = train(recipe, remedy.split("+"), seed, path, resume, callbacks=callbacks(path.name), **sections)
+            run = train(
+                recipe, remedy.split("+"), seed, out=path, resume=resume, callbacks=callbacks(path.name), **sections
+            )
             # where the length was left open, what the first run chose is the budget of all
             chosen = {name: getattr(run.config.train, name) for name in ("epochs", "steps_per_epoch")}
             sections["train"] = {**sections.get("train", {}), **chosen}

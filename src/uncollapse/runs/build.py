@@ -149,7 +149,7 @@ def build_model(
             prior.reset()
     for part in model.modules():
         if isinstance(part, LSTM | OutputLayer):
-            part.plain = config.train.plain
+            part.optimised = config.train.optimisations
     return model
 
 

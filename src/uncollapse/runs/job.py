@@ -52,7 +52,7 @@ class Job:
         return Trainer(
             self.model,
             self.objective,
-            batches_of(splits.train, train.batch_size, train.seed, self.steps_per_epoch),
+            batches_of(splits.train, train.batch_size, train.seed, most=self.steps_per_epoch),
             splits.valid,
             optimizer=lambda groups: make_optimizer(groups, optim),
             epochs=train.epochs,

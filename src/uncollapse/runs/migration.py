@@ -35,7 +35,6 @@ def migrated(settings: Mapping[str, Mapping[str, Any]], version: int) -> dict[st
     if version == 1:
         train = current.setdefault("train", {})
         train.pop("compile", None)
-        train["plain"] = bool(train.get("plain"))
     return _from_version_2(current) if version < VERSION else current
 
 
@@ -54,4 +53,6 @@ def _from_version_2(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
     rise, target = str(objective.pop("ramp", "0 steps")), objective.get("target", 0.0)
     if target and not rise.strip().startswith("0 "):
         objective["target"] = f"linear(0, {target:g}, {rise})"
+    if "plain" in (train := settings.get("train", {})):
+        train["optimisations"] = not train.pop("plain")
     return {**settings, **networks}

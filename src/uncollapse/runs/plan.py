@@ -181,7 +181,7 @@ def _with_time(origin: Origin, config: Config, job: Job) -> Config:
     """Measure the speed, choose the length of training where that was left open, and say how long it will take."""
     settings, began, steps = config.train, time.perf_counter(), job.steps_per_epoch
     middle = with_epochs(config).train.epochs * steps // 2
-    pace = measure_pace(job.trainer(), job.splits.train, settings.batch_size, middle)
+    pace = measure_pace(job.trainer(), job.splits.train, settings.batch_size, step=middle)
     inner = 0.0 if settings.aggressive == "off" else LEAST_INNER_STEPS * pace.step
     most = settings.aggressive_steps or steps * MOST_EPOCHS
     step, inner = (pace.step + inner, 0.0) if not settings.epochs and most >= steps else (pace.step, inner)

@@ -117,7 +117,7 @@ LEAK: Columns = {
 }
 PROTOCOLS = {
     "use": Protocol(
-        run=lambda s: use_protocol(s.model, s.splits, s.split, s.seed),
+        run=lambda s: use_protocol(s.model, s.splits, s.split, seed=s.seed),
         fits=lambda s: s.latent,
         help="what the decoder makes of z",
         columns={
@@ -139,14 +139,14 @@ PROTOCOLS = {
         always=True,
     ),
     "reconstruction": Protocol(
-        run=lambda s: reconstruction_protocol(s.model, s.splits, s.split, s.seed),
+        run=lambda s: reconstruction_protocol(s.model, s.splits, s.split, seed=s.seed),
         fits=lambda s: s.latent and s.text,
         help="reconstructions by length",
         of_words=True,
         rows={"reconstruction": "greedy reconstructions, by tokens of the sentence; BLEU and ROUGE in percent"},
     ),
     "aggregate": Protocol(
-        run=lambda s: aggregate_protocol(s.model, s.splits, s.split, s.seed),
+        run=lambda s: aggregate_protocol(s.model, s.splits, s.split, seed=s.seed),
         fits=lambda s: s.latent,
         help="the codes of the split compared with the prior",
         columns={
@@ -157,14 +157,14 @@ PROTOCOLS = {
         },
     ),
     "samples": Protocol(
-        run=lambda s: diversity_protocol(s.model, s.splits, s.split, s.seed),
+        run=lambda s: diversity_protocol(s.model, s.splits, s.split, seed=s.seed),
         fits=lambda s: s.text,
         help="how varied and new draws from the prior are",
         of_words=True,
         rows={"samples": "draws from the prior compared with real sentences"},
     ),
     "probe": Protocol(
-        run=lambda s: probe_protocol(s.model, s.splits, s.split, s.seed),
+        run=lambda s: probe_protocol(s.model, s.splits, s.split, seed=s.seed),
         fits=lambda s: s.latent and bool(s.splits.train.labels),
         help="linear probes for labels",
         rows={"probes": "labels: majority and linear probe on z; scoring and decoding at the mean code of each class"},
@@ -175,7 +175,7 @@ PROTOCOLS = {
         help="the TWR-VAE paper's own numbers (not a bound)",
     ),
     "tense": Protocol(
-        run=lambda s: tense_protocol(s.model, s.splits, s.pairs, s.fitted, s.seed),
+        run=lambda s: tense_protocol(s.model, s.splits, s.pairs, fitted=s.fitted, seed=s.seed),
         fits=lambda s: s.forms,
         help="the scores of the tense lab",
         columns={
@@ -193,7 +193,7 @@ PROTOCOLS = {
         },
     ),
     "transfer": Protocol(
-        run=lambda s: transfer_protocol(s.model, s.splits, s.split, s.seed),
+        run=lambda s: transfer_protocol(s.model, s.splits, s.split, seed=s.seed),
         fits=lambda s: s.conditional and s.latent and not s.splits.train.form_field and s.text,
         help="a classifier's view of changed labels",
         of_words=True,

@@ -139,7 +139,7 @@ class Run:
         return Config.from_settings(merge(self.config.settings(), source_override(given), given)).data
 
     def subject(
-        self, splits: Splits, split: str = "test", seed: int = 0, data: Mapping[str, Any] | None = None
+        self, splits: Splits, split: str = "test", seed: int = 0, *, data: Mapping[str, Any] | None = None
     ) -> Subject:
         """Return what protocols measure: this run on a split.
 
@@ -193,7 +193,7 @@ class Run:
             adaptive: spend the draws of the bound where it is uncertain, for the error that K for every sentence would have.
             precision: of the decoder in the bound, fp32 or bf16; all else is in fp32.
         """
-        subject = self.subject(self.splits(data)[0], split, seed, data)
+        subject = self.subject(self.splits(data)[0], split, seed, data=data)
         bound: dict[str, Any] = {
             "iw_samples": iw_samples,
             "iw_sentences": iw_sentences,
@@ -273,7 +273,7 @@ class Run:
         return self.encode(texts, labels).mean(0)
 
     def draw(
-        self, n: int, seed: int = 0, labels: LabelSpec | None = None, prior: str = "model"
+        self, n: int, seed: int = 0, labels: LabelSpec | None = None, *, prior: str = "model"
     ) -> tuple[Tensor, dict[str, list[str]] | None]:
         """Draw codes from the prior.
 
@@ -307,6 +307,7 @@ class Run:
         a: Point | None = None,
         b: Point | None = None,
         steps: int = 8,
+        *,
         path: str = "line",
         seed: int = 0,
         labels: LabelSpec | None = None,
@@ -338,6 +339,7 @@ class Run:
         dimension: int,
         start: Point | None = None,
         steps: int = 7,
+        *,
         span: float = 3.0,
         labels: LabelSpec | None = None,
     ) -> Tensor:
@@ -359,7 +361,7 @@ class Run:
         if steps < 2:
             raise UserError(f"walk: expected at least 2 steps, got {steps}")
         origin = torch.zeros(self.model.latent) if start is None else self.code(start, labels)
-        return latent_ops.traversal(origin, dimension, span, steps)
+        return latent_ops.traversal(origin, dimension, span, steps=steps)
 
     def code(self, point: Point, labels: LabelSpec | None = None) -> Tensor:
         """Return the code `[Z]` of a place; `labels` as in `posterior`.
@@ -377,7 +379,7 @@ class Run:
     # -- from codes to sentences ----------------------------------------------------------------------------------
 
     def decode(
-        self, z: np.ndarray | Tensor, decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
+        self, z: np.ndarray | Tensor, decode: How = "greedy", seed: int = 0, *, labels: LabelSpec | None = None
     ) -> list[str]:
         """Write the sentence of each code.
 
@@ -396,7 +398,7 @@ class Run:
         return [self.vocabulary.decode(best[0]) for best in written]
 
     def candidates(
-        self, z: np.ndarray | Tensor, decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
+        self, z: np.ndarray | Tensor, decode: How = "greedy", seed: int = 0, *, labels: LabelSpec | None = None
     ) -> list[list[Sentence]]:
         """Write the n best sentences of each code (one unless by a beam with `n_best`), the best first, with their scores.
 
@@ -415,13 +417,13 @@ class Run:
         return [[next(sentences) for _ in best] for best in written]
 
     def reconstruct(
-        self, texts: Sequence[str], decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
+        self, texts: Sequence[str], decode: How = "greedy", seed: int = 0, *, labels: LabelSpec | None = None
     ) -> list[str]:
         """Encode each sentence and decode its posterior mean; `labels` as in `posterior`."""
-        return self.decode(self.posterior(texts, labels).mean, decode, seed, labels)
+        return self.decode(self.posterior(texts, labels).mean, decode, seed, labels=labels)
 
     def transfer(
-        self, texts: Sequence[str], source: LabelSpec, target: LabelSpec, decode: How = "greedy", seed: int = 0
+        self, texts: Sequence[str], source: LabelSpec, target: LabelSpec, *, decode: How = "greedy", seed: int = 0
     ) -> list[str]:
         """Change the labels of sentences: encode each under `source`, decode its posterior mean under `target`.
 
@@ -436,7 +438,7 @@ class Run:
             UserError: an unconditional run, unknown labels, letters that a run on characters does not know.
         """
         labels = self.changed(texts, source, target)
-        return self.decode(self.posterior(texts, source).mean, decode, seed, labels)
+        return self.decode(self.posterior(texts, source).mean, decode, seed, labels=labels)
 
     def changed(self, texts: Sequence[str], source: LabelSpec, target: LabelSpec) -> LabelSpec:
         """Return the labels that `transfer` decodes under; errors as there."""
@@ -446,50 +448,63 @@ class Run:
         return {**self.label_space.read(source), **self.label_space.read(target)}
 
     def sample(
-        self, n: int = 5, decode: How = "sample", seed: int = 0, labels: LabelSpec | None = None, prior: str = "model"
+        self,
+        n: int = 5,
+        decode: How = "sample",
+        seed: int = 0,
+        *,
+        labels: LabelSpec | None = None,
+        prior: str = "model",
     ) -> list[str]:
         """Draw sentences: z from the prior (arguments as in `draw`), then the sentence from z."""
-        z, drawn = self.draw(n, seed, labels, prior)
-        return self.decode(z, decode, seed + 1, drawn)
+        z, drawn = self.draw(n, seed, labels, prior=prior)
+        return self.decode(z, decode, seed + 1, labels=drawn)
 
     def interpolate(
         self,
         a: Point | None = None,
         b: Point | None = None,
         steps: int = 8,
+        *,
         path: str = "line",
         decode: How = "greedy",
         seed: int = 0,
         labels: LabelSpec | None = None,
     ) -> list[str]:
         """Write the sentences on the way from a to b, both ends among them; arguments as in `interpolation` and `decode`."""
-        return self.decode(self.interpolation(a, b, steps, path, seed, labels), decode, seed + 1, labels)
+        return self.decode(
+            self.interpolation(a, b, steps, path=path, seed=seed, labels=labels), decode, seed + 1, labels=labels
+        )
 
     def analogy(
-        self, a: Point, b: Point, c: Point, decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
+        self, a: Point, b: Point, c: Point, *, decode: How = "greedy", seed: int = 0, labels: LabelSpec | None = None
     ) -> str:
         """Write what stands to c as a stands to b: the sentence of a - b + c."""
         code = latent_ops.analogy(*(self.code(point, labels) for point in (a, b, c)))
-        return self.decode(code[None], decode, seed, labels)[0]
+        return self.decode(code[None], decode, seed, labels=labels)[0]
 
     def traverse(
         self,
         dimension: int,
         start: Point | None = None,
         steps: int = 7,
+        *,
         span: float = 3.0,
         decode: How = "greedy",
         seed: int = 0,
         labels: LabelSpec | None = None,
     ) -> list[str]:
         """Write the sentences along one dimension; arguments as in `traversal` and `decode`."""
-        return self.decode(self.traversal(dimension, start, steps, span, labels), decode, seed, labels)
+        return self.decode(
+            self.traversal(dimension, start, steps, span=span, labels=labels), decode, seed, labels=labels
+        )
 
     def neighbours(
         self,
         point: Point,
         among: Sequence[str],
         n: int = 5,
+        *,
         cosine: bool = False,
         labels: LabelSpec | None = None,
         among_labels: LabelSpec | None = None,
@@ -507,7 +522,7 @@ class Run:
         codes = self.posterior(among, among_labels).mean
         if n < 1:
             raise UserError(f"neighbours: expected at least one, got {n}")
-        distance, index = latent_ops.neighbours(self.code(point, labels), codes, len(codes), cosine)
+        distance, index = latent_ops.neighbours(self.code(point, labels), codes, len(codes), cosine=cosine)
         nearest_texts: dict[str, float] = {}
         for d, i in zip(distance.tolist(), index.tolist(), strict=True):
             nearest_texts.setdefault(among[i], d)  # a sentence that occurs twice is one neighbour
@@ -630,6 +645,7 @@ def train(
     recipe: str = "default",
     remedy: str | Sequence[str] = (),
     seed: int | None = None,
+    *,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,

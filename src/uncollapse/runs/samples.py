@@ -41,6 +41,7 @@ def judge_samples(
     run: Run,
     splits: Splits,
     out: Path,
+    *,
     count: int = 10_000,
     epochs: int = 5,
     seed: int = 0,
@@ -84,7 +85,7 @@ def judge_samples(
     if how.n_best > 1:
         raise UserError(f"samples: one sentence is drawn a code, got n_best {how.n_best}")
     held = max(10, int(HELD * count))
-    drawn = draw(run.model, splits, count + 2 * held, seed, how)
+    drawn = draw(run.model, splits, count + 2 * held, seed=seed, how=how)
     texts = {
         "drawn": _parts([run.vocabulary.decode(ids) for ids in drawn], count, held),
         "real": {part: _some(splits[part], n, seed) for part, n in (("train", count), ("valid", held), ("test", held))},
@@ -148,7 +149,7 @@ def _language_model(
             "default",
             "lm",
             seed + 1,
-            path,
+            out=path,
             resume=resume,
             overwrite=overwrite,
             callbacks=callbacks(path.name),

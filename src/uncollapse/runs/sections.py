@@ -96,8 +96,9 @@ class TrainConfig:
     threads: int = setting(
         0, "of the CPU in training; 0: torch's own choice; 1 is often faster for a small model", 0, 1024
     )
-    plain: bool = setting(
-        False, "compute by torch's own operations alone, in training and evaluation, as a check of ours"
+    optimisations: bool = setting(
+        True,
+        "use our own kernels where they are faster; false: torch's operations alone, in training and evaluation, as a check",
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
     select: Literal["loss", "transfer_bleu4", "transfer_exact", "last"] = setting(

@@ -12,7 +12,7 @@ class EpochBatches(Sequence[Batch]):
     """The batches of one epoch of a corpus, each made when it is asked for."""
 
     def __init__(self, corpus: Corpus, batch_size: int, seed: int, epoch: int, most: int) -> None:
-        order = shuffled_batches(corpus.lengths, batch_size, seed, epoch)
+        order = shuffled_batches(corpus.lengths, batch_size, seed, epoch=epoch)
         self.corpus, self.order = corpus, order[: most or None]
 
     def __len__(self) -> int:
@@ -24,7 +24,7 @@ class EpochBatches(Sequence[Batch]):
         return self.corpus.training_batch(self.order[i])
 
 
-def batches_of(corpus: Corpus, batch_size: int, seed: int, most: int = 0) -> Epochs:
+def batches_of(corpus: Corpus, batch_size: int, seed: int, *, most: int = 0) -> Epochs:
     """Return the epochs of a corpus: every sentence once, in a new order each time, those of a batch of nearly equal length.
 
     Args:

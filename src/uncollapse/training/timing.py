@@ -31,7 +31,7 @@ class Pace:
     validation: float
 
 
-def measure_pace(trainer: Trainer, corpus: Corpus, batch_size: int, step: int) -> Pace:
+def measure_pace(trainer: Trainer, corpus: Corpus, batch_size: int, *, step: int) -> Pace:
     """Measure a few training steps, without changing the model or the random state.
 
     A validation is counted as a third of training a token.

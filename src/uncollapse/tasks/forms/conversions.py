@@ -65,7 +65,7 @@ def off_diagonal(table: np.ndarray) -> np.ndarray:
     return table[..., ~np.eye(table.shape[-1], dtype=bool)]
 
 
-def conversions(model: VAE, corpus: Corpus, length_limit: int, rows: int | None = None) -> Conversions:
+def conversions(model: VAE, corpus: Corpus, length_limit: int, *, rows: int | None = None) -> Conversions:
     """Write every form of each complete row from z = mu of every form.
 
     Args:
@@ -87,7 +87,7 @@ def conversions(model: VAE, corpus: Corpus, length_limit: int, rows: int | None 
     return Conversions([[corpus.ids(int(i)).tolist() for i in row] for row in table], written)
 
 
-def transfer_metrics(model: VAE, corpus: Corpus, length_limit: int, rows: int | None = None) -> dict[str, Any]:
+def transfer_metrics(model: VAE, corpus: Corpus, length_limit: int, *, rows: int | None = None) -> dict[str, Any]:
     """Return how well forms are converted into each other: exact matches, mean BLEU-4, the share of copies.
 
     Returns:
@@ -95,7 +95,7 @@ def transfer_metrics(model: VAE, corpus: Corpus, length_limit: int, rows: int | 
     """
     if not len(corpus.forms) or model.condition is None or corpus.form_field not in model.condition.classes:
         return {}
-    done = conversions(model, corpus, length_limit, rows)
+    done = conversions(model, corpus, length_limit, rows=rows)
     return {
         "transfer_exact": float(off_diagonal(done.exact).mean()),
         "transfer_bleu4": done.bleu4(),

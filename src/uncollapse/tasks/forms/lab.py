@@ -33,7 +33,7 @@ Row = tuple[str, ...]
 
 
 def tense_protocol(
-    model: VAE, splits: Splits, pairs: Sequence[Pair] = (), fitted: Mixture | None = None, seed: int = 0
+    model: VAE, splits: Splits, pairs: Sequence[Pair] = (), *, fitted: Mixture | None = None, seed: int = 0
 ) -> dict[str, Any]:
     """Return the scores of a model of parallel forms; the keys are explained in docs/protocol.md.
 
@@ -56,10 +56,13 @@ def tense_protocol(
     rows = {tuple(train.text(int(i)) for i in row) for row in train.forms}
     for name, prior in {"gaussian": model.prior, "fitted": fitted}.items():
         if prior is not None:
-            numbers |= inventions(invent(model, train, prior, splits.longest_sentence, seed), rows, name)
+            numbers |= inventions(
+                invent(model, train, prior, length_limit=splits.longest_sentence, seed=seed), rows, name
+            )
     numbers |= _held_out(model, splits.test, splits.longest_sentence)
-    known = conversions(model, train, splits.longest_sentence, TRAINING_ROWS)
-    probe = linear_probe(*_codes(model, train, seed), *_codes(model, splits.test, seed + 1))
+    known = conversions(model, train, splits.longest_sentence, rows=TRAINING_ROWS)
+    held, true = _codes(model, splits.test, seed + 1)
+    probe = linear_probe(*_codes(model, train, seed), held, other_classes=true)
     return numbers | {
         "training_exact": float(off_diagonal(known.exact).mean()),
         "leak_accuracy": probe.accuracy,
@@ -82,7 +85,7 @@ class Converted:
     bleu4: float
 
 
-def convert(model: VAE, corpus: Corpus, pairs: Sequence[Pair], length_limit: int) -> list[Converted]:
+def convert(model: VAE, corpus: Corpus, pairs: Sequence[Pair], *, length_limit: int) -> list[Converted]:
     """Convert each word from z = mu, greedily."""
     field, space = corpus.form_field, LabelSpace(corpus.label_names)
     words = Corpus.from_texts([pair.word for pair in pairs], corpus.vocabulary)
@@ -96,7 +99,7 @@ def convert(model: VAE, corpus: Corpus, pairs: Sequence[Pair], length_limit: int
 
 
 def _lab(model: VAE, corpus: Corpus, pairs: Sequence[Pair], length_limit: int) -> dict[str, Any]:
-    done = convert(model, corpus, pairs, length_limit)
+    done = convert(model, corpus, pairs, length_limit=length_limit)
     by_target = {
         name: float(np.mean([one.bleu4 for one in done if one.target == name]))
         for name in dict.fromkeys(one.target for one in done)
@@ -111,7 +114,7 @@ def _lab(model: VAE, corpus: Corpus, pairs: Sequence[Pair], length_limit: int) -
 # -- words from the prior -----------------------------------------------------------------------------------------------
 
 
-def invent(model: VAE, corpus: Corpus, prior: Prior | Mixture, length_limit: int, seed: int) -> list[Row]:
+def invent(model: VAE, corpus: Corpus, prior: Prior | Mixture, *, length_limit: int, seed: int) -> list[Row]:
     """Decode every draw from a prior under every label: 10 sets of 100 rows."""
     field = corpus.form_field
     columns = []
