@@ -13,7 +13,7 @@ Read = Callable[[Path], Iterator[tuple[int, str]]]
 
 
 class Lines(Sequence[str]):
-    """Lines of a file, or some of them; what is held is a bit a line.
+    """Lines of a file, or some of them; only a bit a line is in memory.
 
     Args:
         path: the file.

@@ -26,7 +26,7 @@ WRITTEN = 200
 
 
 def probe_protocol(model: VAE, splits: Splits, split: str, *, seed: int = 0, sentences: int = 1000) -> dict[str, Any]:
-    """Return, for every label field of the data, what the codes know of it.
+    """Return the accuracy of linear probes of the codes for every label field of the data.
 
     The mean code of a class is that of training sentences. Scoring: the class of a sentence is taken to be the one whose mean
     code gives it the highest log p(x | z). Decoding: sentences are drawn from p(x | z) at each mean code; a classifier

@@ -14,7 +14,7 @@ from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 
 FIRST = 100
-"""Sentences whose reconstructions are held against each other: among more of them, more are alike by chance."""
+"""Sentences whose reconstructions are compared with each other: among more of them, more are alike by chance."""
 
 
 def use_protocol(model: VAE, splits: Splits, split: str, *, seed: int = 0, sentences: int = 500) -> dict[str, Any]:

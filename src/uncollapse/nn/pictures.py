@@ -284,7 +284,7 @@ class Deconvolution(PictureDecoder):
         )
 
     def logits(self, pictures: Tensor, z: Tensor) -> Tensor:
-        """Return the logits of ink of all pixels; those before do not matter."""
+        """Return the logits of ink of all pixels, which are independent given z."""
         features = self.first(z).view(len(z), -1, self.left, self.left)
         return self.body(features)[:, 0, : self.side, : self.side]
 

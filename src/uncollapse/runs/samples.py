@@ -6,7 +6,7 @@ the model. Each scores real and drawn sentences that neither has seen:
     forward perplexity   real LM on drawn sentences     are they likely sentences? (a model that repeats one good one is praised)
     reverse perplexity   LM of drawn on real sentences  do they cover the language? (a model that misses half of it scores badly)
 
-The real LM on real sentences is what both are to be held against.
+Compare both with the real LM on real sentences.
 
 Source: Zhao et al. 2018 (ARAE), section 5 (reverse perplexity); Prokhorov et al. 2019, section 6 (generated corpora).
 """
