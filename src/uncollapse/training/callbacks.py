@@ -35,7 +35,7 @@ ADVICE = {
 
 
 class Callback:
-    """Watches a training; this one does nothing. It may stop the training: `trainer.stop()`.
+    """Watches a training; this one does nothing. It may end the training: `trainer.stop()`.
 
     A callback with a memory of its own returns it from `state_dict`, and a resumed training gives it back.
     """

@@ -76,7 +76,7 @@ def fit(
         options: of `Trainer`.
 
     Raises:
-        Interrupted: Ctrl-C, SIGTERM, or `trainer.stop()` by a callback.
+        Interrupted: Ctrl-C or SIGTERM.
         TrainingError: a loss or gradient that is not finite.
     """
     train, valid = (splits.train, splits.valid) if isinstance(splits, Splits) else splits
@@ -151,18 +151,20 @@ class Trainer:
         self.best: Mapping[str, Tensor] | None = None
         self.log: list[dict[str, Any]] = []
         self.batches = 0
-        self._stop = threading.Event()
+        self._stop, self._interrupt = threading.Event(), threading.Event()
 
     def fit(self) -> None:
         """Train until the last epoch, or until the plateau rule ends it.
 
         Raises:
-            Interrupted: Ctrl-C, SIGTERM or `stop`.
+            Interrupted: Ctrl-C or SIGTERM.
             TrainingError: a loss or gradient that is not finite.
         """
-        with stop_requests(self._stop):
-            while self.progress.epoch < self.epochs and not self.progress.finished:
+        with stop_requests(self._interrupt):
+            while self.progress.epoch < self.epochs and not self.progress.finished and not self._stop.is_set():
                 self._train_epoch()
+                if self._stop.is_set():
+                    break
                 entry = self._validate()
                 if self.progress.epoch == self.pretrain_epochs:
                     self._end_pretraining()
@@ -170,7 +172,7 @@ class Trainer:
         self._call("on_end")
 
     def stop(self) -> None:
-        """Stop after the present step, from any thread."""
+        """End the training after the present step or validation, as if it were the last; from any thread."""
         self._stop.set()
 
     def _train_epoch(self) -> None:
@@ -189,9 +191,11 @@ class Trainer:
                 self.objective.after_step(update.means["rate"], self.schedule_step)
             progress.add(update, len(batch), time.monotonic() - began)
             self._call("on_step", update)
-            if self._stop.is_set():
+            if self._interrupt.is_set():
                 self._call("on_end")
                 raise Interrupted
+            if self._stop.is_set():
+                return
 
     def step(self, batch: Batch, moves: Literal["all", "encoder", "decoder"] = "all") -> Update:
         """Descend once along the gradient of the objective, clipped by its norm over all weights.
