@@ -28,7 +28,7 @@ from uncollapse.torch_private import linear, onednn
 RECIPES = {"toy": "synthetic", "ptb": "ptb", "ptb256": "ptb", "yahoo": "yahoo", "tense": "tense"}
 """The recipe that each size is that of."""
 
-WIDTHS = {"ptb": {"emb": 512}}
+WIDTHS = {"ptb": {"encoder": {"emb": 512}, "decoder": {"emb": 512}}}
 """Where a size is not the recipe's own: the reference has no PTB configuration, and keeps its Yahoo embeddings in our `ptb`."""
 
 BATCHES = {"toy": 40, "ptb": 8, "ptb256": 8, "yahoo": 2, "tense": 8}
@@ -45,7 +45,7 @@ def config_of(size, text, folder, precision=""):
             few.write_text("".join(line for line, _ in zip(lines, range(10), strict=False)))
         data = {"path": str(text), "max_vocab": 10**9, "valid": str(few), "test": str(few)}
     train = {"epochs": 40} | ({"precision": precision} if precision else {})
-    return compose(RECIPES[size], (), {"data": data, "model": WIDTHS.get(size, {}), "train": train})
+    return compose(RECIPES[size], (), {"data": data, "train": train, **WIDTHS.get(size, {})})
 
 
 def trainer_of(size, text, folder, precision=""):
