@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -30,6 +32,11 @@ def test_the_posterior_is_that_of_the_model(trained):
     direct = trained.model.posterior(Corpus.from_texts(TEXTS, trained.vocabulary).batch([0, 1, 2]))
     torch.testing.assert_close(posterior.mu, direct.mu.detach())
     torch.testing.assert_close(posterior.logvar, direct.logvar.detach())
+
+
+def test_public_names_are_listed_before_they_are_used():
+    script = "import uncollapse as uc; assert {'VAE', 'fit', 'train'} <= {*dir(uc)} and 'load' in dir(uc.data)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_a_run_can_be_moved_and_needs_no_corpus(trained, tmp_path):
@@ -105,7 +112,7 @@ def test_empty_and_unknown_sentences_have_codes_too(trained):
         ),
         (lambda p: (p / "model.safetensors").write_bytes(b""), "truncated or damaged"),
         (lambda p: rewrite(p, "version: 3", "version: 99"), "expected a version from 1 to 3, got 99"),
-        (lambda p: rewrite(p, "latent: 4", "latent: 5"), "does not fit config.yaml"),
+        (lambda p: rewrite(p, "latent: 4", "latent: 5"), "does not fit the network"),
         (lambda p: rewrite(p, "latent: 4", "latant: 4"), "unknown setting 'model.latant'"),
         (lambda p: rewrite(p, "version: 3", "version: [1"), "expected YAML"),
         (shutil.rmtree, "no such run folder"),

@@ -24,7 +24,7 @@ from uncollapse.files import append_line, expect, keep_lines, read_lines, write_
 from uncollapse.runs.config import merge
 from uncollapse.runs.folder import OWN, VERSION, RunFolder
 from uncollapse.training.progress import Progress
-from uncollapse.training.states import load_state, migrated
+from uncollapse.training.states import load_state, load_weights, migrated, save_weights
 
 FIXTURE = Path(__file__).parent / "fixtures" / "run-v1"
 ONE_EPOCH = merge(TINY, {"train": {"epochs": 1}, "data": {"sentences": 60}})
@@ -47,6 +47,21 @@ def test_a_run_of_version_1_is_migrated_and_evaluates_to_the_same_numbers(tmp_pa
         assert after[name] == pytest.approx(before[name], rel=1e-5), name
     assert run.config.train.optimisations is True and run.remedies == ("annealed", "bn")
     assert len(run.sample(2, prior="fitted")) == 2
+
+
+def test_a_target_that_rose_in_version_2_is_a_schedule(tmp_path):
+    path = Path(shutil.copytree(FIXTURE, tmp_path / "old"))
+    content = yaml.safe_load((path / "config.yaml").read_text())
+    content["version"] = 2
+    del content["settings"]["train"]["compile"]
+    content["settings"]["objective"] |= {"target": 5.0, "ramp": "2 epochs"}
+    (path / "config.yaml").write_text(yaml.safe_dump(content))
+    assert RunFolder(path).origin().config.objective.target == "linear(0, 5, 2 epochs)"
+
+
+def test_weights_of_version_2_have_the_names_of_this_one(tmp_path):
+    save_weights(tmp_path / "model.safetensors", {"words.weight": torch.ones(2), "decoder.words.bias": torch.zeros(2)})
+    assert set(load_weights(tmp_path / "model.safetensors")) == {"bow_decoder.weight", "decoder.words.bias"}
 
 
 # -- whole or not at all --------------------------------------------------------------------------------------------

@@ -118,23 +118,23 @@ class Penalty:
     timesteps: float = 0.0
     controller: Controller = field(default_factory=Controller)
 
-    def __post_init__(self) -> None:
-        """Make schedules of numbers."""
-        object.__setattr__(self, "weight", _scheduled(self.weight))
-        object.__setattr__(self, "target", _scheduled(self.target))
+    @property
+    def schedules(self) -> tuple[Schedule, Schedule]:
+        """Return the schedules of weight and target."""
+        return _scheduled(self.weight), _scheduled(self.target)
 
     def weight_at(self, step: int) -> float:
         """Return the weight at a step, times the factor of the controller."""
-        return _scheduled(self.weight)(step) * self.controller.factor
+        return self.schedules[0](step) * self.controller.factor
 
     def target_at(self, step: int) -> float:
         """Return the target at a step."""
-        return _scheduled(self.target)(step)
+        return self.schedules[1](step)
 
     @property
     def settles(self) -> float:
         """Return the step from which neither weight nor target changes any more."""
-        return max(_scheduled(self.weight).settles, _scheduled(self.target).settles)
+        return max(schedule.settles for schedule in self.schedules)
 
     def divergences(self, output: EncoderOutput, prior: Prior, z: Tensor, *, labels: Labels = UNLABELLED) -> Tensor:
         """Return the divergence of each sentence, `[B, Z]` or `[B]`: at the last timestep, or a mean over the last ones."""
@@ -160,11 +160,11 @@ class Penalty:
 
     def settled(self, rate: Tensor) -> Tensor:
         """Return the penalty that the schedules end at, with the rate of the sentences of a split, `[N]`, as the divergence."""
-        weight = _scheduled(self.weight)
+        weight, target = self.schedules
         last = 1.0 if self.target_kind == "controller" or math.isinf(weight.length) else weight.end
         floored = (rate.mean() if self.floor_kind == "batch" else rate).clamp(min=self.floor)
         floored = floored if self.target_kind == "sentence" else floored.mean()
-        return last * (floored - _scheduled(self.target).end).abs().mean()
+        return last * (floored - target.end).abs().mean()
 
     def _floor(self, divergence: Tensor) -> Tensor:
         """Return the divergence of each sentence (or of the batch), not less than the floor."""

@@ -43,3 +43,28 @@ def test_fit_returns_with_the_best_weights_so_far(stop, epochs, steps, tmp_path)
     assert len(result.log) == epochs and (stop.ended, stop.steps) == (1, steps)
     assert not model.training and checkpoint.state_file.exists()
     assert checkpoint.model_file.exists() == bool(epochs)
+
+
+class Count(uc.callbacks.Callback):
+    """Counts steps, and remembers the count where a training goes on."""
+
+    def __init__(self):
+        self.count = 0
+
+    def on_step(self, trainer, update):
+        self.count += 1
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def test_a_resumed_training_gives_a_callback_its_memory_back(tmp_path):
+    first, second = Count(), Count()
+    changes = {"train": {"epochs": 1, "threads": 1}, "data": {"sentences": 200}}
+    uc.train("grammar", out=tmp_path / "run", callbacks=[first], **changes)
+    changes["train"]["epochs"] = 2
+    uc.train("grammar", out=tmp_path / "run", callbacks=[second], resume=True, **changes)
+    assert first.count > 0 and second.count == 2 * first.count

@@ -312,7 +312,8 @@ def load_model(
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise UserError(
-            f"{folder.model_file}: does not fit config.yaml and vocab.json ({detail}); restore the folder"
+            f"{folder.model_file}: does not fit the network of the settings ({detail}); restore the folder, "
+            "or leave the sizes of --init-from as they are"
         ) from None
     model.load_state_dict(weights)
     return model.eval()

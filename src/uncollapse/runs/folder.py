@@ -35,7 +35,7 @@ from uncollapse.errors import UserError
 from uncollapse.files import expect, parse_json, read_lines, read_text, read_yaml, write_atomically, write_json
 from uncollapse.runs.config import Config
 from uncollapse.runs.migration import VERSION, migrated
-from uncollapse.training.states import load_weights, save_weights
+from uncollapse.training.states import STATE, WEIGHTS, load_weights, save_weights
 
 try:
     import fcntl
@@ -87,7 +87,7 @@ class RunFolder:
     @property
     def model_file(self) -> Path:
         """Return the path of model.safetensors."""
-        return self.path / "model.safetensors"
+        return self.path / WEIGHTS
 
     @property
     def prior_file(self) -> Path:
@@ -102,7 +102,7 @@ class RunFolder:
     @property
     def state_file(self) -> Path:
         """Return the path of the last state."""
-        return self.path / "state" / "last.pt"
+        return self.path / STATE
 
     @property
     def cache(self) -> Path:

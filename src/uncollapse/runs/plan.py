@@ -5,7 +5,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -32,7 +32,6 @@ from uncollapse.runs.config import Config
 from uncollapse.runs.folder import Origin, RunFolder
 from uncollapse.runs.job import Job, steps_per_epoch
 from uncollapse.runs.sections import TrainConfig
-from uncollapse.schedules import Schedule
 from uncollapse.training.aggressive import LEAST_INNER_STEPS
 from uncollapse.training.timing import measure_pace
 
@@ -86,7 +85,7 @@ def plan(
     if config.train != job.train:  # its length was left open, and has been chosen
         job = _job(config, splits, model)
     last = job.steps_per_epoch * (config.train.epochs - config.train.pretrain_epochs) - 1
-    weight = cast(Schedule, job.objective.penalties[0].weight)
+    weight, _ = job.objective.penalties[0].schedules
     if weight.settles > last + 1:
         say(
             f"the schedule {config.objective.weight} is longer than the run: weight ends at {weight(last):.2f}, "

@@ -20,7 +20,7 @@ from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.files import append_line, keep_lines
 from uncollapse.messages import Bar, say
 from uncollapse.training.progress import Update
-from uncollapse.training.states import load_state, load_weights, save_state, save_weights
+from uncollapse.training.states import STATE, WEIGHTS, load_state, load_weights, save_state, save_weights
 
 if TYPE_CHECKING:
     from uncollapse.training.fit import Trainer
@@ -94,12 +94,12 @@ class Checkpoint(Callback):
     @property
     def model_file(self) -> Path:
         """Return the path of the best weights."""
-        return self.path / "model.safetensors"
+        return self.path / WEIGHTS
 
     @property
     def state_file(self) -> Path:
         """Return the path of the last state."""
-        return self.path / "state" / "last.pt"
+        return self.path / STATE
 
     def on_epoch(self, trainer: "Trainer") -> None:
         """Begin to count the minutes."""

@@ -14,6 +14,9 @@ from torch import Tensor
 from uncollapse.errors import UserError
 from uncollapse.files import expect, write_atomically
 
+WEIGHTS, STATE = "model.safetensors", "state/last.pt"
+"""The files of the best weights and of the last state, in the folder of a training."""
+
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write weights as safetensors."""
