@@ -11,7 +11,7 @@ from uncollapse.distributions.priors import Prior
 from uncollapse.errors import UserError
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.decoders import BagOfWords
-from uncollapse.nn.interfaces import Decoder, EncoderOutput
+from uncollapse.nn.interfaces import Decoder, EncoderOutput, Feedback
 
 
 class VAE(nn.Module):
@@ -59,7 +59,9 @@ class VAE(nn.Module):
         """Return q(z | x) of the code that is decoded."""
         return self.encode(batch).posterior
 
-    def distortion(self, batch: Batch, z: Tensor, teacher_forcing: float = 1.0) -> Tensor:
+    def distortion(
+        self, batch: Batch, z: Tensor, teacher_forcing: float = 1.0, *, feedback: Feedback = "draw"
+    ) -> Tensor:
         """Return -log p(x | z) in nats per sentence, `[B, K]`, for codes `[B, K, *event]`.
 
         Below `teacher_forcing` 1 the decoder reads some of its own tokens in place of the true ones (one code a sentence), and
@@ -67,7 +69,7 @@ class VAE(nn.Module):
         """
         code = self.decoder_input(z, batch.labels)
         if teacher_forcing < 1:
-            inputs = self.decoder.scheduled_sampling_inputs(batch, code[:, 0], teacher_forcing)
+            inputs = self.decoder.scheduled_sampling_inputs(batch, code[:, 0], teacher_forcing, feedback=feedback)
             return self.decoder(batch, code, inputs)
         return self.decoder(batch, code)
 

@@ -21,7 +21,7 @@ from uncollapse.data.labels import UNLABELLED, Labels
 from uncollapse.distributions.divergences import Divergence, kl, penalised
 from uncollapse.distributions.priors import Prior, Source
 from uncollapse.model import VAE
-from uncollapse.nn.interfaces import EncoderOutput
+from uncollapse.nn.interfaces import EncoderOutput, Feedback
 from uncollapse.schedules import Schedule, constant
 
 FloorKind = Literal["sentence", "dimension", "batch"]
@@ -189,6 +189,8 @@ class Objective:
         penalties: of the posterior; none for a language model's sake is allowed.
         extras: further terms, such as `MMD`, `BagOfWordsLoss`, or a function of one's own.
         teacher_forcing: probability that the decoder reads the true token and not its own (scheduled sampling).
+        feedback: its own token: a draw, or the most probable one (argmax).
+        per_token: whether the distortion of each sentence is divided by its tokens, EOS counted, in the loss.
         target_of: from a batch to what is decoded from the code of each sentence; by default the sentence itself.
     """
 
@@ -196,14 +198,16 @@ class Objective:
     extras: Sequence[Extra] = ()
     teacher_forcing: Schedule = field(default_factory=lambda: constant(1.0))
     target_of: Callable[[Batch], Batch] | None = None
+    feedback: Feedback = "draw"
+    per_token: bool = False
 
     def __call__(self, model: VAE, batch: Batch, step: int) -> Terms:
         """Return the terms of a batch at a step of the schedules, with one draw of z a sentence."""
         target = self.target_of(batch) if self.target_of else batch
         output = model.encode(batch)
         z = output.posterior.transform(output.posterior.noise(len(batch), 1))
-        distortion = model.distortion(target, z, self.teacher_forcing(step)).squeeze(1)
-        loss, first, weight = distortion.mean(), None, 1.0
+        distortion = model.distortion(target, z, self.teacher_forcing(step), feedback=self.feedback).squeeze(1)
+        loss, first, weight = self.mean(distortion, target.lengths), None, 1.0
         for penalty in self.penalties:
             divergence = penalty.divergences(output, model.prior, z, labels=batch.labels)
             loss = loss + penalty.weight_at(step) * penalty.distance(divergence, step)
@@ -229,7 +233,11 @@ class Objective:
         extras = (getattr(extra, "settles", 0.0) for extra in self.extras)
         return max((self.teacher_forcing.settles, *extras, *(penalty.settles for penalty in self.penalties)))
 
-    def settled(self, distortion: Tensor, rate: Tensor) -> float:
+    def mean(self, distortion: Tensor, tokens: Tensor) -> Tensor:
+        """Return the mean distortion of sentences `[N]` of so many predicted tokens `[N]`, scalar: that of the loss."""
+        return (distortion / tokens if self.per_token else distortion).mean()
+
+    def settled(self, distortion: Tensor, rate: Tensor, tokens: Tensor) -> float:
         """Return what the best weights are chosen by: the loss that the schedules end at, with the rate as the divergence.
 
         For vanilla and annealed it is the negative ELBO. A model that is held at a rate must not be chosen for having less of it.
@@ -237,8 +245,9 @@ class Objective:
         Args:
             distortion: of the sentences of a split, `[N]`.
             rate: likewise.
+            tokens: predicted ones, likewise.
         """
-        return float(distortion.mean() + sum(penalty.settled(rate) for penalty in self.penalties))
+        return float(self.mean(distortion, tokens) + sum(penalty.settled(rate) for penalty in self.penalties))
 
     def autoencoder(self) -> "Objective":
         """Return the objective of a plain autoencoder, whose penalties weigh nothing."""

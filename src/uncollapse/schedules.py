@@ -65,7 +65,12 @@ def logistic(share: float) -> float:
     return (1 / (1 + math.exp(-12 * (share - 0.5))) - low) / (1 - 2 * low)
 
 
-SHAPES: dict[str, Shape] = {"linear": straight, "sigmoid": logistic}
+def full_logistic(share: float) -> float:
+    """Rise as the logistic function on [-5, 5], from 0.0067 to 0.9933 (report A of the tense lab)."""
+    return 1 / (1 + math.exp(-10 * (share - 0.5)))
+
+
+SHAPES: dict[str, Shape] = {"linear": straight, "sigmoid": logistic, "logistic": full_logistic}
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:

@@ -83,7 +83,12 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
         messages += said
     held = round(len(np.unique(parts["train"].units)) * held_out)
     for part in ("test", "valid"):
-        if part not in parts:
+        if part not in parts and not held_out:
+            parts[part] = parts["train"]
+            messages.append(
+                f"no {part} file, and data.held_out is 0: the training part serves for it, which measures memory"
+            )
+        elif part not in parts:
             parts["train"], parts[part] = _split_off(parts["train"], held, seed, part, path, kept)
             messages.append(
                 f"no {part} file: {len(parts[part].texts):,} sentences ({held_out:.0%}) were split off the training part "

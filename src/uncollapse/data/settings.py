@@ -28,7 +28,9 @@ class DataConfig:
         "", "a file in the folder of data.path that is no split: pairs of forms to convert, a pair a line"
     )
     directions: str = setting("", "of these pairs, in order, such as 'sp>p, sp>pg'")
-    held_out: float = setting(0.05, "share of the training part split off for each missing split", 0.0001, 0.45)
+    held_out: float = setting(
+        0.05, "share of the training part split off for each missing split; 0: the training part itself", 0, 0.45
+    )
     level: Literal["word", "char", "bpe", "pixel", "auto"] = setting(
         "word",
         "what a token is; bpe: subwords, learned from the training split; pixel: the data are pictures; auto: by the text",

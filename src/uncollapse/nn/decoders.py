@@ -2,6 +2,7 @@
 
 import warnings
 from abc import abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +10,12 @@ from torch import Tensor, nn
 from uncollapse.data.corpus import Batch
 from uncollapse.data.vocabulary import BOS, UNK
 from uncollapse.nn.interfaces import Decoder, State
+from uncollapse.nn.kinds import At
 from uncollapse.nn.output import OutputLayer
 from uncollapse.nn.padding import Places
 from uncollapse.nn.recurrent import CELLS, Cell, side_by_side
+
+FirstState = Literal["tanh", "hidden", "copy"]
 
 
 class TextDecoder(Decoder):
@@ -88,9 +92,11 @@ class TextDecoder(Decoder):
 
 
 class RecurrentDecoder(TextDecoder):
-    """A recurrent network that sees z in its first state and at every input.
+    """A recurrent network that sees z in its first state, at every input, or in both (`z_at`).
 
-    `c_0 = W z, h_0 = tanh(c_0)` (gru and rnn: h_0 alone), as He et al. 2019.
+    The first state comes from a = W z (`first_state`; gru and rnn have h_0 alone):
+
+        tanh: h_0 = tanh(a), c_0 = a (He et al. 2019);  hidden: h_0 = a, c_0 = 0;  copy: h_0 = c_0 = a (Li et al. 2020).
     """
 
     def __init__(
@@ -104,19 +110,24 @@ class RecurrentDecoder(TextDecoder):
         dropout_out: float = 0.0,
         word_dropout: float = 0.0,
         skip: bool = False,
+        z_at: At = "both",
+        first_state: FirstState = "tanh",
     ) -> None:
         super().__init__(vocabulary, emb, hidden, latent, dropout_in, dropout_out, word_dropout, skip)
-        self.first_state = linear(latent, hidden)
-        self.cell = CELLS[cell](emb + latent, hidden, batch_first=True)
+        self.first = first_state
+        self.first_state = linear(latent if z_at != "every" else 0, hidden)
+        self.cell = CELLS[cell](emb + (latent if z_at != "first" else 0), hidden, batch_first=True)
 
     def memory(self, z: Tensor) -> State:
         """Return (h_0, c_0) of an LSTM, (h_0,) of the others."""
-        first = self.first_state(z)
-        return (first.tanh(), first) if isinstance(self.cell, nn.LSTM) else (first.tanh(),)
+        a = self.first_state(z[:, : self.first_state.in_features])
+        h = a.tanh() if self.first == "tanh" else a
+        c = torch.zeros_like(a) if self.first == "hidden" else a
+        return (h, c) if isinstance(self.cell, nn.LSTM) else (h,)
 
     def run(self, embedded: Tensor, z: Tensor, memory: State) -> tuple[Tensor, State]:
         """Run the cell."""
-        return self.cell.unroll(embedded, z, memory)
+        return self.cell.unroll(embedded, z[..., : self.cell.input_size - embedded.shape[-1]], memory)
 
 
 class ConvolutionalDecoder(TextDecoder):
@@ -180,6 +191,15 @@ def linear(latent: int, hidden: int) -> nn.Linear:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         return nn.Linear(latent, hidden, bias=False)
+
+
+def initialise_all_orthogonal(module: nn.Module) -> None:
+    """Make every matrix of the recurrent cells orthogonal, the gates of each as one; all else stays as it is."""
+    for part in module.modules():
+        if isinstance(part, nn.RNNBase):
+            for name, parameter in part.named_parameters():
+                if name.startswith("weight"):
+                    nn.init.orthogonal_(parameter)
 
 
 def initialise_orthogonal(module: nn.Module) -> None:

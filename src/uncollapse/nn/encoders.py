@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 from uncollapse.data.corpus import Batch
 from uncollapse.distributions.posteriors import Diagonal, Gaussian, StudentT
+from uncollapse.errors import UserError
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.interfaces import Encoder, EncoderOutput
+from uncollapse.nn.kinds import At
 from uncollapse.nn.padding import Places, last
-from uncollapse.nn.recurrent import CELLS, Cell
+from uncollapse.nn.recurrent import CELLS, Cell, Memory
 
 Pooling = Literal["last", "mean", "sum"]
 StatePooling = Literal["last", "mean", "max"]
@@ -52,9 +54,11 @@ class RecurrentEncoder(Encoder):
         timestepwise: whether the posteriors of all timesteps are returned too.
         bn: gamma of the batch normalisation of mu; 0 for none.
         df: degrees of freedom of t posteriors; 0 for Gaussian ones.
-        condition: labels -> a vector that every embedding is concatenated with, or None.
+        condition: labels -> a vector, or None.
         state_pooling: the state that mu and sigma are computed from: the last one, at EOS, or the mean or maximum over all
             (Long et al. 2019); not with posteriors of all timesteps.
+        condition_at: where the condition is read: in the last units of the first hidden state (first), next to every embedding
+            (every), or both.
     """
 
     def __init__(
@@ -70,12 +74,16 @@ class RecurrentEncoder(Encoder):
         df: float = 0.0,
         condition: Condition | None = None,
         state_pooling: StatePooling = "last",
+        condition_at: At = "every",
     ) -> None:
         super().__init__()
-        self.condition, self.state_pooling = condition, state_pooling
+        self.condition, self.state_pooling, self.condition_at = condition, state_pooling, condition_at
         self.pooling, self.timestepwise, self.df = pooling, timestepwise or pooling != "last", df
         self.embedding = nn.Embedding(vocabulary, emb)
-        self.cell = CELLS[cell](emb + (condition.width if condition else 0), hidden, batch_first=True)
+        width = condition.width if condition else 0
+        if condition_at != "every" and width > hidden:
+            raise UserError(f"encoder.condition_at {condition_at}: expected hidden of at least {width}, got {hidden}")
+        self.cell = CELLS[cell](emb + (0 if condition_at == "first" else width), hidden, batch_first=True)
         self.posterior = nn.Linear(hidden, 2 * latent, bias=False)
         self.norm = FixedScaleNorm(latent, bn) if bn else nn.Identity()
 
@@ -83,7 +91,7 @@ class RecurrentEncoder(Encoder):
         """Return q(z | x) of the decoded code, and of every timestep where that is wanted."""
         embedded = self.embedding(batch.tokens)
         c = self.condition(batch.labels) if self.condition else embedded.new_zeros(len(batch), 0)
-        states, _ = self.cell.unroll(embedded, c[:, None])
+        states, _ = self.cell.unroll(embedded, c[:, None, : self.cell.input_size - embedded.shape[-1]], self._memory(c))
         # The network only looks back, so pads behind EOS change nothing.
         if not self.timestepwise:
             return EncoderOutput(self._head(pooled(states, batch, self.state_pooling)))
@@ -92,6 +100,13 @@ class RecurrentEncoder(Encoder):
         packed = self._head(places.pack(states))
         steps = self._family(places.unpack(packed.mu), places.unpack(packed.logvar))
         return EncoderOutput(combine_steps(steps, mask, self.pooling), steps, mask)
+
+    def _memory(self, c: Tensor) -> Memory | None:
+        """Return the first state, whose last units are the condition; None for zeros."""
+        if self.condition_at == "every":
+            return None
+        h = nn.functional.pad(c, (self.cell.hidden_size - c.shape[-1], 0))
+        return (h, torch.zeros_like(h)) if isinstance(self.cell, nn.LSTM) else (h,)
 
     def _head(self, states: Tensor) -> Diagonal:
         mu, logvar = self.posterior(states).to(self.posterior.weight.dtype).chunk(2, dim=-1)

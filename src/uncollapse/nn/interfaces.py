@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from uncollapse.distributions.posteriors import Diagonal, Gaussian, Posterior
 from uncollapse.nn.casts import fresh_casts
 from uncollapse.nn.products import pack
 
+Feedback = Literal["draw", "argmax"]
 State = tuple[Tensor, ...]
 """What a decoder remembers between steps: tensors whose first dimension is the row, so that rows can be picked."""
 
@@ -66,11 +68,13 @@ class Decoder(nn.Module, ABC):
         """
 
     @torch.no_grad()
-    def scheduled_sampling_inputs(self, batch: Batch, z: Tensor, teacher_forcing: float) -> Tensor:
+    def scheduled_sampling_inputs(
+        self, batch: Batch, z: Tensor, teacher_forcing: float, *, feedback: Feedback = "draw"
+    ) -> Tensor:
         """Return the inputs of a batch, `[B, T - 1]`, some replaced by the decoder's own tokens.
 
-        Each place is the true token with probability `teacher_forcing`, else a draw from the decoder's own distribution after all
-        inputs so far, its own tokens among them. No gradient flows through sampled tokens.
+        Each place is the true token with probability `teacher_forcing`, else the decoder's own after all inputs so far, its own
+        tokens among them: a draw, or the most probable token (argmax). No gradient flows through it.
 
         Source: Bengio et al. 2015 (scheduled sampling), section 2.4.
 
@@ -78,17 +82,20 @@ class Decoder(nn.Module, ABC):
             batch: what is to be written.
             z: codes `[B, Z]`.
             teacher_forcing: the probability of the true token; BOS is always true.
+            feedback: draw or argmax.
         """
         decoder = pack(self)
         with fresh_casts(z.device):
             true, state = batch.inputs, decoder.start(z)
             keep = torch.rand(true.shape, device=true.device) < teacher_forcing
-            read = [true[:, 0]]
-            for t in range(1, true.shape[1]):
+            read, wanted = [true[:, 0]], (~keep[:, 1:]).any(0).nonzero()
+            last = int(wanted[-1]) + 1 if len(wanted) else 0  # from there on all tokens are true
+            for t in range(1, last + 1):
                 logits, state = decoder.step(read[-1], state)
-                own = torch.multinomial(logits.float().softmax(-1), 1)[:, 0]
+                drawn = feedback == "draw"
+                own = torch.multinomial(logits.float().softmax(-1), 1)[:, 0] if drawn else logits.argmax(-1)
                 read.append(torch.where(keep[:, t], true[:, t], own))
-            return torch.stack(read, 1)
+            return torch.cat([torch.stack(read, 1), true[:, last + 1 :]], 1)
 
 
 class NoEncoder(Encoder):

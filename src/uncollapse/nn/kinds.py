@@ -12,6 +12,7 @@ EMB = "width of the token embeddings; 0: by the size of the training split"
 HIDDEN = "width of the hidden states; 0: by the size of the training split"
 BN = "scale gamma of the batch normalisation of mu; 0: none"
 CHANNELS = "channels of the convolutions"
+At = Literal["first", "every", "both"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class RecurrentEncoderConfig:
         "last", "the code that is decoded: of the last timestep, or the mean or sum of the codes of all timesteps"
     )
     bn: float = setting(0.0, BN, 0)
+    condition_at: Literal["first", "every", "both"] = setting(
+        "every", "where the condition is read: in the last units of the first state, next to every input, or both"
+    )
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,13 @@ class RecurrentDecoderConfig(TextDecoderConfig):
     """A recurrent network over the tokens (`nn.decoders.RecurrentDecoder`)."""
 
     kind: Literal["lstm", "gru", "rnn"] = field(default="lstm", kw_only=True)
+    z_at: Literal["first", "every", "both"] = setting(
+        "both", "where z (and the condition) is read: in the first state, next to every input, or both"
+    )
+    first_state: Literal["tanh", "hidden", "copy"] = setting(
+        "tanh",
+        "of an LSTM from a = W z: h = tanh(a), c = a (He et al.); h = a, c = 0 (hidden); h = c = a (copy, Li et al. 2020)",
+    )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ PANELS = (
     ("teacher forcing", "teacher_forcing", "probability"),
     ("BLEU-4 of conversions", "valid.transfer_bleu4", ""),
     ("exact conversions", "valid.transfer_exact", "share"),
+    ("BLEU-4 of the lab's pairs", "valid.tense_bleu4", ""),
+    ("Gaussian score", "valid.gaussian_score", "share"),
     ("inner steps", "aggressive.inner_steps", "a step"),
 )
 # Okabe & Ito: distinct for the colour-blind; the dashes are distinct in print

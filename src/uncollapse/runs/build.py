@@ -27,6 +27,7 @@ from uncollapse.nn.decoders import (
     BagOfWords,
     ConvolutionalDecoder,
     RecurrentDecoder,
+    initialise_all_orthogonal,
     initialise_lagging,
     initialise_orthogonal,
 )
@@ -44,6 +45,7 @@ from uncollapse.runs.sections import ObjectiveConfig
 from uncollapse.schedules import Clock, Schedule, parse
 from uncollapse.tasks.forms.consistency import FormConsistency, Translation
 from uncollapse.tasks.forms.conversions import transfer_metrics
+from uncollapse.tasks.forms.lab import lab_scores
 from uncollapse.tasks.forms.morphology import verbs
 from uncollapse.tasks.forms.pairs import Pair, pairs_file, read_pairs
 from uncollapse.training.fit import Measure
@@ -100,7 +102,10 @@ def build_measure(config: Config, splits: Splits) -> Measure | None:
     """Return further numbers for the log: of rows of forms that the model tells apart, their conversion."""
     if splits.train.form_field not in config.model.condition:
         return None
-    return partial(transfer_metrics, length_limit=splits.longest_sentence, rows=VALIDATION_ROWS)
+    limit, pairs = splits.longest_sentence, read_lab_pairs(config.data)
+    scores = partial(lab_scores, train=splits.train, pairs=pairs, length_limit=limit)
+    conversions = partial(transfer_metrics, length_limit=limit, rows=VALIDATION_ROWS)
+    return (lambda model, corpus: conversions(model, corpus) | scores(model, corpus)) if pairs else conversions
 
 
 Modules = Mapping[str, nn.Module]
@@ -157,6 +162,7 @@ INITIALISATIONS: dict[str, Callable[[nn.Module], None]] = {
     "torch": lambda module: None,
     "lagging": initialise_lagging,
     "orthogonal": initialise_orthogonal,
+    "all-orthogonal": initialise_all_orthogonal,
 }
 
 
@@ -239,7 +245,14 @@ def build_objective(config: Config, batches: int, splits: Splits | None = None) 
         extras += [] if consistency.zero else [FormConsistency(splits.train, splits.longest_sentence, consistency)]
         translation = Translation(splits.train) if settings.translate else None
     teacher_forcing = _within(parse(settings.teacher_forcing, clock), clock.run, 0, 1, "objective.teacher_forcing")
-    return Objective([penalty], extras, teacher_forcing, translation)
+    return Objective(
+        [penalty],
+        extras,
+        teacher_forcing,
+        target_of=translation,
+        feedback=settings.feedback,
+        per_token=settings.per_token,
+    )
 
 
 def build_lr_factor(config: Config, batches: int) -> Schedule:

@@ -17,10 +17,10 @@ class ModelConfig:
 
     latent: int = setting(32, "dimensions of z; 0 is a language model", 0)
     prior: Literal["standard", "label"] = setting("standard", "p(z): N(0, I), or a Gaussian learned for each label")
-    init: Literal["lagging", "torch", "orthogonal"] = setting(
+    init: Literal["lagging", "torch", "orthogonal", "all-orthogonal"] = setting(
         "lagging",
         "lagging: U(-0.01, 0.01), embeddings U(-0.1, 0.1), as He et al.; torch: the library's own; orthogonal: that, "
-        "with orthogonal recurrent weights",
+        "with orthogonal recurrent weights, or all weights of the recurrent cells",
     )
     condition: tuple[str, ...] = setting((), "label fields that encoder and decoder are conditioned on")
     condition_emb: int = setting(8, "width of the embedding of each label field; 0: one-hot", 0)
@@ -48,6 +48,8 @@ class ObjectiveConfig:
     teacher_forcing: str = setting(
         "1", "probability that the decoder reads the true token and not its own: a number or a schedule"
     )
+    feedback: Literal["draw", "argmax"] = setting("draw", "its own token: drawn, or the most probable one")
+    per_token: bool = setting(False, "divide the distortion of each sentence by its tokens, in training")
     form_consistency: str = setting(
         "0", "weight (or schedule) of the agreement of forms generated from codes of the prior (parallel data)"
     )

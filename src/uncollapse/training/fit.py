@@ -277,7 +277,7 @@ class Trainer:
         if self.select != "loss":
             return -valid[self.select]
         if isinstance(self.objective, Objective):
-            return self.objective.settled(scores.distortion, scores.rate)
+            return self.objective.settled(scores.distortion, scores.rate, torch.from_numpy(self.valid.lengths))
         return float(scores.nll_elbo.mean())
 
     def _end_pretraining(self) -> None:

@@ -17,6 +17,7 @@ from uncollapse.data.labels import LabelSpace
 from uncollapse.data.splits import Splits
 from uncollapse.distributions.priors import Mixture, Prior, Source
 from uncollapse.errors import UserError
+from uncollapse.evaluation.bounds import seeded
 from uncollapse.evaluation.overlap import sentence_bleu
 from uncollapse.evaluation.posterior import drawn_codes, posteriors
 from uncollapse.evaluation.probe import linear_probe
@@ -27,6 +28,8 @@ from uncollapse.tasks.forms.morphology import TENSES, conjugate, is_regular
 from uncollapse.tasks.forms.pairs import Pair
 
 DRAWS, SETS = 100, 10
+GOOD, MOST_DRAWS = 0.8, 1000
+"""Report A draws until BLEU-4 is good, at most so often."""
 TRAINING_ROWS = 200
 
 Row = tuple[str, ...]
@@ -52,7 +55,7 @@ def tense_protocol(
         raise UserError("protocol tense: expected rows of parallel forms and a model that is conditioned on the form")
     if not len(splits.test.forms):
         raise UserError("protocol tense: expected complete rows in the test split, got none; raise data.max_length")
-    numbers = _lab(model, train, pairs, splits.longest_sentence) if pairs else {}
+    numbers = _lab(model, train, pairs, splits.longest_sentence, seed) if pairs else {}
     rows = {tuple(train.text(int(i)) for i in row) for row in train.forms}
     for name, prior in {"gaussian": model.prior, "fitted": fitted}.items():
         if prior is not None:
@@ -85,42 +88,90 @@ class Converted:
     bleu4: float
 
 
-def convert(model: VAE, corpus: Corpus, pairs: Sequence[Pair], *, length_limit: int) -> list[Converted]:
-    """Convert each word from z = mu, greedily."""
+def convert(
+    model: VAE, corpus: Corpus, pairs: Sequence[Pair], *, length_limit: int, draws: int = 0, seed: int = 0
+) -> list[list[Converted]]:
+    """Convert each word greedily: from the mean of its posterior once, or from so many draws of it each.
+
+    Returns:
+        the pairs, once for the mean or for each draw.
+    """
     field, space = corpus.form_field, LabelSpace(corpus.label_names)
     words = Corpus.from_texts([pair.word for pair in pairs], corpus.vocabulary)
     sources = replace(words, labels={field: space.ids(field, [pair.source for pair in pairs])})
     targets = torch.from_numpy(space.ids(field, [pair.target for pair in pairs]))
-    rows = generate_ids(model, posteriors(model, sources).mean, length_limit, labels={field: targets})
+    posterior, times = posteriors(model, sources), max(1, draws)
+    z = posterior.transform(posterior.noise(len(pairs), draws, seeded(seed))) if draws else posterior.mean[:, None]
+    rows = generate_ids(model, z.transpose(0, 1).flatten(0, 1), length_limit, labels={field: targets.repeat(times)})
+    written = [corpus.vocabulary.decode(row) for row in rows]
     return [
-        Converted(p.source, p.target, p.word, p.reference, word, sentence_bleu(p.reference, word))
-        for p, word in zip(pairs, map(corpus.vocabulary.decode, rows), strict=True)
+        [
+            Converted(p.source, p.target, p.word, p.reference, word, sentence_bleu(p.reference, word))
+            for p, word in zip(pairs, written[start : start + len(pairs)], strict=True)
+        ]
+        for start in range(0, len(written), len(pairs))
     ]
 
 
-def _lab(model: VAE, corpus: Corpus, pairs: Sequence[Pair], length_limit: int) -> dict[str, Any]:
-    done = convert(model, corpus, pairs, length_limit=length_limit)
+def bleu4(done: Sequence[Converted]) -> float:
+    """Return the lab's BLEU-4: the mean over the pairs."""
+    return float(np.mean([one.bleu4 for one in done]))
+
+
+def _lab(model: VAE, corpus: Corpus, pairs: Sequence[Pair], length_limit: int, seed: int) -> dict[str, Any]:
+    done = convert(model, corpus, pairs, length_limit=length_limit)[0]
     by_target = {
-        name: float(np.mean([one.bleu4 for one in done if one.target == name]))
-        for name in dict.fromkeys(one.target for one in done)
+        name: bleu4([one for one in done if one.target == name]) for name in dict.fromkeys(one.target for one in done)
     }
     return {
-        "tense_bleu4": float(np.mean([one.bleu4 for one in done])),
+        "tense_bleu4": bleu4(done),
         "tense_bleu4_by_target": by_target,
         "tense_pairs": [vars(one) for one in done],
+        **_sampled(model, corpus, pairs, length_limit, seed),
     }
+
+
+def _sampled(model: VAE, corpus: Corpus, pairs: Sequence[Pair], length_limit: int, seed: int) -> dict[str, Any]:
+    """Return the BLEU-4 of conversions from draws of q, and what drawing anew until it is good enough makes of them.
+
+    Report A draws z for all pairs again until their BLEU-4 reaches 0.8, at most 1,000 times: the first such score is the lab's.
+    """
+    scores = [
+        bleu4(one) for one in convert(model, corpus, pairs, length_limit=length_limit, draws=MOST_DRAWS, seed=seed)
+    ]
+    good = next((i for i, score in enumerate(scores) if score >= GOOD), None)
+    best = scores[good] if good is not None else max(scores)
+    return {
+        "tense_sampled_bleu4": float(np.mean(scores)),
+        "tense_sampled_quantiles": np.quantile(scores, [0.05, 0.5, 0.95]).round(4).tolist(),
+        "tense_sampled_good": float(np.mean([score >= GOOD for score in scores])),
+        "tense_retried_bleu4": best,
+        "tense_retries": len(scores) if good is None else good + 1,
+    }
+
+
+def lab_scores(
+    model: VAE, corpus: Corpus, *, train: Corpus, pairs: Sequence[Pair], length_limit: int
+) -> dict[str, float]:
+    """Return the lab's two scores for the log of an epoch: BLEU-4 of its pairs from z = mu, the Gaussian score of 100 draws."""
+    rows = {tuple(train.text(int(i)) for i in row) for row in train.forms}
+    invented = invent(model, train, model.prior, length_limit=length_limit, seed=0, draws=DRAWS)
+    score = float(np.mean([row in rows for row in invented]))
+    return {"tense_bleu4": bleu4(convert(model, train, pairs, length_limit=length_limit)[0]), "gaussian_score": score}
 
 
 # -- words from the prior -----------------------------------------------------------------------------------------------
 
 
-def invent(model: VAE, corpus: Corpus, prior: Prior | Mixture, *, length_limit: int, seed: int) -> list[Row]:
-    """Decode every draw from a prior under every label: 10 sets of 100 rows."""
+def invent(
+    model: VAE, corpus: Corpus, prior: Prior | Mixture, *, length_limit: int, seed: int, draws: int = DRAWS * SETS
+) -> list[Row]:
+    """Decode every draw from a prior under every label: a row each."""
     field = corpus.form_field
     columns = []
     for label in range(len(corpus.label_names[field])):
-        classes = {field: torch.full((DRAWS * SETS,), label)}
-        rows = generate_ids(model, prior.sample(DRAWS * SETS, Source(seed), classes), length_limit, labels=classes)
+        classes = {field: torch.full((draws,), label)}
+        rows = generate_ids(model, prior.sample(draws, Source(seed), classes), length_limit, labels=classes)
         columns.append([corpus.vocabulary.decode(row) for row in rows])
     return list(zip(*columns, strict=True))
 
