@@ -1,0 +1,220 @@
+"""The experiments of the tense lab: report A's mathematics, written plainly, against the recipe."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import uncollapse as uc
+from uncollapse.data.labels import LabelSpace
+from uncollapse.runs.build import build_model, build_objective, build_splits, read_lab_pairs
+from uncollapse.runs.config import compose
+from uncollapse.schedules import Clock, parse
+from uncollapse.tasks.forms.lab import bleu4, convert, lab_scores
+from uncollapse.tasks.forms.morphology import base_verbs, conjugate
+
+SIZES = {"encoder": {"emb": 6, "hidden": 12}, "decoder": {"emb": 6, "hidden": 12}, "model": {"latent": 4}}
+
+
+@pytest.fixture
+def lab(tmp_path):
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    rows = [" ".join(conjugate(base)) for base in base_verbs()[:30]]
+    (folder / "train.txt").write_text("\n".join(rows) + "\n")
+    (folder / "test.txt").write_text(
+        f"{rows[0].split()[0]} {rows[0].split()[3]}\n{rows[1].split()[2]} {rows[1].split()[0]}\n"
+    )
+    return {"data": {"path": str(folder), "directions": "sp>p, pg>sp"}, **SIZES}
+
+
+def built(settings, recipe="tense-lab-a"):
+    config = compose(recipe, (), settings)
+    splits = build_splits(config.data)
+    model = build_model(
+        config, len(splits.vocabulary), splits.train.lengths + 1, space=LabelSpace(splits.train.label_names)
+    )
+    objective = build_objective(config, batches=len(splits.train), splits=splits)
+    return config, splits, model, objective
+
+
+def cell(x, h, c, weights):
+    """One step of an LSTM, gates in torch's order: input, forget, cell, output."""
+    w, u, b, d = weights
+    i, f, g, o = (x @ w.T + b + h @ u.T + d).chunk(4)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def weights_of(lstm):
+    return lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0
+
+
+def report_a(model, ids, tense, *, noise, forced, weight):
+    """Return the loss of one word: mean cross-entropy over letters and EOS, plus the weighted sum of KL."""
+    encoder, decoder = model.encoder, model.decoder
+    h, c = torch.zeros(12), torch.zeros(12)
+    h = torch.cat([h[:4], encoder.condition.tables[0].weight[tense]])  # the condition is the last 8 units
+    for i in ids:
+        h, c = cell(encoder.embedding.weight[i], h, c, weights_of(encoder.cell))
+    mu, logvar = (encoder.posterior.weight @ h).chunk(2)
+    z = mu + noise * (logvar / 2).exp()
+    h = decoder.first_state.weight @ torch.cat([z, model.condition.tables[0].weight[tense]])
+    c, own, losses = torch.zeros(12), None, []
+    for t, target in enumerate(ids[1:]):
+        read = ids[t] if t == 0 or forced[t] else own
+        h, c = cell(decoder.embedding.weight[read], h, c, weights_of(decoder.cell))
+        logits = decoder.output.weight @ h
+        own = int(logits.argmax())
+        losses.append(F.cross_entropy(logits[None], torch.tensor([target])))
+    kl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+    return torch.stack(losses).mean() + weight * kl
+
+
+@pytest.mark.parametrize("epoch", [0, 40, 130, 249, 300, 480])
+def test_a_step_of_report_a_is_its_mathematics(lab, epoch, monkeypatch):
+    """Loss and gradients of one word, at several epochs: wiring, scaling, schedule, argmax fed back letter by letter."""
+    _, splits, model, objective = built(lab)
+    step = epoch * len(splits.train)
+    period = 250
+    weight = 0.5 * 0.5 / (1 + math.exp(-((epoch % period) - period / 2) / (period / 10)))
+    batch = splits.train.batch([7])
+    ids = batch.tokens[0].tolist()
+    torch.manual_seed(epoch)
+    noise, forced = torch.randn(4), torch.rand(len(ids) - 1) < 1 - epoch / 500
+    monkeypatch.setattr(uc.Gaussian, "noise", lambda self, n, k, generator=None: noise[None, None])
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.where(forced, 0.0, 1.0)[None])
+    terms = objective(model.train(), batch, step)
+    expected = report_a(model, ids, int(batch.labels["tense"]), noise=noise, forced=forced.tolist(), weight=weight)
+    torch.testing.assert_close(terms.loss, expected, rtol=1e-5, atol=1e-6)
+    parameters = list(model.parameters())
+    ours = torch.autograd.grad(terms.loss, parameters, allow_unused=True)
+    theirs = torch.autograd.grad(expected, parameters, allow_unused=True)
+    for (name, _), one, other in zip(model.named_parameters(), ours, theirs, strict=True):
+        if one is None or other is None:
+            assert (one is None or not one.any()) and (other is None or not other.any()), name
+        else:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_the_published_schedules_of_report_a():
+    clock = Clock(epoch=7, run=7 * 500)
+    for cycles in (2, 10):
+        schedule, period = (
+            parse(f"cyclical(0, 0.25, 500 epochs, cycles={cycles}, ratio=1, shape=logistic)", clock),
+            500 // cycles,
+        )
+        for epoch in range(0, 500, 3):
+            published = 0.25 / (1 + math.exp(-(epoch % period - period / 2) / (period / 10)))
+            assert schedule(7 * epoch) == pytest.approx(published, rel=1e-9)
+
+
+def test_every_matrix_of_the_cells_is_orthogonal(lab):
+    _, _, model, _ = built(lab)
+    for lstm in (model.encoder.cell, model.decoder.cell):
+        for matrix in (lstm.weight_ih_l0, lstm.weight_hh_l0):
+            torch.testing.assert_close(matrix.T @ matrix, torch.eye(matrix.shape[1]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("z_at", ["first", "every", "both"])
+@pytest.mark.parametrize("first_state", ["tanh", "hidden", "copy"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_z_is_read_where_the_settings_say(lab, z_at, first_state, kind):
+    """The states of the cell of torch, given the first state and inputs that the settings describe, give the same distortion."""
+    lab["decoder"] = {**lab["decoder"], "kind": kind, "z_at": z_at, "first_state": first_state}
+    _, splits, model, _ = built(lab)
+    decoder, batch = model.eval().decoder, splits.train.batch([0, 5, 9])
+    code = torch.randn(3, 12, generator=torch.Generator().manual_seed(0))
+    a = code @ decoder.first_state.weight.T if z_at != "every" else torch.zeros(3, 12)
+    h = a.tanh() if first_state == "tanh" else a
+    c = torch.zeros_like(a) if first_state == "hidden" else a
+    inputs = decoder.embedding(batch.inputs)
+    if z_at != "first":
+        inputs = torch.cat([inputs, code[:, None].expand(-1, inputs.shape[1], -1)], -1)
+    states, _ = decoder.cell(inputs, (h[None], c[None]) if kind == "lstm" else h[None])
+    nll = F.cross_entropy(decoder.output(states).flatten(0, 1), batch.targets.flatten(), reduction="none").view(3, -1)
+    expected = (nll * batch.mask).sum(1)
+    with torch.no_grad():
+        torch.testing.assert_close(decoder(batch, code[:, None])[:, 0], expected)
+    # and token by token
+    state, total = decoder.start(code), torch.zeros(3)
+    with torch.no_grad():
+        for t in range(batch.inputs.shape[1]):
+            logits, state = decoder.step(batch.inputs[:, t], state)
+            total += F.cross_entropy(logits, batch.targets[:, t], reduction="none") * batch.mask[:, t]
+    torch.testing.assert_close(total, expected.detach())
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("at", ["first", "every", "both"])
+def test_the_condition_is_read_where_the_settings_say(lab, at, kind):
+    lab["encoder"] = {**lab["encoder"], "kind": kind, "condition_at": at}
+    _, splits, model, _ = built(lab)
+    encoder, batch = model.eval().encoder, splits.train.batch([0, 5, 9])
+    c = encoder.condition(batch.labels)
+    embedded = encoder.embedding(batch.tokens)
+    if at != "first":
+        embedded = torch.cat([embedded, c[:, None].expand(-1, embedded.shape[1], -1)], -1)
+    h = F.pad(c, (4, 0)) if at != "every" else torch.zeros(3, 12)
+    first = (h[None], torch.zeros_like(h)[None]) if kind == "lstm" else h[None]
+    states, _ = encoder.cell(embedded, first)
+    last = states[torch.arange(3), batch.lengths]
+    mu, logvar = (last @ encoder.posterior.weight.T).chunk(2, -1)
+    posterior = model.posterior(batch)
+    torch.testing.assert_close(posterior.mu, mu)
+    torch.testing.assert_close(posterior.logvar, logvar)
+
+
+def test_a_condition_wider_than_the_state_is_refused(lab):
+    lab["encoder"] = {"emb": 6, "hidden": 7}
+    with pytest.raises(uc.UserError, match="condition_at first: expected hidden of at least 8, got 7"):
+        built(lab)
+
+
+def test_conversions_from_draws_and_the_retry_of_report_a(lab):
+    """The draws are those of q; the score of each is that of its words; the retry takes the first that is good."""
+    config, splits, model, _ = built(lab)
+    pairs, limit = read_lab_pairs(config.data), splits.longest_sentence
+    mean = convert(model.eval(), splits.train, pairs, length_limit=limit)
+    assert len(mean) == 1 and [one.word for one in mean[0]] == [pair.word for pair in pairs]
+    drawn = convert(model, splits.train, pairs, length_limit=limit, draws=5, seed=3)
+    assert len(drawn) == 5 and all(len(one) == 2 for one in drawn)
+    from uncollapse.tasks.forms import lab as module
+
+    result = module._sampled(model, splits.train, pairs, limit, 3)
+    assert result["tense_retries"] == module.MOST_DRAWS and result["tense_sampled_good"] == 0
+    scores = [bleu4(one) for one in convert(model, splits.train, pairs, length_limit=limit, draws=1000, seed=3)]
+    assert result["tense_retried_bleu4"] == max(scores) and result["tense_sampled_bleu4"] == pytest.approx(
+        np.mean(scores)
+    )
+
+
+def test_a_retry_stops_at_the_first_good_draw(lab, monkeypatch):
+    from uncollapse.tasks.forms import lab as module
+
+    scores = iter([0.2, 0.79, 0.81, 0.95] + [0.1] * 996)
+    monkeypatch.setattr(module, "convert", lambda *_, **options: [None] * options["draws"])
+    monkeypatch.setattr(module, "bleu4", lambda _: next(scores))
+    result = module._sampled(None, None, (), 9, 0)
+    assert (result["tense_retried_bleu4"], result["tense_retries"]) == (0.81, 3)
+    assert result["tense_sampled_good"] == pytest.approx(2 / 1000)
+
+
+def test_the_scores_of_the_log_are_those_of_the_pairs_and_of_draws(lab, monkeypatch):
+    from uncollapse.tasks.forms import lab as module
+
+    config, splits, model, _ = built(lab)
+    pairs, limit = read_lab_pairs(config.data), splits.longest_sentence
+    rows = [tuple(conjugate(base)) for base in base_verbs()[:3]]
+    monkeypatch.setattr(module, "invent", lambda *_, **__: [*rows, ("no", "such", "row", "here")])
+    scores = lab_scores(model.eval(), splits.valid, train=splits.train, pairs=pairs, length_limit=limit)
+    assert scores["gaussian_score"] == 0.75
+    assert scores["tense_bleu4"] == bleu4(convert(model, splits.train, pairs, length_limit=limit)[0])
+
+
+def test_without_held_out_the_training_part_serves_for_all(lab):
+    _, splits, _, _ = built(lab)
+    assert len(splits.train) == len(splits.valid) == len(splits.test) == 4 * 30
+    assert sum("measures memory" in message for message in splits.messages) == 2
