@@ -6,7 +6,7 @@ from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser, converted
 from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.mean_space import Means
-from uncollapse.reporting.curves import draw_curves
+from uncollapse.reporting.curves import PANELS, draw_curves
 from uncollapse.reporting.mean_space import draw_mean_space
 from uncollapse.runs.config import catalogue, flatten
 from uncollapse.runs.folder import RunFolder
@@ -27,6 +27,7 @@ def run(arguments: list[str]) -> None:
     parser.flag("--out", "FILE", kinds)
     parser.flag("--at", "N,N…", "posterior-mean-space: the steps to show (default: six)")
     parser.switch("--trajectories", "posterior-mean-space: the way of every point, in one panel")
+    parser.flag("--panels", "A,B…", f"curves: which of {', '.join(PANELS)} (default: those recorded)")
     parser.flag("--by", "SETTING", "name the runs by a setting, such as objective.weight")
     asked, _ = parser.parse(arguments)
     *runs, figure = asked.runs
@@ -34,6 +35,8 @@ def run(arguments: list[str]) -> None:
         raise UserError(f"plot: expected run folders and then a figure, {suggest(figure, FIGURES)}")
     if asked.by and asked.by not in catalogue():
         raise UserError(f"--by: unknown setting {asked.by!r}: {suggest(asked.by, catalogue())}")
+    if figure == "posterior-mean-space" and (asked.panels or asked.by):
+        raise UserError("--panels and --by are for curves, not for posterior-mean-space")
     if figure == "curves" and (asked.at or asked.trajectories):
         raise UserError("--at and --trajectories are for posterior-mean-space, not for curves")
     folders = [RunFolder(Path(run)) for run in runs]
@@ -41,17 +44,17 @@ def run(arguments: list[str]) -> None:
     if figure == "posterior-mean-space":
         _mean_space(folders, path, asked.at, asked.trajectories)
     else:
-        _curves(folders, path, asked.by)
+        _curves(folders, path, asked.by, [name.strip() for name in asked.panels.split(",") if name.strip()])
     say(f"written to {path}")
 
 
-def _curves(folders: list[RunFolder], path: Path, by: str) -> None:
+def _curves(folders: list[RunFolder], path: Path, by: str, panels: list[str]) -> None:
     logs = {}
     for folder in folders:
         settings = dict(flatten(folder.origin().config.settings()))
         name = f"{by.split('.')[-1]} {settings[by]}" if by else folder.path.resolve().name
         logs[name if name not in logs else str(folder.path)] = folder.log()
-    draw_curves(logs, path)
+    draw_curves(logs, path, panels=panels)
 
 
 def _mean_space(folders: list[RunFolder], path: Path, at: str, trajectories: bool) -> None:

@@ -4,22 +4,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from uncollapse.errors import UserError
+from uncollapse.errors import UserError, suggest
 
-# title, where the log keeps it, unit
-PANELS = (
-    ("distortion", "valid.distortion", "nats"),
-    ("rate", "valid.rate", "nats"),
-    ("weight of the divergence", "weight", ""),
-    ("mutual information", "valid.mi", "nats"),
-    ("active units", "valid.au", ""),
-    ("teacher forcing", "teacher_forcing", "probability"),
-    ("BLEU-4 of conversions", "valid.transfer_bleu4", ""),
-    ("exact conversions", "valid.transfer_exact", "share"),
-    ("BLEU-4 of the lab's pairs", "valid.tense_bleu4", ""),
-    ("Gaussian score", "valid.gaussian_score", "share"),
-    ("inner steps", "aggressive.inner_steps", "a step"),
-)
+PANELS = {
+    "distortion": ("distortion", ("valid.distortion",), "nats"),
+    "rate": ("rate", ("valid.rate",), "nats"),
+    "loss": ("loss", ("train.loss",), "nats"),
+    "nll": ("nll_elbo: training, and dotted the test split", ("train.nll_elbo", "test.nll_elbo"), "nats"),
+    "divergence": ("divergence in the penalty", ("train.divergence",), "nats"),
+    "weight": ("weight of the divergence", ("weight",), ""),
+    "mi": ("mutual information", ("valid.mi",), "nats"),
+    "au": ("active units", ("valid.au",), ""),
+    "teacher-forcing": ("teacher forcing", ("teacher_forcing",), "probability"),
+    "transfer-bleu4": ("BLEU-4 of conversions", ("valid.transfer_bleu4",), ""),
+    "transfer-exact": ("exact conversions", ("valid.transfer_exact",), "share"),
+    "tense-bleu4": ("BLEU-4 of the lab's pairs", ("valid.tense_bleu4",), ""),
+    "gaussian-score": ("Gaussian score", ("valid.gaussian_score",), "share"),
+    "inner-steps": ("inner steps", ("aggressive.inner_steps",), "a step"),
+}
+"""Panel -> its title, where the log keeps it (a second series is drawn dotted), and the unit."""
+ASKED_ONLY = ("loss", "nll", "divergence")
+"""Panels that are drawn where they are asked for."""
 # Okabe & Ito: distinct for the colour-blind; the dashes are distinct in print
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
@@ -41,26 +46,31 @@ def series(log: Log, key: str) -> tuple[list[int], list[float]]:
     return epochs, values
 
 
-def shown(logs: Mapping[str, Log]) -> list[tuple[str, str, str]]:
+def shown(logs: Mapping[str, Log]) -> list[str]:
     """Return the panels worth drawing: those recorded, but no weight or forcing that never moves and is 1."""
     names = []
-    for title, key, unit in PANELS:
-        values = {value for log in logs.values() for value in series(log, key)[1]}
-        if values and not (key in ("weight", "teacher_forcing") and values == {1.0}):
-            names.append((title, key, unit))
+    for name, (_, keys, _) in PANELS.items():
+        values = {value for log in logs.values() for value in series(log, keys[0])[1]}
+        constant = name in ("weight", "teacher-forcing") and values == {1.0}
+        if values and not constant and name not in ASKED_ONLY:
+            names.append(name)
     return names
 
 
-def draw_curves(logs: Mapping[str, Log], path: Path) -> None:
+def draw_curves(logs: Mapping[str, Log], path: Path, *, panels: Sequence[str] = ()) -> None:
     """Draw one panel a quantity, one line a run, into a PNG, SVG or PDF.
 
     Args:
         logs: the training log of each run, by the name to show.
         path: the file; its suffix says the kind.
+        panels: names of `PANELS`; by default those that were recorded.
 
     Raises:
-        UserError: another suffix, or runs that have recorded nothing.
+        UserError: another suffix, an unknown panel, or runs that have recorded nothing.
     """
+    for name in panels:
+        if name not in PANELS:
+            raise UserError(f"unknown panel {name!r}: {suggest(name, PANELS)}")
     if path.suffix not in SUFFIXES:
         raise UserError(
             f"--out: expected a file named *{', *'.join(SUFFIXES[:-1])} or *{SUFFIXES[-1]}, got {path.name!r}"
@@ -73,17 +83,19 @@ def draw_curves(logs: Mapping[str, Log], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    panels = shown(logs)
+    panels = panels or shown(logs)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 2.9 * rows), squeeze=False, layout="constrained")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    for axis, (title, key, unit) in zip(axes.flat, panels, strict=False):
+    for axis, (title, keys, unit) in zip(axes.flat, (PANELS[name] for name in panels), strict=False):
         for i, (name, log) in enumerate(logs.items()):
-            epochs, values = series(log, key)
             style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
-            axis.plot(epochs, values, label=name, linewidth=1.6, **style, marker="." if len(epochs) < 4 else "")
+            for number, key in enumerate(keys):
+                epochs, values = series(log, key)
+                style |= {"label": name} if not number else {"label": "", "linestyle": ":"}
+                axis.plot(epochs, values, linewidth=1.6, **style, marker="." if len(epochs) < 4 else "")
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("epoch", fontsize=9)
         axis.set_ylabel(unit, fontsize=9)

@@ -92,7 +92,9 @@ def bench(
             # where the length was left open, what the first run chose is the budget of all
             chosen = {name: getattr(run.config.train, name) for name in ("epochs", "steps_per_epoch")}
             sections["train"] = {**sections.get("train", {}), **chosen}
-            results_of.append(measure(run, iw_samples, iw_sentences))
+            protocols = ("tense",) if PROTOCOLS["tense"].fits(run.subject(run.splits()[0])) else ()
+            numbers = measured(run, iw_samples=iw_samples, iw_sentences=iw_sentences, protocols=protocols)
+            results_of.append({"accuracy": 0.0, **numbers})
         names = (name for name in (*SHOWN, *SHOWN_OF_FORMS) if all(name in one for one in results_of))
         values = {name: [one[name] for one in results_of] for name in names}
         results.append(
@@ -101,15 +103,28 @@ def bench(
     return results
 
 
-def measure(run: Run, iw_samples: int, iw_sentences: int | None) -> dict[str, Any]:
+def measured(run: Run, *, iw_samples: int, iw_sentences: int | None, protocols: Sequence[str] = ()) -> dict[str, Any]:
     """Return the numbers of one finished run on the test split; what is in its folder already is not measured again."""
     metrics = run.metrics.get("test", {})
-    asked = (iw_samples if run.model.latent else 1, iw_sentences)
-    if (metrics.get("iw_samples"), metrics.get("protocol", {}).get("asked_sentences")) != asked:
+    done, bound = metrics.get("protocol", {}), iw_samples if run.model.latent else min(iw_samples, 1)
+    asked = {
+        "samples": bound,
+        "sentences": iw_sentences,
+        "weights": run.folder.fingerprint(),
+        "protocols": [*protocols],
+    }
+    before = {
+        "samples": metrics.get("iw_samples", 0),
+        "sentences": done.get("asked_sentences"),
+        "weights": done.get("weights"),
+        "protocols": metrics.get("protocols", []),
+    }
+    if before != asked:
         subject = run.subject(run.splits()[0])
-        numbers = run.by_protocol("tense", subject) if PROTOCOLS["tense"].fits(subject) else {}
+        numbers = {name: value for protocol in protocols for name, value in run.by_protocol(protocol, subject).items()}
+        numbers["protocols"] = [*protocols]
         metrics = run.measure(subject, numbers, iw_samples=iw_samples, iw_sentences=iw_sentences).metrics
-    return {"accuracy": 0.0, **metrics}
+    return metrics
 
 
 def frontier(results: Sequence[Result]) -> list[str]:

@@ -1,0 +1,161 @@
+"""Studies: published tables run again, judged, and written."""
+
+import subprocess
+
+import pytest
+import yaml
+
+import uncollapse as uc
+from tests.conftest import TINY
+from uncollapse.cli import main
+from uncollapse.reporting.curves import PANELS
+from uncollapse.reporting.study import cells, latex, markdown
+from uncollapse.runs.build import validate
+from uncollapse.runs.config import compose, merge
+from uncollapse.runs.protocols import PROTOCOLS
+from uncollapse.runs.study import Column, Outcome, Row, data_settings, judge_row, load_study, reproduce, studies
+
+COLUMNS = {"nll_iw": Column(2, 0.5, "lower"), "rate": Column(2, 0.2)}
+
+
+@pytest.fixture
+def own(tmp_path):
+    content = {
+        "title": "A table of two rows",
+        "source": "nobody & sons",
+        "protocol": "the test split",
+        "recipe": "grammar",
+        "columns": {"nll_iw": {"digits": 2, "tolerance": 100.0, "better": "lower"}, "rate": {"digits": 3}},
+        "rows": [
+            {"name": "plain", "remedies": ["vanilla"], "published": {"nll_iw": 30.0}},
+            {"name": "a_b & 5 %", "settings": {"objective": {"weight": "0.5"}}, "published": {"nll_iw": -200.0}, "why": "no reason"},
+        ],
+        "tiers": {
+            "full": {"seeds": 2, "settings": merge(TINY, {"train": {"epochs": 1}, "data": {"sentences": 60}}), "bound": {"iw_samples": 2, "iw_sentences": 20}},
+            "minutes": {"seeds": 1, "settings": TINY, "reduced": "everything"},
+        },
+        "figure": ["rate", "nll"],
+    }  # fmt: skip
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize("name", studies())
+def test_every_study_names_what_there_is(name):
+    """Recipes, remedies, settings, protocols, columns and panels: all rows, in all tiers, with the data and without."""
+    study = load_study(name)
+    known = {column for protocol in PROTOCOLS.values() for column in protocol.columns}
+    known |= {"nll_elbo", "nll_iw", "distortion", "rate", "mi", "au", "twr_nll", "twr_kl", "twr_ppl"}
+    assert set(study.columns) <= known and set(study.protocols) <= set(PROTOCOLS)
+    assert set(study.figure) <= set(PANELS) or study.figure == ("posterior-mean-space",)
+    assert study.tiers["minutes"].reduced and len({row.name for row in study.rows}) == len(study.rows)
+    for tier in study.tiers.values():
+        for row in study.rows:
+            assert set(row.published) <= set(study.columns)
+            for data in ({"data": {"path": "/somewhere"}}, study.stand_in):
+                validate(compose(study.recipe, row.remedies, merge(data, row.settings, tier.settings)))
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ({"nll_iw": [100.4], "rate": [5.1]}, "reproduced"),
+        ({"nll_iw": [98.0], "rate": [5.0]}, "better"),
+        ({"nll_iw": [101.0], "rate": [5.0]}, "not reproduced: nll_iw +1.00"),
+        ({"nll_iw": [100.0, 102.0], "rate": [5.0, 5.0]}, "reproduced"),  # 1.00 off, and the error of the mean is 1
+        ({"nll_iw": [98.0], "rate": [6.0]}, "not reproduced: rate +1.00"),  # of a rate no side is better
+        ({"nll_iw": [100.0]}, "not reproduced: rate was not measured"),
+    ],
+)
+def test_the_verdict_on_a_row(values, verdict):
+    assert judge_row(Row("x", published={"nll_iw": 100.0, "rate": 5.0}), COLUMNS, values) == verdict
+
+
+def test_a_known_reason_is_given_and_nothing_published_is_said():
+    assert (
+        judge_row(Row("x", published={"rate": 1.0}, why="less data"), COLUMNS, {"rate": [3.0]})
+        == "not reproduced: less data"
+    )
+    assert judge_row(Row("x"), COLUMNS, {"rate": [3.0]}) == "nothing published"
+
+
+def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monkeypatch):
+    arguments = ["reproduce", str(own), "--tier", "full", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "reproduced" in out and "not reproduced: no reason" in out and "± " in out and "[30.00]" in out
+    page = (tmp_path / "out" / "table.md").read_text()
+    assert (
+        "| plain | 2 | 1 |" in page
+        and "torch" in page
+        and "Data: train" in page
+        and (tmp_path / "out" / "figure.png").exists()
+    )
+    assert len(list((tmp_path / "out").glob("plain-*"))) == 2
+    # the numbers are those of the runs
+    both = [uc.load(tmp_path / "out" / f"plain-{seed}").metrics["test"]["rate"] for seed in (1, 2)]
+    assert f"{sum(both) / 2:.3f} ± " in page
+    # a second call trains nothing and measures nothing
+    monkeypatch.setattr("uncollapse.runs.run.Run.measure", lambda *_, **__: pytest.fail("measured again"))
+    logs = {path: path.read_text() for path in (tmp_path / "out").glob("*/metrics.jsonl")}
+    assert main(arguments) == 0
+    assert page.splitlines()[6:9] == (tmp_path / "out" / "table.md").read_text().splitlines()[6:9]
+    assert logs == {path: path.read_text() for path in logs}
+
+
+def test_a_reduced_tier_is_not_compared_and_says_what_is_smaller(own, tmp_path):
+    study = load_study(str(own))
+    changed = {**TINY, "train": {**TINY["train"], "epochs": 1}}
+    study.tiers["minutes"].settings.update(changed)
+    outcomes, notes = reproduce(study, "minutes", tmp_path, out=tmp_path / "out", callbacks=lambda _: [])
+    assert notes == ["everything"] and {one.verdict for one in outcomes} == {"reduced: not compared"}
+
+
+def test_data_that_are_absent(tmp_path):
+    study = load_study("li-ptb")
+    settings, said = data_settings(study, study.tiers["minutes"], tmp_path)
+    assert (
+        settings == {"data": {"name": "grammar", "sentences": 4000}}
+        and "embedded data in its place (name grammar" in said
+    )
+    with pytest.raises(uc.UserError, match="study li-ptb needs these data; name the folder that holds ptb by --data"):
+        data_settings(study, study.tiers["full"], tmp_path)
+    (tmp_path / "ptb").mkdir()
+    assert data_settings(study, study.tiers["full"], tmp_path) == ({"data": {"path": str(tmp_path / "ptb")}}, "")
+
+
+def test_studies_are_listed_and_mistakes_are_one_line(own, capsys):
+    assert main(["reproduce"]) == 0
+    assert all(name in capsys.readouterr().out for name in ("tense-lab-a",))
+    for arguments, said in (
+        (["reproduce", "li-pt"], "unknown study 'li-pt': did you mean li-ptb"),
+        (["reproduce", "he-toy", "--tier", "days"], "invalid choice"),
+        (["reproduce", str(own), "--tier", "hours"], "study own has the tiers full, minutes, got hours"),
+    ):
+        assert main(arguments) == 2
+        assert said in capsys.readouterr().err.strip().splitlines()[-1]
+    own.write_text("title: x\n")
+    assert main(["reproduce", str(own)]) == 2
+    assert "source is missing" in capsys.readouterr().err
+
+
+def test_the_latex_compiles_to_the_cells(own, tmp_path):
+    """Every sign that LaTeX obeys is escaped; where there is a LaTeX, the page compiles."""
+    study = load_study(str(own))
+    values = {"nll_iw": [30.0, 31.0], "rate": [1.0, 2.0]}
+    outcome = Outcome(study.rows[1], values, (3, 4), ("alive", "alive"), (tmp_path, tmp_path), "not reproduced: 5 % #1")
+    head, rows = cells(study, [outcome])
+    assert rows == [
+        ["a_b & 5 %", "2", "3 to 4", "30.50 ± 0.71 [-200.00]", "1.500 ± 0.707", "alive", "not reproduced: 5 % #1"]
+    ]
+    text = latex(study, head, rows)
+    assert r"a\_b \& 5 \% & 2 & 3 to 4 & 30.50 $\pm$ 0.71 [-200.00]" in text and text.count(r"\\") == 2
+    assert "| a_b & 5 % |" in markdown(study, head, rows, notes=["n"], made={"torch": "2", "data": {"train": "ab"}})
+    if subprocess.run(["which", "pdflatex"], capture_output=True, check=False).returncode == 0:
+        page = tmp_path / "page.tex"
+        page.write_text("\\documentclass{article}\\begin{document}\n" + text + "\\end{document}\n")
+        made = subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", page], cwd=tmp_path, capture_output=True, check=False
+        )
+        assert made.returncode == 0
