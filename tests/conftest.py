@@ -15,7 +15,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.distributions.priors import StandardNormal
 from uncollapse.model import VAE
-from uncollapse.nn.decoders import ConvolutionalDecoder, RecurrentDecoder
+from uncollapse.nn.decoders import BottleneckDecoder, ConvolutionalDecoder, RecurrentDecoder
 from uncollapse.nn.encoders import RecurrentEncoder
 
 torch.set_num_threads(1)
@@ -54,7 +54,7 @@ def corpus() -> Corpus:
     return Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
 
 
-@pytest.fixture(params=["lstm", "gru", "rnn", "cnn"])
+@pytest.fixture(params=["lstm", "gru", "rnn", "cnn", "cnn-bottleneck"])
 def cell(request):
     return request.param
 
@@ -62,12 +62,14 @@ def cell(request):
 def tiny_vae(vocabulary: int, latent: int = 3, cell: str = "lstm", seed: int = 0, **dropout: float) -> VAE:
     """Return a small network with weights large enough that everything matters."""
     torch.manual_seed(seed)
-    if cell == "cnn":
+    if cell == "cnn-bottleneck":
+        decoder = BottleneckDecoder(vocabulary, 5, 8, latent, context=3)
+    elif cell == "cnn":
         decoder = ConvolutionalDecoder(vocabulary, 5, 7, latent, context=3, **dropout)
     else:
         decoder = RecurrentDecoder(vocabulary, 5, 7, latent, cell, **dropout)
     model = VAE(
-        RecurrentEncoder(vocabulary, 5, 7, latent, "lstm" if cell == "cnn" else cell), decoder, StandardNormal(latent)
+        RecurrentEncoder(vocabulary, 5, 7, latent, "lstm" if "cnn" in cell else cell), decoder, StandardNormal(latent)
     )
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.8, 0.8)

@@ -25,11 +25,13 @@ LABELS = {
     "number": torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]).numpy(),
 }
 CORPUS = replace(PLAIN, labels=LABELS, label_names=dict(SPACE.names))
-DECODERS = ["lstm", "gru", "rnn", "cnn"]
+DECODERS = ["lstm", "gru", "rnn", "cnn", "cnn-bottleneck"]
 
 
 def model_of(**changes):
     conditioned = {"model": {"condition": "tense, number"}, "decoder": {"dropout_in": 0.0, "dropout_out": 0.0}}
+    if changes.get("decoder", {}).get("kind") == "cnn-bottleneck":
+        changes["decoder"] = changes["decoder"] | {"dropout_block": 0.0}
     config = Config.from_settings(merge(TINY, {"data": {"name": "grammar"}}, conditioned, changes))
     model = build_model(config, len(CORPUS.vocabulary), CORPUS.lengths + 1, space=SPACE)
     for parameter in model.parameters():

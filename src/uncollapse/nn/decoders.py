@@ -1,4 +1,4 @@
-"""Decoders of text: recurrent (He et al. 2019) and convolutional (Prokhorov et al. 2019)."""
+"""Decoders of text: recurrent (He et al. 2019) and convolutional (Dauphin et al. 2017; Prokhorov et al. 2019)."""
 
 import warnings
 from abc import abstractmethod
@@ -168,6 +168,56 @@ class ConvolutionalDecoder(TextDecoder):
             after.append(window[:, -(self.context - 1) :] if self.context > 1 else window[:, :0])
             value, gate = convolution(window.transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
             inputs = (inputs if number else self.project(inputs)) + value * gate.sigmoid()
+        return inputs, tuple(after)
+
+
+class BottleneckDecoder(TextDecoder):
+    """Two blocks of gated causal convolutions, value and gate each through a bottleneck of a quarter of the channels.
+
+    Block: `x -> x' + a * sigmoid(b)`, x' the input projected, a and b each made of x' by a convolution of width 1 to hidden / 4
+    channels, a causal one of `context` inputs and one of width 1 back to `hidden`, with dropout after each, and nothing else.
+
+    Source: Prokhorov et al. 2019, LSTM-CONV, as implemented there.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        emb: int,
+        hidden: int,
+        latent: int,
+        context: int = 20,
+        dropout_in: float = 0.0,
+        dropout_out: float = 0.0,
+        word_dropout: float = 0.0,
+        skip: bool = False,
+        dropout_block: float = 0.1,
+        blocks: int = 2,
+    ) -> None:
+        super().__init__(vocabulary, emb, hidden, latent, dropout_in, dropout_out, word_dropout, skip)
+        self.context, self.narrow, self.dropout_block = context, max(1, hidden // 4), nn.Dropout(dropout_block)
+        widths = [emb + latent] + [hidden] * (blocks - 1)
+        self.project = nn.ModuleList(nn.Linear(width, hidden) for width in widths)
+        # value and gate side by side: groups keep them apart
+        self.into = nn.ModuleList(nn.Conv1d(hidden, 2 * self.narrow, 1) for _ in widths)
+        self.across = nn.ModuleList(nn.Conv1d(2 * self.narrow, 2 * self.narrow, context, groups=2) for _ in widths)
+        self.out_of = nn.ModuleList(nn.Conv1d(2 * self.narrow, 2 * hidden, 1, groups=2) for _ in widths)
+
+    def memory(self, z: Tensor) -> State:
+        """Return the bottleneck of the inputs that each block has seen: zeros before BOS, `[N, context - 1, 2 hidden / 4]`."""
+        return tuple(z.new_zeros(len(z), self.context - 1, 2 * self.narrow) for _ in self.into)
+
+    def run(self, embedded: Tensor, z: Tensor, memory: State) -> tuple[Tensor, State]:
+        """Run the blocks over the inputs and those before them."""
+        inputs, after, drop = side_by_side(embedded, z), [], self.dropout_block
+        for block, seen in enumerate(memory):
+            inputs = self.project[block](inputs)
+            narrow = drop(self.into[block](inputs.transpose(1, 2)))
+            window = torch.cat([seen.to(narrow.dtype).transpose(1, 2), narrow], 2)
+            after.append(window.transpose(1, 2)[:, window.shape[2] - self.context + 1 :])
+            wide = drop(self.out_of[block](drop(self.across[block](window))))
+            value, gate = wide.transpose(1, 2).chunk(2, dim=-1)
+            inputs = inputs + value * gate.sigmoid()
         return inputs, tuple(after)
 
 

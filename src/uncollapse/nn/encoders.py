@@ -59,6 +59,7 @@ class RecurrentEncoder(Encoder):
             (Long et al. 2019); not with posteriors of all timesteps.
         condition_at: where the condition is read: in the last units of the first hidden state (first), next to every embedding
             (every), or both.
+        dropout_in: on embeddings.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class RecurrentEncoder(Encoder):
         condition: Condition | None = None,
         state_pooling: StatePooling = "last",
         condition_at: At = "every",
+        dropout_in: float = 0.0,
     ) -> None:
         super().__init__()
+        self.dropout_in = nn.Dropout(dropout_in)
         self.condition, self.state_pooling, self.condition_at = condition, state_pooling, condition_at
         self.pooling, self.timestepwise, self.df = pooling, timestepwise or pooling != "last", df
         self.embedding = nn.Embedding(vocabulary, emb)
@@ -89,7 +92,7 @@ class RecurrentEncoder(Encoder):
 
     def forward(self, batch: Batch) -> EncoderOutput:
         """Return q(z | x) of the decoded code, and of every timestep where that is wanted."""
-        embedded = self.embedding(batch.tokens)
+        embedded = self.dropout_in(self.embedding(batch.tokens))
         c = self.condition(batch.labels) if self.condition else embedded.new_zeros(len(batch), 0)
         states, _ = self.cell.unroll(embedded, c[:, None, : self.cell.input_size - embedded.shape[-1]], self._memory(c))
         # The network only looks back, so pads behind EOS change nothing.

@@ -29,6 +29,7 @@ class RecurrentEncoderConfig:
         "last", "the code that is decoded: of the last timestep, or the mean or sum of the codes of all timesteps"
     )
     bn: float = setting(0.0, BN, 0)
+    dropout_in: float = setting(0.0, "dropout on the inputs", 0, 0.99)
     condition_at: Literal["first", "every", "both"] = setting(
         "every", "where the condition is read: in the last units of the first state, next to every input, or both"
     )
@@ -79,6 +80,15 @@ class ConvolutionalDecoderConfig(TextDecoderConfig):
 
 
 @dataclass(frozen=True)
+class BottleneckDecoderConfig(TextDecoderConfig):
+    """Gated causal convolutions through a bottleneck (`nn.decoders.BottleneckDecoder`)."""
+
+    kind: Literal["cnn-bottleneck"] = field(default="cnn-bottleneck", kw_only=True)
+    context: int = setting(20, "inputs that each of the two blocks sees", 1)
+    dropout_block: float = setting(0.1, "dropout after each convolution", 0, 0.99)
+
+
+@dataclass(frozen=True)
 class PixelCNNConfig:
     """Masked convolutions, pixel by pixel (`nn.pictures.PixelCNN`)."""
 
@@ -106,7 +116,8 @@ class OwnConfig:
 
 
 EncoderConfig = RecurrentEncoderConfig | ResNetEncoderConfig | OwnConfig
-DecoderConfig = RecurrentDecoderConfig | ConvolutionalDecoderConfig | PixelCNNConfig | DeconvolutionConfig | OwnConfig
+TextDecoders = RecurrentDecoderConfig | ConvolutionalDecoderConfig | BottleneckDecoderConfig
+DecoderConfig = TextDecoders | PixelCNNConfig | DeconvolutionConfig | OwnConfig
 KINDS: dict[str, dict[str, type]] = {
     "encoder": {
         "lstm": RecurrentEncoderConfig,
@@ -120,6 +131,7 @@ KINDS: dict[str, dict[str, type]] = {
         "gru": RecurrentDecoderConfig,
         "rnn": RecurrentDecoderConfig,
         "cnn": ConvolutionalDecoderConfig,
+        "cnn-bottleneck": BottleneckDecoderConfig,
         "pixelcnn": PixelCNNConfig,
         "deconvolution": DeconvolutionConfig,
         "own": OwnConfig,

@@ -25,6 +25,7 @@ from uncollapse.model import VAE
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.decoders import (
     BagOfWords,
+    BottleneckDecoder,
     ConvolutionalDecoder,
     RecurrentDecoder,
     initialise_all_orthogonal,
@@ -143,6 +144,8 @@ def build_model(
         condition = Condition(classes, settings.condition_emb) if classes else None
         width = settings.latent + (condition.width if condition else 0)
         decoder = _own("decoder", config.decoder.kind, modules) or build_decoder(config, vocabulary_size, width)
+        if settings.share_embedding:
+            cast(RecurrentDecoder, decoder).embedding = cast(RecurrentEncoder, encoder).embedding
         bow = None
         if config.objective.bow and settings.latent and isinstance(config.decoder, TextDecoderConfig):
             bow = BagOfWords(vocabulary_size, config.decoder.hidden, width)
@@ -200,9 +203,12 @@ def build_decoder(config: Config, vocabulary_size: int, width: int) -> Decoder:
     if kind == "deconvolution":
         return Deconvolution(config.data.side, width, **options)
     options["skip"] &= width > 0
-    if kind == "cnn":
-        return ConvolutionalDecoder(vocabulary_size, latent=width, **options)
+    if kind in CONVOLUTIONAL:
+        return CONVOLUTIONAL[kind](vocabulary_size, latent=width, **options)
     return RecurrentDecoder(vocabulary_size, latent=width, cell=kind, **options)
+
+
+CONVOLUTIONAL: dict[str, Callable[..., Decoder]] = {"cnn": ConvolutionalDecoder, "cnn-bottleneck": BottleneckDecoder}
 
 
 def build_prior(config: Config, classes: dict[str, int], lengths: np.ndarray | None) -> Prior:

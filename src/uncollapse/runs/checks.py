@@ -110,6 +110,15 @@ def validate(config: Config) -> None:
             f"encoder.state_pooling {state_pooling}: there is one posterior, but encoder.pooling {pooling} and "
             f"objective.timesteps {objective.timesteps} need one at every timestep; take encoder.state_pooling last"
         )
+    if model.share_embedding and (
+        getattr(encoder, "emb", -1) != getattr(config.decoder, "emb", -2)
+        or not model.latent
+        or config.train.pretrain_epochs
+    ):
+        raise UserError(
+            "model.share_embedding: expected an encoder and a decoder of text with one emb, model.latent above 0 and no "
+            "train.pretrain_epochs (the decoder is made anew after them)"
+        )
     if bn and config.train.batch_size == 1:
         raise UserError("encoder.bn: a batch of one sentence has no variance; expected train.batch_size of at least 2")
 

@@ -22,6 +22,7 @@ class ModelConfig:
         "lagging: U(-0.01, 0.01), embeddings U(-0.1, 0.1), as He et al.; torch: the library's own; orthogonal: that, "
         "with orthogonal recurrent weights, or all weights of the recurrent cells",
     )
+    share_embedding: bool = setting(False, "one table of token embeddings for encoder and decoder")
     condition: tuple[str, ...] = setting((), "label fields that encoder and decoder are conditioned on")
     condition_emb: int = setting(8, "width of the embedding of each label field; 0: one-hot", 0)
 

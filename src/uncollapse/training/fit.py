@@ -143,7 +143,9 @@ class Trainer:
         self.device = model.device
         # what may be trained apart: the encoder, and all else
         rest = nn.ModuleDict({name: part for name, part in model.named_children() if name != "encoder"})
-        self.weights = {name: list(part.parameters()) for name, part in (("encoder", model.encoder), ("decoder", rest))}
+        encoder = list(model.encoder.parameters())
+        shared = {id(weight) for weight in encoder}  # a shared table of embeddings belongs to the encoder
+        self.weights = {"encoder": encoder, "decoder": [w for w in rest.parameters() if id(w) not in shared]}
         self.first_weights = copy.deepcopy(rest.state_dict()) if pretrain_epochs else {}
         self.rest = rest
         self.progress, self.plateau, self.phase = Progress(), plateau or Plateau(), phase or Phase()

@@ -1,0 +1,97 @@
+"""The networks of Prokhorov et al. 2019, against their mathematics written plainly."""
+
+import pytest
+import torch
+
+import uncollapse as uc
+from tests.conftest import TINY
+from uncollapse.nn.decoders import BottleneckDecoder
+from uncollapse.runs.build import build_model
+from uncollapse.runs.config import compose, merge
+
+SMALL = {"encoder": {"emb": 6, "hidden": 8}, "decoder": {"emb": 6, "hidden": 8}, "model": {"latent": 4}}
+
+
+def chain(x, t, into, across, out_of, context):
+    """Return the three convolutions at place t of inputs `[T, hidden]`: nothing is seen before the first."""
+    total = across[1].clone()
+    for back in range(context):
+        if t - back >= 0:
+            total = total + across[0][:, :, context - 1 - back] @ (into[0][:, :, 0] @ x[t - back] + into[1])
+    return out_of[0][:, :, 0] @ total + out_of[1]
+
+
+def halves(convolution):
+    """Return weight and bias of value and of gate."""
+    return list(zip(convolution.weight.chunk(2), convolution.bias.chunk(2), strict=True))
+
+
+def test_the_bottleneck_is_value_and_gate_each_of_three_convolutions():
+    torch.manual_seed(0)
+    decoder, context = BottleneckDecoder(11, 5, 8, 3, context=3).eval(), 3
+    tokens, z = torch.randint(4, 11, (1, 7)), torch.randn(1, 3)
+    with torch.no_grad():
+        x = torch.cat([decoder.embedding(tokens[0]), z.expand(7, -1)], -1)
+        for block in range(2):
+            x = x @ decoder.project[block].weight.T + decoder.project[block].bias
+            parts = [halves(kind[block]) for kind in (decoder.into, decoder.across, decoder.out_of)]
+            value, gate = ([chain(x, t, *(part[half] for part in parts), context) for t in range(7)] for half in (0, 1))
+            x = torch.stack([x[t] + value[t] * torch.sigmoid(gate[t]) for t in range(7)])
+        states, _ = decoder.run(decoder.embedding(tokens), z[:, None], decoder.memory(z))
+    torch.testing.assert_close(states[0], x)
+
+
+def test_the_dropout_of_the_blocks_is_for_training_alone():
+    torch.manual_seed(0)
+    decoder, tokens, z = BottleneckDecoder(11, 5, 8, 3), torch.randint(4, 11, (1, 7)), torch.randn(1, 1, 3)
+    embedded = decoder.embedding(tokens)
+    one, other = (decoder.run(embedded, z, decoder.memory(z[:, 0]))[0] for _ in range(2))
+    assert not torch.equal(one, other)
+    one, other = (decoder.eval().run(embedded, z, decoder.memory(z[:, 0]))[0] for _ in range(2))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("kind", "cell"), [("lstm", torch.nn.LSTM), ("gru", torch.nn.GRU)])
+def test_the_recipe_reads_one_table_and_z_next_to_the_inputs_alone(kind, cell):
+    changes = merge(SMALL, {"encoder": {"kind": kind}, "decoder": {"kind": kind}, "data": {"name": "grammar"}})
+    model = build_model(compose("prokhorov", (), changes), 20).eval()
+    assert model.encoder.embedding is model.decoder.embedding
+    names = [name for name, _ in model.named_parameters()]
+    assert names.count("encoder.embedding.weight") == 1 and "decoder.embedding.weight" not in names
+    tokens, z = torch.randint(4, 20, (2, 5)), torch.randn(2, 4)
+    plain = cell(10, 8, batch_first=True)
+    plain.load_state_dict(model.decoder.cell.state_dict())
+    with torch.no_grad():
+        embedded = model.encoder.embedding(tokens)
+        expected, _ = plain(torch.cat([embedded, z[:, None].expand(-1, 5, -1)], -1))  # from a state of zeros
+        states, _ = model.decoder.run(embedded, z[:, None], model.decoder.memory(z))
+    torch.testing.assert_close(states, expected)
+
+
+def test_a_shared_table_is_trained_saved_loaded_and_resumed(tmp_path):
+    changes = merge(TINY, {"model": {"share_embedding": True}, "train": {"epochs": 1}})
+    run = uc.train("grammar", "kl-target", out=tmp_path / "parts", callbacks=[], **changes)
+    table = run.model.encoder.embedding.weight
+    assert table is run.model.decoder.embedding.weight
+    again = uc.load(tmp_path / "parts")
+    assert torch.equal(again.model.decoder.embedding.weight, table) and again.sample(3) == run.sample(3)
+    changes["train"]["epochs"] = 2
+    resumed = uc.train("grammar", "kl-target", out=tmp_path / "parts", callbacks=[], resume=True, **changes)
+    whole = uc.train("grammar", "kl-target", out=tmp_path / "whole", callbacks=[], **changes)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decoder": {"emb": 9}},
+        {"model": {"latent": 0}},
+        {"train": {"pretrain_epochs": 1}},
+        {"encoder": {"kind": "own"}},
+    ],
+)
+def test_where_no_table_can_be_shared(changes, tmp_path):
+    settings = merge(TINY, {"model": {"share_embedding": True}}, changes)
+    with pytest.raises(uc.UserError, match="model.share_embedding: expected"):
+        uc.train("grammar", out=tmp_path / "run", **settings)
