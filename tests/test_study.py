@@ -9,7 +9,7 @@ import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
 from uncollapse.reporting.curves import PANELS
-from uncollapse.reporting.study import cells, latex, markdown
+from uncollapse.reporting.study import cells, draw_columns, latex, markdown
 from uncollapse.runs.build import validate
 from uncollapse.runs.config import compose, merge
 from uncollapse.runs.protocols import PROTOCOLS
@@ -48,7 +48,7 @@ def test_every_study_names_what_there_is(name):
     known = {column for protocol in PROTOCOLS.values() for column in protocol.columns}
     known |= {"nll_elbo", "nll_iw", "distortion", "rate", "mi", "au", "twr_nll", "twr_kl", "twr_ppl"}
     assert set(study.columns) <= known and set(study.protocols) <= set(PROTOCOLS)
-    assert set(study.figure) <= set(PANELS) or study.figure == ("posterior-mean-space",)
+    assert set(study.figure) <= set(PANELS) or study.figure in (("posterior-mean-space",), ("columns",))
     assert study.tiers["minutes"].reduced and len({row.name for row in study.rows}) == len(study.rows)
     for tier in study.tiers.values():
         for row in study.rows:
@@ -102,6 +102,15 @@ def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monk
     assert main(arguments) == 0
     assert page.splitlines()[6:9] == (tmp_path / "out" / "table.md").read_text().splitlines()[6:9]
     assert logs == {path: path.read_text() for path in logs}
+
+
+def test_the_numbers_by_row_are_drawn(own, tmp_path):
+    study = load_study(str(own))
+    outcomes = [
+        Outcome(row, {"rate": [1.0, 2.0], "nll_iw": [3.0]}, (1,), ("alive",), (tmp_path,), "") for row in study.rows
+    ]
+    draw_columns(study, outcomes, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 5000
 
 
 def test_a_reduced_tier_is_not_compared_and_says_what_is_smaller(own, tmp_path):

@@ -1,6 +1,7 @@
 """`uncollapse evaluate`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from uncollapse.files import write_atomically
 from uncollapse.reporting.protocols import protocol_tables
 from uncollapse.reporting.table import evaluation_table
 from uncollapse.runs.protocols import PROTOCOLS
+from uncollapse.tasks.syntax.pairs import read_minimal_pairs
 
 
 def run(arguments: list[str]) -> None:
@@ -33,6 +35,7 @@ def run(arguments: list[str]) -> None:
     offered = {name: protocol.help for name, protocol in PROTOCOLS.items() if not protocol.always}
     protocols = f"also: {'; '.join(f'{name}, {what}' for name, what in offered.items())}"
     parser.flag("--protocol", "NAME", protocols)
+    parser.flag("--pairs", "FILE", "of minimal-pairs: CLASS<tab>RIGHT<tab>WRONG a line (default: generated ones)")
     parser.switch("--all", "every protocol that fits the run")
     parser.switch("--json", "print JSON instead of a table")
     parser.flag("--per-sentence", "FILE", "also write one row a sentence (TSV)")
@@ -46,6 +49,10 @@ def run(arguments: list[str]) -> None:
     done = uc.load(asked.run)
     splits = read_splits(done, settings)
     subject = done.subject(splits, asked.split, asked.seed, data=settings.get("data"))
+    if asked.pairs and asked.protocol != "minimal-pairs":
+        raise UserError("--pairs: is for --protocol minimal-pairs")
+    if asked.pairs:
+        subject = replace(subject, minimal_pairs=read_minimal_pairs(Path(asked.pairs)))
     if asked.all and asked.protocol:
         raise UserError("expected --all or --protocol, got both")
     names = [name for name in offered if PROTOCOLS[name].fits(subject)] if asked.all else [asked.protocol]

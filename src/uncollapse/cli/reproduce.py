@@ -11,7 +11,7 @@ from uncollapse.cli.progress import Bars, show_table
 from uncollapse.files import write_atomically
 from uncollapse.reporting.curves import draw_curves
 from uncollapse.reporting.mean_space import draw_mean_space
-from uncollapse.reporting.study import cells, latex, markdown, rich_table
+from uncollapse.reporting.study import cells, draw_columns, latex, markdown, rich_table
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.study import Outcome, Study, TierName, load_study, provenance, reproduce, studies
 
@@ -66,6 +66,9 @@ def _draw(study: Study, outcomes: list[Outcome], out: Path) -> str:
         for folder, file in zip(folders.values(), files, strict=True):
             draw_mean_space(folder.mean_space(), file, [])
         return "".join(f", {file}" for file in files)
+    if study.figure == ("columns",):
+        draw_columns(study, outcomes, out / "figure.png")
+        return f", {out}/figure.png"
     if study.figure:
         draw_curves({name: folder.log() for name, folder in folders.items()}, out / "figure.png", panels=study.figure)
         return f", {out}/figure.png"

@@ -1,11 +1,13 @@
 """The table of a study: ours as mean and spread beside the published number, for the terminal, Markdown and LaTeX."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from rich.table import Table
 
+from uncollapse.reporting.curves import COLOURS
 from uncollapse.runs.study import Outcome, Study
 
 LATEX = {
@@ -51,6 +53,34 @@ def rich_table(study: Study, head: Sequence[str], rows: Sequence[Sequence[str]])
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def draw_columns(study: Study, outcomes: Sequence[Outcome], path: Path) -> None:
+    """Draw one panel a number of the table: ours with the spread over seeds by row, and the published numbers."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = [name for name in study.columns if any(name in one.values for one in outcomes)]
+    figure, axes = plt.subplots(1, len(shown), figsize=(3.1 * len(shown), 3.2), squeeze=False, layout="constrained")
+    for axis, name in zip(axes.flat, shown, strict=True):
+        places = [i for i, one in enumerate(outcomes) if name in one.values]
+        values = [outcomes[i].values[name] for i in places]
+        spread = [stdev(ours) if len(ours) > 1 else 0.0 for ours in values]
+        axis.errorbar(
+            places, [mean(ours) for ours in values], spread, fmt="o-", color=COLOURS[0], capsize=3, label="ours"
+        )
+        theirs = {i: one.row.published[name] for i, one in enumerate(outcomes) if name in one.row.published}
+        if theirs:
+            axis.plot(list(theirs), list(theirs.values()), "D", color=COLOURS[1], fillstyle="none", label="published")
+            axis.legend(fontsize=8, frameon=False)
+        axis.set_title(name, fontsize=10)
+        axis.set_xticks(range(len(outcomes)), [one.row.name for one in outcomes], rotation=45, ha="right", fontsize=8)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
 
 
 def markdown(

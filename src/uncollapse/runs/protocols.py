@@ -21,6 +21,8 @@ from uncollapse.model import VAE
 from uncollapse.tasks.forms.conversions import transfer_metrics
 from uncollapse.tasks.forms.lab import tense_protocol
 from uncollapse.tasks.forms.pairs import Pair
+from uncollapse.tasks.syntax.pairs import MinimalPair
+from uncollapse.tasks.syntax.protocol import minimal_pairs_protocol
 
 Columns = Mapping[str, tuple[int, str]]
 """Number -> digits that are shown, and what it is."""
@@ -37,6 +39,7 @@ class Subject:
         seed: of all draws.
         fitted: the mixture fitted to the training codes, where there is one.
         pairs: of forms, that the tense lab converts.
+        minimal_pairs: of sentences; without any they are generated.
     """
 
     model: VAE
@@ -45,6 +48,7 @@ class Subject:
     seed: int = 0
     fitted: Mixture | None = None
     pairs: Sequence[Pair] = ()
+    minimal_pairs: Sequence[MinimalPair] = ()
 
     @property
     def corpus(self) -> Corpus:
@@ -168,6 +172,18 @@ PROTOCOLS = {
         fits=lambda s: s.latent and bool(s.splits.train.labels),
         help="linear probes for labels",
         rows={"probes": "labels: majority and linear probe on z; scoring and decoding at the mean code of each class"},
+    ),
+    "minimal-pairs": Protocol(
+        run=lambda s: minimal_pairs_protocol(s.model, s.splits.vocabulary, s.minimal_pairs, seed=s.seed),
+        fits=lambda s: s.text and not s.conditional,
+        help="right and wrong sentences that differ in one rule of English",
+        of_words=True,
+        columns={
+            "minimal_pairs_accuracy": (3, "right sentences of minimal pairs that are more probable than the wrong ones")
+        },
+        rows={
+            "minimal_pairs": "share of pairs whose right sentence is more probable, by the code that both are read from"
+        },
     ),
     "twr": Protocol(
         run=lambda s: dict(twr_protocol(s.model, s.corpus)),

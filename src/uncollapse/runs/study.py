@@ -96,7 +96,7 @@ class Study:
         columns: the numbers of the table.
         rows: its rows.
         tiers: how far it may be run.
-        figure: panels of a figure over training, or `posterior-mean-space`; empty for none.
+        figure: panels of a figure over training, `posterior-mean-space`, or `columns`: the numbers by row; empty for none.
     """
 
     name: str

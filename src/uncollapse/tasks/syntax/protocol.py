@@ -1,0 +1,88 @@
+"""Does a model give the right sentence of a minimal pair the higher probability, and what does its code do to that?
+
+For a pair x+ (right), x- (wrong) and one code z for both, the model is right where p(x+ | z) > p(x- | z). The code is that of the
+right sentence, that of the wrong one, or the mean code of all right, or all wrong, sentences of the class. A live code of x- that
+still gives x+ the higher probability shows that the rule is the decoder's; one that turns the answer shows that z carries it.
+
+Source: Prokhorov et al. 2019, section 5.4 and table 4.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.vocabulary import UNK, Vocabulary
+from uncollapse.errors import UserError
+from uncollapse.evaluation.bounds import log_likelihoods
+from uncollapse.evaluation.posterior import posteriors
+from uncollapse.model import VAE
+from uncollapse.tasks.syntax.pairs import MinimalPair, generate_pairs
+
+
+def minimal_pairs_protocol(
+    model: VAE, vocabulary: Vocabulary, pairs: Sequence[MinimalPair] = (), *, seed: int = 0
+) -> dict[str, Any]:
+    """Return the accuracy on minimal pairs by class.
+
+    Args:
+        model: unconditional, in evaluation mode.
+        vocabulary: of the model.
+        pairs: those of a file; by default generated ones, of words that the model knows.
+        seed: of the generated pairs.
+
+    Returns:
+        minimal_pairs: a row for every class: `class, pairs, left_out` (pairs that are the same to the model, or that have an
+        unknown word), and the share in which the right sentence is more probable: `right` under the code of the right sentence,
+        `wrong` under that of the wrong one, `mean_right` and `mean_wrong` under the mean codes; for a language model `right`
+        alone. `se` is the standard error of the first. minimal_pairs_accuracy: the mean of `right` over classes, and its error.
+
+    Raises:
+        UserError: a conditional model, or no pair whose words are known.
+    """
+    if model.condition is not None:
+        raise UserError("protocol minimal-pairs: expected an unconditional model, whose pairs need no labels")
+
+    def knows(word: str) -> bool:
+        return vocabulary.level != "word" or UNK not in vocabulary.encode(word)
+
+    every = list(pairs) or generate_pairs(knows, seed=seed)
+    kinds = dict.fromkeys(pair.kind for pair in every)
+    rows = [row for kind in kinds if (row := _row(model, vocabulary, kind, [p for p in every if p.kind == kind]))]
+    if not rows:
+        raise UserError("protocol minimal-pairs: no pair consists of words that the model knows")
+    errors = np.array([row["se"] for row in rows])
+    return {
+        "minimal_pairs": rows,
+        "minimal_pairs_accuracy": float(np.mean([row["right"] for row in rows])),
+        "minimal_pairs_accuracy_se": float(np.sqrt((errors**2).sum()) / len(rows)),
+    }
+
+
+def _row(model: VAE, vocabulary: Vocabulary, kind: str, pairs: Sequence[MinimalPair]) -> dict[str, Any]:
+    """Return the row of a class; empty where no pair is left."""
+    sides = [Corpus.from_texts([getattr(pair, side) for pair in pairs], vocabulary) for side in ("right", "wrong")]
+    apart = [
+        not np.array_equal(sides[0].ids(i), sides[1].ids(i)) and not any(UNK in side.ids(i) for side in sides)
+        for i in range(len(pairs))
+    ]
+    kept = np.flatnonzero(apart)
+    if not len(kept):
+        return {}
+    right, wrong = (side.subset(kept) for side in sides)
+
+    def accuracy(z: Tensor) -> float:
+        return float((log_likelihoods(model, right, z) > log_likelihoods(model, wrong, z)).double().mean())
+
+    row: dict[str, Any] = {"class": kind, "pairs": len(kept), "left_out": len(pairs) - len(kept)}
+    if model.latent:
+        codes = {"right": posteriors(model, right).mean, "wrong": posteriors(model, wrong).mean}
+        row |= {name: accuracy(z) for name, z in codes.items()}
+        row |= {f"mean_{name}": accuracy(z.mean(0).expand_as(z)) for name, z in codes.items()}
+    else:
+        row["right"] = accuracy(torch.zeros(len(kept), 0))
+    share = row["right"]
+    return row | {"se": float(np.sqrt(share * (1 - share) / len(kept)))}
