@@ -1,5 +1,6 @@
 """What the README shows, runs."""
 
+import importlib
 import os
 import re
 import shlex
@@ -83,3 +84,22 @@ def test_the_notebook_runs(tmp_path):
 
     notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}, kernel_name="python3").execute()
+
+
+def test_every_name_of_the_notation_page_exists():
+    """`module.name.attribute` in the table from papers to code."""
+    table = (ROOT / "docs" / "notation.md").read_text().split("## Paper to code")[1]
+    places = [row.rsplit("|", 2)[1] for row in table.splitlines() if row.startswith("|")]
+    names = {name for place in places for name in re.findall(r"`([a-z_]+(?:\.[A-Za-z_]+)*)`", place)}
+    assert len(names) > 30
+    for name in names:
+        parts, found = name.split("."), None
+        for end in range(len(parts), 0, -1):
+            try:
+                found = importlib.import_module(".".join(["uncollapse", *parts[:end]]))
+            except ModuleNotFoundError:
+                continue
+            for part in parts[end:]:
+                found = getattr(found, part)
+            break
+        assert found is not None, name

@@ -5,13 +5,20 @@ from typing import TYPE_CHECKING
 from uncollapse.lazy import lazy
 
 if TYPE_CHECKING:
-    from uncollapse.nn.decoders import BagOfWords, ConvolutionalDecoder, RecurrentDecoder, TextDecoder
+    from uncollapse.nn.decoders import (
+        BagOfWords,
+        BottleneckDecoder,
+        ConvolutionalDecoder,
+        RecurrentDecoder,
+        TextDecoder,
+    )
     from uncollapse.nn.encoders import RecurrentEncoder
     from uncollapse.nn.interfaces import Decoder, Encoder, EncoderOutput
     from uncollapse.nn.pictures import Deconvolution, PixelCNN, ResNetEncoder
 
 __all__ = [
     "BagOfWords",
+    "BottleneckDecoder",
     "ConvolutionalDecoder",
     "Decoder",
     "Deconvolution",
@@ -24,7 +31,13 @@ __all__ = [
     "TextDecoder",
 ]
 _MODULES = {
-    "uncollapse.nn.decoders": ("BagOfWords", "ConvolutionalDecoder", "RecurrentDecoder", "TextDecoder"),
+    "uncollapse.nn.decoders": (
+        "BagOfWords",
+        "BottleneckDecoder",
+        "ConvolutionalDecoder",
+        "RecurrentDecoder",
+        "TextDecoder",
+    ),
     "uncollapse.nn.encoders": ("RecurrentEncoder",),
     "uncollapse.nn.interfaces": ("Decoder", "Encoder", "EncoderOutput"),
     "uncollapse.nn.pictures": ("Deconvolution", "PixelCNN", "ResNetEncoder"),

@@ -203,12 +203,12 @@ def build_decoder(config: Config, vocabulary_size: int, width: int) -> Decoder:
     if kind == "deconvolution":
         return Deconvolution(config.data.side, width, **options)
     options["skip"] &= width > 0
-    if kind in CONVOLUTIONAL:
-        return CONVOLUTIONAL[kind](vocabulary_size, latent=width, **options)
+    if kind in TEXT_DECODERS:
+        return TEXT_DECODERS[kind](vocabulary_size, latent=width, **options)
     return RecurrentDecoder(vocabulary_size, latent=width, cell=kind, **options)
 
 
-CONVOLUTIONAL: dict[str, Callable[..., Decoder]] = {"cnn": ConvolutionalDecoder, "cnn-bottleneck": BottleneckDecoder}
+TEXT_DECODERS: dict[str, Callable[..., Decoder]] = {"cnn": ConvolutionalDecoder, "cnn-bottleneck": BottleneckDecoder}
 
 
 def build_prior(config: Config, classes: dict[str, int], lengths: np.ndarray | None) -> Prior:

@@ -167,7 +167,7 @@ class Trainer:
                 self._train_epoch()
                 if self._stop.is_set():
                     break
-                entry = self._validate()
+                entry = self._end_epoch()
                 if self.progress.epoch == self.pretrain_epochs:
                     self._end_pretraining()
                 self._call("on_validate", entry)
@@ -240,7 +240,7 @@ class Trainer:
         self.phase.count(inner.steps)
         return self.step(batch, "decoder")
 
-    def _validate(self) -> dict[str, Any]:
+    def _end_epoch(self) -> dict[str, Any]:
         """End the epoch: validate, keep the best, decay or stop; return the entry of the log."""
         progress, epoch, objective = self.progress, self.progress.epoch + 1, self.objective
         valid, scores = self._measure(self.valid)
