@@ -1,4 +1,4 @@
-"""The objective: what the optimizer sees. Never reported as a bound.
+"""The objective: the training loss. Reported bounds are computed elsewhere (`evaluation.bounds`).
 
     loss = mean(distortion) + sum of penalties + sum of extras
     penalty = weight(step) * | mean_B(floor(d)) - target(step) |
@@ -159,7 +159,7 @@ class Penalty:
         return (floored.mean() - target).abs() if self.target_kind != "sentence" else (floored - target).abs().mean()
 
     def settled(self, rate: Tensor) -> Tensor:
-        """Return the penalty that the schedules end at, with the rate of the sentences of a split, `[N]`, as the divergence."""
+        """Return the penalty with the final weight and target, and the KL of the sentences of a split `[N]` as the divergence."""
         weight, target = self.schedules
         last = 1.0 if self.target_kind == "controller" or math.isinf(weight.length) else weight.end
         floored = (rate.mean() if self.floor_kind == "batch" else rate).clamp(min=self.floor)
@@ -186,7 +186,7 @@ class Objective:
     """Distortion plus penalties plus extras.
 
     Attributes:
-        penalties: of the posterior; none for a language model's sake is allowed.
+        penalties: of the posterior; may be empty, as for a language model.
         extras: further terms, such as `MMD`, `BagOfWordsLoss`, or a function of one's own.
         teacher_forcing: probability that the decoder reads the true token and not its own (scheduled sampling).
         feedback: its own token: a draw, or the most probable one (argmax).
@@ -238,9 +238,9 @@ class Objective:
         return (distortion / tokens if self.per_token else distortion).mean()
 
     def settled(self, distortion: Tensor, rate: Tensor, tokens: Tensor) -> float:
-        """Return what the best weights are chosen by: the loss that the schedules end at, with the rate as the divergence.
+        """Return what the best weights are chosen by: the loss with final weights and targets, and the KL as the divergence.
 
-        For vanilla and annealed it is the negative ELBO. A model that is held at a rate must not be chosen for having less of it.
+        For vanilla and annealed it is the negative ELBO. With a target, a model is not preferred for missing it.
 
         Args:
             distortion: of the sentences of a split, `[N]`.

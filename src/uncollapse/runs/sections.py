@@ -106,8 +106,8 @@ class TrainConfig:
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
     select: Literal["loss", "transfer_bleu4", "transfer_exact", "last"] = setting(
         "loss",
-        "which weights are kept: the best on validation by the loss that the schedules end at, or by conversions between "
-        "forms, or the last",
+        "which weights are kept: the best on validation by the loss with final weight and target (KL as the divergence), or "
+        "by conversions between forms, or the last",
     )
     fit_prior: int = setting(
         0, "components of a Gaussian mixture fitted to the training codes at the end, to sample from; 0: none", 0, 16

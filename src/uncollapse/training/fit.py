@@ -174,7 +174,7 @@ class Trainer:
         self._call("on_end")
 
     def stop(self) -> None:
-        """End the training after the present step or validation, as if it were the last; from any thread."""
+        """Stop after the present step or validation, from any thread; an unfinished epoch is not validated."""
         self._stop.set()
 
     def _train_epoch(self) -> None:
