@@ -114,10 +114,11 @@ def test_the_best_weights_are_chosen_by_the_loss_that_the_schedules_end_at():
 
     def settled(**objective):
         return build_objective(Config.from_settings(merge(VANILLA, {"objective": objective})), 10).settled(
-            distortion, rate
+            distortion, rate, torch.tensor([2, 4])
         )
 
     assert settled() == settled(weight="linear(0.1, 1, 5 epochs)") == pytest.approx(11 + 2.5)
+    assert settled(per_token=True) == pytest.approx((10 / 2 + 12 / 4) / 2 + 2.5)
     assert settled(weight="0.4") == pytest.approx(11 + 0.4 * 2.5)
     assert settled(target="linear(0, 4, 1 epochs)") == pytest.approx(11 + 1.5)
     assert settled(target=4.0, target_kind="sentence") == pytest.approx(11 + 1.5)

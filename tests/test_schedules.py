@@ -76,7 +76,7 @@ def test_step_decay_never_settles():
         ("cyclical(0, 1, 4 steps, cycles=5)", "at least one step"),
         ("cyclical(0, 1, 4 steps, cycles=1.5)", "whole cycles"),
         ("cyclical(0, 1, 4 steps, ratio=0)", "ratio above 0"),
-        ("cyclical(0, 1, 4 steps, shape=square)", "linear, sigmoid"),
+        ("cyclical(0, 1, 4 steps, shape=square)", "linear, logistic, sigmoid"),
         ("linear(0, 1, 4 steps, cycles=2)", "takes no options"),
         ("join(0, 1)", "SCHEDULE for LENGTH"),
         ("nan", "expected a number or"),

@@ -59,18 +59,18 @@ def straight(share: float) -> float:
     return share
 
 
-def logistic(share: float) -> float:
+def rescaled_logistic(share: float) -> float:
     """Rise as the logistic function on [-6, 6], rescaled so that it joins 0 and 1 exactly."""
     low = 1 / (1 + math.exp(6))
     return (1 / (1 + math.exp(-12 * (share - 0.5))) - low) / (1 - 2 * low)
 
 
-def full_logistic(share: float) -> float:
+def logistic(share: float) -> float:
     """Rise as the logistic function on [-5, 5], from 0.0067 to 0.9933 (report A of the tense lab)."""
     return 1 / (1 + math.exp(-10 * (share - 0.5)))
 
 
-SHAPES: dict[str, Shape] = {"linear": straight, "sigmoid": logistic, "logistic": full_logistic}
+SHAPES: dict[str, Shape] = {"linear": straight, "sigmoid": rescaled_logistic, "logistic": logistic}
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
@@ -80,7 +80,7 @@ def linear(start: float, end: float, steps: int) -> Schedule:
 
 def sigmoid(start: float, end: float, steps: int) -> Schedule:
     """Go from `start` to `end` along a logistic curve (Bowman et al. 2016, figure 2)."""
-    return ramp(start, end, steps, shape=logistic)
+    return ramp(start, end, steps, shape=rescaled_logistic)
 
 
 def cyclical(
