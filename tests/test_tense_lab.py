@@ -2,17 +2,17 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 import uncollapse as uc
 from uncollapse.data.labels import LabelSpace
+from uncollapse.generation.decode import generate_ids
 from uncollapse.runs.build import build_model, build_objective, build_splits, read_lab_pairs
 from uncollapse.runs.config import compose
 from uncollapse.schedules import Clock, parse
-from uncollapse.tasks.forms.lab import bleu4, convert, lab_scores
+from uncollapse.tasks.forms.lab import bleu4, convert, lab_scores, posterior_of, retried, tense_protocol
 from uncollapse.tasks.forms.morphology import base_verbs, conjugate
 
 SIZES = {"encoder": {"emb": 6, "hidden": 12}, "decoder": {"emb": 6, "hidden": 12}, "model": {"latent": 4}}
@@ -173,33 +173,37 @@ def test_a_condition_wider_than_the_state_is_refused(lab):
         built(lab)
 
 
-def test_conversions_from_draws_and_the_retry_of_report_a(lab):
-    """The draws are those of q; the score of each is that of its words; the retry takes the first that is good."""
+def test_conversions_are_those_of_the_codes_that_are_given(lab):
+    """Draw by draw, pair by pair: the word that greedy decoding writes from that code under the target's label."""
     config, splits, model, _ = built(lab)
     pairs, limit = read_lab_pairs(config.data), splits.longest_sentence
-    mean = convert(model.eval(), splits.train, pairs, length_limit=limit)
-    assert len(mean) == 1 and [one.word for one in mean[0]] == [pair.word for pair in pairs]
-    drawn = convert(model, splits.train, pairs, length_limit=limit, draws=5, seed=3)
-    assert len(drawn) == 5 and all(len(one) == 2 for one in drawn)
-    from uncollapse.tasks.forms import lab as module
-
-    result = module._sampled(model, splits.train, pairs, limit, 3)
-    assert result["tense_retries"] == module.MOST_DRAWS and result["tense_sampled_good"] == 0
-    scores = [bleu4(one) for one in convert(model, splits.train, pairs, length_limit=limit, draws=1000, seed=3)]
-    assert result["tense_retried_bleu4"] == max(scores) and result["tense_sampled_bleu4"] == pytest.approx(
-        np.mean(scores)
-    )
+    posterior = posterior_of(model.eval(), splits.train, pairs)
+    assert posterior.mean.shape == (2, 4)
+    z = 5 * torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    names = splits.train.label_names["tense"]
+    for draw, done in enumerate(convert(model, splits.train, pairs, z, length_limit=limit)):
+        for pair, one, code in zip(pairs, done, z[:, draw], strict=True):
+            label = {"tense": torch.tensor([names.index(pair.target)])}
+            (ids,) = generate_ids(model, code[None], limit, labels=label)
+            assert (one.word, one.reference) == (pair.word, pair.reference)
+            assert one.written == splits.vocabulary.decode(ids)
 
 
-def test_a_retry_stops_at_the_first_good_draw(lab, monkeypatch):
-    from uncollapse.tasks.forms import lab as module
+def test_the_protocol_reports_the_mean_and_a_thousand_draws(lab):
+    config, splits, model, _ = built(lab)
+    numbers = tense_protocol(model.eval(), splits, read_lab_pairs(config.data))
+    assert numbers["tense_retries"] == 1000 and numbers["tense_sampled_good"] == 0
+    low, middle, high = numbers["tense_sampled_quantiles"]
+    assert low <= middle <= high <= numbers["tense_retried_bleu4"] and len(numbers["tense_pairs"]) == 2
 
-    scores = iter([0.2, 0.79, 0.81, 0.95] + [0.1] * 996)
-    monkeypatch.setattr(module, "convert", lambda *_, **options: [None] * options["draws"])
-    monkeypatch.setattr(module, "bleu4", lambda _: next(scores))
-    result = module._sampled(None, None, (), 9, 0)
+
+def test_a_retry_stops_at_the_first_good_draw():
+    result = retried([0.2, 0.79, 0.81, 0.95] + [0.1] * 996)
     assert (result["tense_retried_bleu4"], result["tense_retries"]) == (0.81, 3)
     assert result["tense_sampled_good"] == pytest.approx(2 / 1000)
+    assert result["tense_sampled_bleu4"] == pytest.approx((0.2 + 0.79 + 0.81 + 0.95 + 99.6) / 1000)
+    none = retried([0.3, 0.7, 0.1])
+    assert (none["tense_retried_bleu4"], none["tense_retries"]) == (0.7, 3)
 
 
 def test_the_scores_of_the_log_are_those_of_the_pairs_and_of_draws(lab, monkeypatch):
@@ -209,9 +213,11 @@ def test_the_scores_of_the_log_are_those_of_the_pairs_and_of_draws(lab, monkeypa
     pairs, limit = read_lab_pairs(config.data), splits.longest_sentence
     rows = [tuple(conjugate(base)) for base in base_verbs()[:3]]
     monkeypatch.setattr(module, "invent", lambda *_, **__: [*rows, ("no", "such", "row", "here")])
-    scores = lab_scores(model.eval(), splits.valid, train=splits.train, pairs=pairs, length_limit=limit)
+    scores = lab_scores(model.eval(), splits.train, pairs, length_limit=limit)
+    means = posterior_of(model, splits.train, pairs).mean[:, None]
+    (done,) = convert(model, splits.train, pairs, means, length_limit=limit)
     assert scores["gaussian_score"] == 0.75
-    assert scores["tense_bleu4"] == bleu4(convert(model, splits.train, pairs, length_limit=limit)[0])
+    assert scores["tense_bleu4"] == bleu4(done)
 
 
 def test_without_held_out_the_training_part_serves_for_all(lab):

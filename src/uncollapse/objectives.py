@@ -189,7 +189,7 @@ class Objective:
         penalties: of the posterior; may be empty, as for a language model.
         extras: further terms, such as `MMD`, `BagOfWordsLoss`, or a function of one's own.
         teacher_forcing: probability that the decoder reads the true token and not its own (scheduled sampling).
-        feedback: its own token: a draw, or the most probable one (argmax).
+        feedback: the decoder's own token there: a draw, or the most probable one (argmax).
         per_token: whether the distortion of each sentence is divided by its tokens, EOS counted, in the loss.
         target_of: from a batch to what is decoded from the code of each sentence; by default the sentence itself.
     """
@@ -207,7 +207,7 @@ class Objective:
         output = model.encode(batch)
         z = output.posterior.transform(output.posterior.noise(len(batch), 1))
         distortion = model.distortion(target, z, self.teacher_forcing(step), feedback=self.feedback).squeeze(1)
-        loss, first, weight = self.mean(distortion, target.lengths), None, 1.0
+        loss, first, weight = self.mean_distortion(distortion, target.lengths), None, 1.0
         for penalty in self.penalties:
             divergence = penalty.divergences(output, model.prior, z, labels=batch.labels)
             loss = loss + penalty.weight_at(step) * penalty.distance(divergence, step)
@@ -233,7 +233,7 @@ class Objective:
         extras = (getattr(extra, "settles", 0.0) for extra in self.extras)
         return max((self.teacher_forcing.settles, *extras, *(penalty.settles for penalty in self.penalties)))
 
-    def mean(self, distortion: Tensor, tokens: Tensor) -> Tensor:
+    def mean_distortion(self, distortion: Tensor, tokens: Tensor) -> Tensor:
         """Return the mean distortion of sentences `[N]` of so many predicted tokens `[N]`, scalar: that of the loss."""
         return (distortion / tokens if self.per_token else distortion).mean()
 
@@ -247,7 +247,9 @@ class Objective:
             rate: likewise.
             tokens: predicted ones, likewise.
         """
-        return float(self.mean(distortion, tokens) + sum(penalty.settled(rate) for penalty in self.penalties))
+        return float(
+            self.mean_distortion(distortion, tokens) + sum(penalty.settled(rate) for penalty in self.penalties)
+        )
 
     def autoencoder(self) -> "Objective":
         """Return the objective of a plain autoencoder, whose penalties weigh nothing."""

@@ -2,7 +2,8 @@
 
 import warnings
 from abc import abstractmethod
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +11,20 @@ from torch import Tensor, nn
 from uncollapse.data.corpus import Batch
 from uncollapse.data.vocabulary import BOS, UNK
 from uncollapse.nn.interfaces import Decoder, State
-from uncollapse.nn.kinds import At
 from uncollapse.nn.output import OutputLayer
 from uncollapse.nn.padding import Places
-from uncollapse.nn.recurrent import CELLS, Cell, side_by_side
+from uncollapse.nn.recurrent import CELLS, At, Cell, side_by_side
 
 FirstState = Literal["tanh", "hidden", "copy"]
+
+
+class Shared(TypedDict, total=False):
+    """What every decoder of text may be given by name; see `TextDecoder`."""
+
+    dropout_in: float
+    dropout_out: float
+    word_dropout: float
+    skip: bool
 
 
 class TextDecoder(Decoder):
@@ -106,14 +115,11 @@ class RecurrentDecoder(TextDecoder):
         hidden: int,
         latent: int,
         cell: Cell = "lstm",
-        dropout_in: float = 0.0,
-        dropout_out: float = 0.0,
-        word_dropout: float = 0.0,
-        skip: bool = False,
         z_at: At = "both",
         first_state: FirstState = "tanh",
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(vocabulary, emb, hidden, latent, dropout_in, dropout_out, word_dropout, skip)
+        super().__init__(vocabulary, emb, hidden, latent, **shared)
         self.first = first_state
         self.first_state = linear(latent if z_at != "every" else 0, hidden)
         self.cell = CELLS[cell](emb + (latent if z_at != "first" else 0), hidden, batch_first=True)
@@ -144,13 +150,10 @@ class ConvolutionalDecoder(TextDecoder):
         hidden: int,
         latent: int,
         context: int = 20,
-        dropout_in: float = 0.0,
-        dropout_out: float = 0.0,
-        word_dropout: float = 0.0,
-        skip: bool = False,
         blocks: int = 2,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(vocabulary, emb, hidden, latent, dropout_in, dropout_out, word_dropout, skip)
+        super().__init__(vocabulary, emb, hidden, latent, **shared)
         self.widths = [emb + latent] + [hidden] * (blocks - 1)
         self.context = context
         self.convolutions = nn.ModuleList(nn.Conv1d(width, 2 * hidden, context) for width in self.widths)
@@ -187,14 +190,11 @@ class BottleneckDecoder(TextDecoder):
         hidden: int,
         latent: int,
         context: int = 20,
-        dropout_in: float = 0.0,
-        dropout_out: float = 0.0,
-        word_dropout: float = 0.0,
-        skip: bool = False,
         dropout_block: float = 0.1,
         blocks: int = 2,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(vocabulary, emb, hidden, latent, dropout_in, dropout_out, word_dropout, skip)
+        super().__init__(vocabulary, emb, hidden, latent, **shared)
         self.context, self.narrow, self.dropout_block = context, max(1, hidden // 4), nn.Dropout(dropout_block)
         widths = [emb + latent] + [hidden] * (blocks - 1)
         self.project = nn.ModuleList(nn.Linear(width, hidden) for width in widths)
@@ -243,23 +243,24 @@ def linear(latent: int, hidden: int) -> nn.Linear:
         return nn.Linear(latent, hidden, bias=False)
 
 
-def initialise_all_orthogonal(module: nn.Module) -> None:
-    """Make every matrix of the recurrent cells orthogonal, the gates of each as one; all else stays as it is."""
+def recurrent_weights(module: nn.Module, prefix: str) -> Iterator[Tensor]:
+    """Yield the matrices of the recurrent cells whose names begin so, the gates of each below each other."""
     for part in module.modules():
         if isinstance(part, nn.RNNBase):
-            for name, parameter in part.named_parameters():
-                if name.startswith("weight"):
-                    nn.init.orthogonal_(parameter)
+            yield from (weight.data for name, weight in part.named_parameters() if name.startswith(prefix))
 
 
 def initialise_orthogonal(module: nn.Module) -> None:
     """Make the recurrent weights of every gate orthogonal (Saxe et al. 2014); all else stays as it is."""
-    for part in module.modules():
-        if isinstance(part, nn.RNNBase):
-            for name, parameter in part.named_parameters():
-                if name.startswith("weight_hh"):
-                    for gate in parameter.data.split(part.hidden_size):
-                        nn.init.orthogonal_(gate)
+    for matrix in recurrent_weights(module, "weight_hh"):
+        for gate in matrix.split(matrix.shape[1]):
+            nn.init.orthogonal_(gate)
+
+
+def initialise_all_orthogonal(module: nn.Module) -> None:
+    """Make every matrix of the recurrent cells orthogonal, the gates of each as one; all else stays as it is."""
+    for matrix in recurrent_weights(module, "weight"):
+        nn.init.orthogonal_(matrix)
 
 
 def initialise_lagging(module: nn.Module) -> None:

@@ -10,9 +10,8 @@ from uncollapse.distributions.posteriors import Diagonal, Gaussian, StudentT
 from uncollapse.errors import UserError
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.interfaces import Encoder, EncoderOutput
-from uncollapse.nn.kinds import At
 from uncollapse.nn.padding import Places, last
-from uncollapse.nn.recurrent import CELLS, Cell, Memory
+from uncollapse.nn.recurrent import CELLS, At, Cell, Memory
 
 Pooling = Literal["last", "mean", "sum"]
 StatePooling = Literal["last", "mean", "max"]

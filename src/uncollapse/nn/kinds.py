@@ -12,7 +12,6 @@ EMB = "width of the token embeddings; 0: by the size of the training split"
 HIDDEN = "width of the hidden states; 0: by the size of the training split"
 BN = "scale gamma of the batch normalisation of mu; 0: none"
 CHANNELS = "channels of the convolutions"
-At = Literal["first", "every", "both"]
 
 
 @dataclass(frozen=True)

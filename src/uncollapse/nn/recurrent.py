@@ -15,6 +15,8 @@ from uncollapse.nn.products import Packs
 from uncollapse.nn.unrolled import Unrolled, unrolled
 
 Cell = Literal["lstm", "gru", "rnn"]
+At = Literal["first", "every", "both"]
+"""Where a vector is read: in the first state, next to every input, or in both."""
 Memory = tuple[Tensor, ...]
 """(h, c) of an LSTM, (h,) of the others, `[N, H]` each."""
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import UNLABELLED_DATA, LabelSpace
 from uncollapse.data.pictures import load_pictures
 from uncollapse.data.settings import DataConfig
@@ -104,9 +105,12 @@ def build_measure(config: Config, splits: Splits) -> Measure | None:
     if splits.train.form_field not in config.model.condition:
         return None
     limit, pairs = splits.longest_sentence, read_lab_pairs(config.data)
-    scores = partial(lab_scores, train=splits.train, pairs=pairs, length_limit=limit)
-    conversions = partial(transfer_metrics, length_limit=limit, rows=VALIDATION_ROWS)
-    return (lambda model, corpus: conversions(model, corpus) | scores(model, corpus)) if pairs else conversions
+
+    def measure(model: VAE, corpus: Corpus) -> dict[str, float]:
+        scores = lab_scores(model, splits.train, pairs, length_limit=limit) if pairs else {}
+        return transfer_metrics(model, corpus, limit, rows=VALIDATION_ROWS) | scores
+
+    return measure
 
 
 Modules = Mapping[str, nn.Module]

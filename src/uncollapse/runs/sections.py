@@ -49,8 +49,12 @@ class ObjectiveConfig:
     teacher_forcing: str = setting(
         "1", "probability that the decoder reads the true token and not its own: a number or a schedule"
     )
-    feedback: Literal["draw", "argmax"] = setting("draw", "its own token: drawn, or the most probable one")
-    per_token: bool = setting(False, "divide the distortion of each sentence by its tokens, in training")
+    feedback: Literal["draw", "argmax"] = setting(
+        "draw", "the token that the decoder reads of its own: a draw, or the most probable one"
+    )
+    per_token: bool = setting(
+        False, "divide the distortion of each sentence by its tokens (EOS counted) in the training loss"
+    )
     form_consistency: str = setting(
         "0", "weight (or schedule) of the agreement of forms generated from codes of the prior (parallel data)"
     )

@@ -20,7 +20,7 @@ WEIGHTS, STATE = "model.safetensors", "state/last.pt"
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write weights as safetensors."""
-    content = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}  # some may be shared
+    content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     write_atomically(path, safetensors.torch.save(content))
 
 
