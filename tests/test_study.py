@@ -13,7 +13,8 @@ from uncollapse.reporting.study import cells, draw_columns, latex, markdown
 from uncollapse.runs.build import validate
 from uncollapse.runs.config import compose, merge
 from uncollapse.runs.protocols import PROTOCOLS
-from uncollapse.runs.study import Column, Outcome, Row, data_settings, judge_row, load_study, reproduce, studies
+from uncollapse.runs.reproduction import Outcome, data_settings, judge_row, reproduce
+from uncollapse.runs.study import Column, Row, load_study, studies
 
 COLUMNS = {"nll_iw": Column(2, 0.5, "lower"), "rate": Column(2, 0.2)}
 
@@ -53,7 +54,7 @@ def test_every_study_names_what_there_is(name):
     for tier in study.tiers.values():
         for row in study.rows:
             assert set(row.published) <= set(study.columns)
-            for data in ({"data": {"path": "/somewhere"}}, study.stand_in):
+            for data in ({"data": {"path": "/somewhere"}}, {"data": dict(study.stand_in)}):
                 validate(compose(study.recipe, row.remedies, merge(data, row.settings, tier.settings)))
 
 
@@ -126,12 +127,43 @@ def test_data_that_are_absent(tmp_path):
     settings, said = data_settings(study, study.tiers["minutes"], tmp_path)
     assert (
         settings == {"data": {"name": "grammar", "sentences": 4000}}
-        and "embedded data in its place (name grammar" in said
+        and "the embedded corpus grammar is in its place" in said
     )
     with pytest.raises(uc.UserError, match="study li-ptb needs these data; name the folder that holds ptb by --data"):
         data_settings(study, study.tiers["full"], tmp_path)
     (tmp_path / "ptb").mkdir()
     assert data_settings(study, study.tiers["full"], tmp_path) == ({"data": {"path": str(tmp_path / "ptb")}}, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"rows": [{"name": "x", "published": {"nll": 1}}]},
+            "unknown column of a published number 'nll': did you mean nll_iw",
+        ),
+        (
+            {"rows": [{"name": "x", "published": {"nll_iw": "low"}}]},
+            "entry 0, published, nll_iw: expected int or float",
+        ),
+        ({"rows": [{"name": "x", "settings": {"train": 3}}]}, "settings, train: expected names and values"),
+        ({"rows": [{"name": "x", "seed": 3}]}, "unexpected keyword argument 'seed'"),
+        ({"rows": [{"name": "a b"}, {"name": "a-b"}]}, "expected rows with different names"),
+        ({"rows": []}, "expected at least one row"),
+        ({"tiers": {"days": {"seeds": 1}}}, "unknown tier 'days'"),
+        ({"tiers": {"full": {"seeds": 0}}}, "tiers, full: expected at least one seed, got 0"),
+        ({"protocols": ["tens"]}, "unknown protocol 'tens': did you mean tense"),
+        ({"columns": {"nll_iw": {"digits": "2"}}}, "columns, nll_iw, digits: expected int"),
+        ({"columns": {"nll_iw": {"places": 2}}}, "unexpected keyword argument 'places'"),
+        ({"columns": {"nll_iw": {"better": "bigger"}}}, "unknown better 'bigger'"),
+        ({"figure": "rate"}, "figure: expected list"),
+    ],
+)
+def test_a_study_that_is_none_gets_one_line(own, capsys, change, said):
+    own.write_text(yaml.safe_dump(yaml.safe_load(own.read_text()) | change))
+    assert main(["reproduce", str(own), "--tier", "full"]) == 2
+    err = capsys.readouterr().err.strip()
+    assert said in err and "\n" not in err
 
 
 def test_studies_are_listed_and_mistakes_are_one_line(own, capsys):

@@ -7,8 +7,11 @@ from typing import Any
 
 from rich.table import Table
 
-from uncollapse.reporting.curves import COLOURS
-from uncollapse.runs.study import Outcome, Study
+from uncollapse.reporting.curves import COLOURS, draw_curves
+from uncollapse.reporting.mean_space import draw_mean_space
+from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.reproduction import Outcome
+from uncollapse.runs.study import Study
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -53,6 +56,24 @@ def rich_table(study: Study, head: Sequence[str], rows: Sequence[Sequence[str]])
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[Path]:
+    """Draw what a study has for a figure, runs by the first seed of each row; return the files."""
+    folders = {one.row.name: RunFolder(one.runs[0]) for one in outcomes}
+    if study.figure == ("posterior-mean-space",):
+        files = {out / f"{folder.path.name}.png": folder for folder in folders.values()}
+        for file, folder in files.items():
+            draw_mean_space(folder.mean_space(), file)
+        return list(files)
+    if not study.figure:
+        return []
+    file = out / "figure.png"
+    if study.figure == ("columns",):
+        draw_columns(study, outcomes, file)
+    else:
+        draw_curves({name: folder.log() for name, folder in folders.items()}, file, panels=study.figure)
+    return [file]
 
 
 def draw_columns(study: Study, outcomes: Sequence[Outcome], path: Path) -> None:

@@ -92,8 +92,7 @@ def bench(
             # where the length was left open, what the first run chose is the budget of all
             chosen = {name: getattr(run.config.train, name) for name in ("epochs", "steps_per_epoch")}
             sections["train"] = {**sections.get("train", {}), **chosen}
-            protocols = ("tense",) if PROTOCOLS["tense"].fits(run.subject(run.splits()[0])) else ()
-            numbers = measured(run, iw_samples=iw_samples, iw_sentences=iw_sentences, protocols=protocols)
+            numbers = measured(run, iw_samples=iw_samples, iw_sentences=iw_sentences, protocols=("tense",))
             results_of.append({"accuracy": 0.0, **numbers})
         names = (name for name in (*SHOWN, *SHOWN_OF_FORMS) if all(name in one for one in results_of))
         values = {name: [one[name] for one in results_of] for name in names}
@@ -104,7 +103,14 @@ def bench(
 
 
 def measured(run: Run, *, iw_samples: int, iw_sentences: int | None, protocols: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the numbers of one finished run on the test split; what is in its folder already is not measured again."""
+    """Return the numbers of one finished run on the test split; what is in its folder already is not measured again.
+
+    Args:
+        run: the run.
+        iw_samples: K of the importance-weighted bound.
+        iw_sentences: sentences that it is measured on, or None for all.
+        protocols: of `PROTOCOLS`; those that do not fit the run are left out.
+    """
     metrics = run.metrics.get("test", {})
     done, bound = metrics.get("protocol", {}), iw_samples if run.model.latent else min(iw_samples, 1)
     asked = {
@@ -121,8 +127,9 @@ def measured(run: Run, *, iw_samples: int, iw_sentences: int | None, protocols: 
     }
     if before != asked:
         subject = run.subject(run.splits()[0])
-        numbers = {name: value for protocol in protocols for name, value in run.by_protocol(protocol, subject).items()}
-        numbers["protocols"] = [*protocols]
+        numbers: dict[str, Any] = {"protocols": [*protocols]}
+        for protocol in protocols:
+            numbers |= run.by_protocol(protocol, subject) if PROTOCOLS[protocol].fits(subject) else {}
         metrics = run.measure(subject, numbers, iw_samples=iw_samples, iw_sentences=iw_sentences).metrics
     return metrics
 

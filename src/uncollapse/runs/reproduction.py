@@ -1,0 +1,158 @@
+"""A study run: every row trained with several seeds, measured, and compared with the published numbers.
+
+Finished runs are not trained again.
+"""
+
+import math
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, cast
+
+import torch
+
+from uncollapse.errors import UserError
+from uncollapse.runs.bench import measured
+from uncollapse.runs.build import validate
+from uncollapse.runs.config import Settings, compose, merge
+from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.run import train
+from uncollapse.runs.study import Column, Row, Study, Tier, TierName, folder_name
+from uncollapse.training.callbacks import Callback
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A row, run.
+
+    Attributes:
+        row: what was run.
+        values: of every seed, by column; a column that no run has is absent.
+        epochs: trained with each seed.
+        states: the verdict on the latent space of each seed.
+        runs: the folder of each seed.
+        verdict: reproduced, better, not reproduced, or why no comparison is made.
+    """
+
+    row: Row
+    values: Mapping[str, Sequence[float]]
+    epochs: tuple[int, ...]
+    states: tuple[str, ...]
+    runs: tuple[Path, ...]
+    verdict: str
+
+
+def data_settings(study: Study, tier: Tier, root: Path) -> tuple[Settings, str]:
+    """Return where the data are, and what is said of them.
+
+    Raises:
+        UserError: they are not there, and nothing stands in for them.
+    """
+    if not study.data:
+        return {}, ""
+    path = root / study.data
+    if path.exists():
+        return {"data": {"path": str(path)}}, ""
+    if not tier.reduced or not study.stand_in:
+        raise UserError(
+            f"{path}: study {study.name} needs these data; name the folder that holds {study.data} by --data"
+        )
+    name = study.stand_in["name"]
+    return {"data": dict(study.stand_in)}, f"{path} is absent; the embedded corpus {name} is in its place"
+
+
+def reproduce(
+    study: Study,
+    tier_name: TierName,
+    root: Path,
+    *,
+    out: Path,
+    callbacks: Callable[[str], Sequence[Callback]],
+    seeds: int = 0,
+) -> tuple[list[Outcome], list[str]]:
+    """Train and measure every row of a study; return them, and what was reduced.
+
+    Args:
+        study: what is reproduced.
+        tier_name: how far.
+        root: the folder of all data.
+        out: of the runs, one folder a row and seed.
+        callbacks: from the name of a run to what watches its training.
+        seeds: of each row; 0 for those of the tier.
+
+    Raises:
+        UserError: a tier that the study has not, absent data, and all that `train` raises.
+    """
+    if tier_name not in study.tiers:
+        raise UserError(f"study {study.name} has the tiers {', '.join(study.tiers)}, got {tier_name}")
+    tier = study.tiers[tier_name]
+    data, absent = data_settings(study, tier, root)
+    settings = [merge(data, row.settings, tier.settings) for row in study.rows]
+    for row, changes in zip(study.rows, settings, strict=True):  # a wrong one is said before any is trained
+        validate(compose(study.recipe, row.remedies, changes))
+    outcomes = []
+    for row, changes in zip(study.rows, settings, strict=True):
+        runs, numbers = [], []
+        for seed in range(1, (seeds or tier.seeds) + 1):
+            path = out / f"{folder_name(row.name)}-{seed}"
+            resume, sections = RunFolder(path).config_file.exists(), cast(dict[str, Any], changes)
+            watching = callbacks(path.name)
+            run = train(study.recipe, row.remedies, seed, out=path, resume=resume, callbacks=watching, **sections)
+            bound = {"iw_samples": 0, "iw_sentences": None, **tier.bound}
+            numbers.append(measured(run, **bound, protocols=study.protocols))
+            runs.append(path)
+        values = {name: [one[name] for one in numbers] for name in study.columns if all(name in one for one in numbers)}
+        epochs, states = tuple(one["epochs"] for one in numbers), tuple(one["state"] for one in numbers)
+        reduced = "; ".join(filter(None, (tier.reduced, absent)))
+        verdict = "reduced: not compared" if reduced else judge_row(row, study.columns, values)
+        outcomes.append(Outcome(row, values, epochs, states, tuple(runs), verdict))
+    return outcomes, list(filter(None, (tier.reduced, absent)))
+
+
+def judge_row(row: Row, columns: Mapping[str, Column], values: Mapping[str, Sequence[float]]) -> str:
+    """Return the verdict on a row.
+
+    A number is reproduced where it differs from the published one by no more than its tolerance and two standard errors of its
+    mean over seeds.
+    """
+    worse, improved = [], False
+    for name, published in row.published.items():
+        column, ours = columns[name], values.get(name)
+        if not ours:
+            worse.append(f"{name} was not measured")
+            continue
+        error = stdev(ours) / math.sqrt(len(ours)) if len(ours) > 1 else 0.0
+        difference = mean(ours) - published
+        if abs(difference) <= column.tolerance + 2 * error:
+            continue
+        if (difference < 0) == (column.better == "lower") and column.better != "neither":
+            improved = True
+        else:
+            worse.append(f"{name} {difference:+.{column.digits}f}")
+    if not row.published:
+        return "nothing published"
+    if worse:
+        return f"not reproduced: {row.why or ', '.join(worse)}"
+    return "better" if improved else "reproduced"
+
+
+def provenance(outcomes: Sequence[Outcome], version: str) -> dict[str, Any]:
+    """Return what a table was made by: versions, machine, checksums of the data."""
+    commit, checkout = "", Path(__file__).parents[3]
+    if (checkout / ".git").exists():  # not where the package is installed, perhaps inside of another repository
+        with suppress(OSError, subprocess.CalledProcessError):
+            asked = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+            commit = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    first = RunFolder(outcomes[0].runs[0])
+    return {
+        "uncollapse": f"{version} {commit}".strip(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
+        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
+        "data": {part: entry["fingerprint"] for part, entry in first.corpus().items()},
+    }
