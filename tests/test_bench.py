@@ -1,3 +1,6 @@
+import os
+import signal
+
 import pytest
 
 from tests.conftest import TINY
@@ -6,7 +9,10 @@ from uncollapse.errors import UserError
 from uncollapse.runs.bench import Result, bench, frontier, recommend, relative_time
 from uncollapse.runs.config import merge
 from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.trials import EndWithParent, Trial
 from uncollapse.training.callbacks import Callback
+from uncollapse.training.guards import Interrupted
+from uncollapse.training.states import load_state
 
 
 def result(name, rate, distortion, state="alive", nll_iw=None, seconds=1.0):
@@ -103,3 +109,56 @@ def test_rows_of_forms_bring_their_scores_into_the_table(tmp_path, capsys):
     for name in ("vanilla-1", "beta-1"):
         measured = RunFolder(tmp_path / name).metrics()["test"]
         assert 0 <= measured["gaussian_score"] <= 1 and measured["heldout_rows"] > 100
+
+
+def quiet(name):
+    return []
+
+
+def test_several_jobs_at_a_time_give_what_one_after_another_gives(tmp_path):
+    options = {"seeds": 2, "settings": TINY, "callbacks": quiet, "iw_samples": 3, "iw_sentences": 20}
+    one = bench(tmp_path / "one", "grammar", ["vanilla", "lm"], **options)
+    two = bench(tmp_path / "two", "grammar", ["vanilla", "lm"], jobs=2, **options)
+    for remedy, other in zip(one, two, strict=True):
+        assert remedy.states == other.states
+        assert {**remedy.values, "seconds": 0} == {**other.values, "seconds": 0}
+    written = (tmp_path / "two" / "lm-2" / "model.safetensors").stat().st_mtime_ns
+    assert bench(tmp_path / "two", "grammar", ["vanilla", "lm"], jobs=2, **options) == two  # finished: read again
+    assert (tmp_path / "two" / "lm-2" / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_job_that_fails_ends_the_list_and_names_its_run(tmp_path, capfd):
+    (tmp_path / "lm-1").write_text("not a folder")
+    with pytest.raises(UserError, match="lm-1: ended with status 2; its message is above"):
+        bench(tmp_path, "grammar", ["vanilla", "lm"], seeds=1, settings=TINY, callbacks=quiet, jobs=2)
+    assert "lm-1: uncollapse: " in capfd.readouterr().err
+
+
+class StopsItsParent(Callback):
+    """Asks the process that began the training to stop, as a scheduler would."""
+
+    def on_step(self, trainer, update):
+        if trainer.progress.step == 3:
+            os.kill(os.getppid(), signal.SIGTERM)
+
+
+def stopping(name):
+    return [StopsItsParent()]
+
+
+def test_stopped_jobs_are_saved_and_go_on(tmp_path):
+    options = {"seeds": 1, "settings": TINY, "iw_samples": 3, "iw_sentences": 20, "jobs": 2}
+    with pytest.raises(Interrupted):
+        bench(tmp_path, "grammar", ["vanilla", "lm"], callbacks=stopping, **options)
+    saved = [load_state(file)["progress"] for file in tmp_path.glob("*/state/last.pt")]
+    assert any(state["step"] >= 3 and not state["epoch"] for state in saved)
+    resumed = bench(tmp_path, "grammar", ["vanilla", "lm"], callbacks=quiet, **options)
+    whole = bench(tmp_path / "whole", "grammar", ["vanilla", "lm"], callbacks=quiet, **options)
+    assert [one.values["nll_elbo"] for one in resumed] == [one.values["nll_elbo"] for one in whole]
+
+
+def test_a_job_whose_parent_is_gone_stops_as_at_sigterm(tmp_path):
+    trial = Trial(tmp_path / "run", "grammar", ("lm",), 1, TINY)
+    with pytest.raises(Interrupted):
+        trial.run([EndWithParent(parent=os.getppid() + 1)])
+    assert load_state(tmp_path / "run" / "state" / "last.pt")["progress"]["step"] == 1

@@ -1,9 +1,10 @@
 """Messages and progress, on stderr: no control character of the data in them, and one that takes long says how long."""
 
+import io
 import re
 import sys
 import time
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TextIO
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Characters that a terminal obeys or that cannot be written: C0 but tab and newline, DEL, C1, half a surrogate pair."""
@@ -20,6 +21,21 @@ def say(*texts: str) -> None:
     """Print messages to stderr, each on its line."""
     for text in texts:
         print(shown(text), file=sys.stderr)
+
+
+class Prefixed(io.TextIOBase):
+    """A text stream whose lines begin with a name, each written to another stream in one piece."""
+
+    def __init__(self, stream: TextIO, prefix: str) -> None:
+        self.stream, self.prefix, self.line = stream, prefix, ""
+
+    def write(self, text: str) -> int:
+        """Write the lines that are complete."""
+        *lines, self.line = (self.line + text).split("\n")
+        if lines:
+            self.stream.write("".join(f"{self.prefix}{line}\n" for line in lines))
+            self.stream.flush()
+        return len(text)
 
 
 def spell_time(seconds: float) -> str:

@@ -18,6 +18,9 @@ def run(arguments: list[str]) -> None:
     parser.flag("--seeds", "N", "seeds 1 to N", default=1)
     parser.flag("--out", "DIR", "folder of the runs (default: runs/bench-RECIPE)")
     parser.flag("--iw-samples", "K", "samples of the importance-weighted bound", default=50, least=1)
+    parser.flag(
+        "--jobs", "N", "trainings at a time, each in a process with its share of the CPU's threads", default=1, least=1
+    )
     parser.add_settings(key for key in catalogue() if key != "train.seed")
     asked, settings = parser.parse(arguments)
     remedies = [name.strip() for name in asked.remedies.split(",") if name.strip()]
@@ -29,8 +32,9 @@ def run(arguments: list[str]) -> None:
             remedies,
             seeds=asked.seeds,
             settings=settings,
-            callbacks=bars.announce,
+            callbacks=bars.of_jobs(asked.jobs),
             iw_samples=asked.iw_samples,
+            jobs=asked.jobs,
         )
     show_table(bench_table(results, relative_time(results), asked.seeds))
     show("budget: the same model and the same epochs of the recipe for each")

@@ -1,6 +1,6 @@
 """Bars of trainings and evaluations, and tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from rich.segment import Segment, Segments
@@ -16,6 +16,12 @@ def show_table(table: Table) -> None:
     console.print(Segments([Segment(shown(text), style) for text, style, _ in console.render(table)]))
 
 
+def announce_lines(name: str) -> list[Callback]:
+    """Return the callbacks of one of several trainings that run at a time: lines, since bars would cover each other."""
+    say("begins")
+    return [Progress()]
+
+
 class Bars(Bar):
     """The bar of a command that trains several models, or evaluates one."""
 
@@ -23,6 +29,10 @@ class Bars(Bar):
         """Say which of several trainings begins; return its callbacks."""
         say(f"-- {name}")
         return [Progress(self)]
+
+    def of_jobs(self, jobs: int) -> Callable[[str], list[Callback]]:
+        """Return what announces trainings, so many at a time."""
+        return self.announce if jobs == 1 else announce_lines
 
     def track(self, batches: Sequence[np.ndarray], name: str) -> Iterator[np.ndarray]:
         """Pass on the batches of an evaluation, and show how far it is."""

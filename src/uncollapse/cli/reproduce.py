@@ -28,6 +28,9 @@ def run(arguments: list[str]) -> None:
     parser.flag("--seeds", "N", "of each row; 0: those of the tier", default=0, least=0)
     root = os.environ.get("UNCOLLAPSE_DATA", "data")
     parser.flag("--data", "DIR", "the folder that holds ptb, yahoo, tense …, or $UNCOLLAPSE_DATA", default=root)
+    parser.flag(
+        "--jobs", "N", "trainings at a time, each in a process with its share of the CPU's threads", default=1, least=1
+    )
     parser.flag("--out", "DIR", "folder of the runs (default: runs/NAME-TIER)")
     asked, _ = parser.parse(arguments)
     if not asked.name:
@@ -40,7 +43,13 @@ def run(arguments: list[str]) -> None:
     say(f"{study.title}. Source: {study.source}", f"protocol: {study.protocol}")
     with Bars() as bars:
         outcomes, reduced = reproduce(
-            study, asked.tier, Path(asked.data), out=out, callbacks=bars.announce, seeds=asked.seeds
+            study,
+            asked.tier,
+            Path(asked.data),
+            out=out,
+            callbacks=bars.of_jobs(asked.jobs),
+            seeds=asked.seeds,
+            jobs=asked.jobs,
         )
     for note in reduced:
         show(f"reduced: {note}")

@@ -1,19 +1,17 @@
 """Many runs, one table: which remedy works on this corpus?"""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, cast
+from typing import Any
 
 from uncollapse.errors import UserError
 from uncollapse.runs.build import validate
-from uncollapse.runs.config import compose
+from uncollapse.runs.config import compose, merge
 from uncollapse.runs.folder import RunFolder
-from uncollapse.runs.protocols import PROTOCOLS
-from uncollapse.runs.run import Run, train
-from uncollapse.training.callbacks import Callback
+from uncollapse.runs.trials import Announce, Trial, run_trials
 
 DEFAULT_REMEDIES = ("vanilla", "annealed", "cyclical", "free-bits", "kl-target", "bn")
 SHOWN = ("nll_iw", "nll_elbo", "distortion", "rate", "mi", "au", "accuracy", "seconds")
@@ -53,9 +51,10 @@ def bench(
     *,
     seeds: int,
     settings: Mapping[str, Mapping[str, Any]],
-    callbacks: Callable[[str], Sequence[Callback]],
+    callbacks: Announce,
     iw_samples: int = 50,
     iw_sentences: int | None = 500,
+    jobs: int = 1,
 ) -> list[Result]:
     """Train each remedy with each seed (1, 2, …) into `out/REMEDY-SEED` and evaluate it on the test split.
 
@@ -70,6 +69,7 @@ def bench(
         callbacks: from the name of a run to what watches its training.
         iw_samples: K of the importance-weighted bound.
         iw_sentences: sentences that it is measured on, or None for all.
+        jobs: trainings at a time.
 
     Raises:
         UserError: no remedies, or the same twice; and all that `train` raises.
@@ -80,58 +80,35 @@ def bench(
         )
     for remedy in remedies:  # a wrong one is said before any is trained
         validate(compose(recipe, remedy.split("+"), settings))
-    results, sections = [], cast(dict[str, Any], dict(settings))
-    for remedy in remedies:
-        results_of = []
-        for seed in range(1, seeds + 1):
-            path = out / f"{remedy}-{seed}"
-            resume = RunFolder(path).config_file.exists()
-            run = train(
-                recipe, remedy.split("+"), seed, out=path, resume=resume, callbacks=callbacks(path.name), **sections
-            )
-            # where the length was left open, what the first run chose is the budget of all
-            chosen = {name: getattr(run.config.train, name) for name in ("epochs", "steps_per_epoch")}
-            sections["train"] = {**sections.get("train", {}), **chosen}
-            numbers = measured(run, iw_samples=iw_samples, iw_sentences=iw_sentences, protocols=("tense",))
-            results_of.append({"accuracy": 0.0, **numbers})
-        names = (name for name in (*SHOWN, *SHOWN_OF_FORMS) if all(name in one for one in results_of))
-        values = {name: [one[name] for one in results_of] for name in names}
-        results.append(
-            Result(remedy, values, tuple(one["state"] for one in results_of), results_of[0].get("nll_floor"))
+    trials = [
+        Trial(
+            out / f"{remedy}-{seed}",
+            recipe,
+            tuple(remedy.split("+")),
+            seed,
+            settings,
+            ("tense",),
+            iw_samples,
+            iw_sentences,
         )
-    return results
+        for remedy in remedies
+        for seed in range(1, seeds + 1)
+    ]
+    if not compose(recipe, remedies[0].split("+"), settings).train.epochs:
+        # the length was left open: what the first run chooses is the budget of all
+        run_trials(trials[:1], callbacks)
+        chosen = RunFolder(trials[0].path).origin().config.train
+        budget = {"train": {"epochs": chosen.epochs, "steps_per_epoch": chosen.steps_per_epoch}}
+        trials = [replace(trial, settings=merge(trial.settings, budget)) for trial in trials]
+    numbers = [{"accuracy": 0.0, **one} for one in run_trials(trials, callbacks, jobs)]
+    return [result_of(remedy, numbers[i * seeds : (i + 1) * seeds]) for i, remedy in enumerate(remedies)]
 
 
-def measured(run: Run, *, iw_samples: int, iw_sentences: int | None, protocols: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the numbers of one finished run on the test split; what is in its folder already is not measured again.
-
-    Args:
-        run: the run.
-        iw_samples: K of the importance-weighted bound.
-        iw_sentences: sentences that it is measured on, or None for all.
-        protocols: of `PROTOCOLS`; those that do not fit the run are left out.
-    """
-    metrics = run.metrics.get("test", {})
-    done, bound = metrics.get("protocol", {}), iw_samples if run.model.latent else min(iw_samples, 1)
-    asked = {
-        "samples": bound,
-        "sentences": iw_sentences,
-        "weights": run.folder.fingerprint(),
-        "protocols": [*protocols],
-    }
-    before = {
-        "samples": metrics.get("iw_samples", 0),
-        "sentences": done.get("asked_sentences"),
-        "weights": done.get("weights"),
-        "protocols": metrics.get("protocols", []),
-    }
-    if before != asked:
-        subject = run.subject(run.splits()[0])
-        numbers: dict[str, Any] = {"protocols": [*protocols]}
-        for protocol in protocols:
-            numbers |= run.by_protocol(protocol, subject) if PROTOCOLS[protocol].fits(subject) else {}
-        metrics = run.measure(subject, numbers, iw_samples=iw_samples, iw_sentences=iw_sentences).metrics
-    return metrics
+def result_of(remedy: str, numbers: Sequence[Mapping[str, Any]]) -> Result:
+    """Return the result of one remedy from the numbers of its seeds."""
+    names = [name for name in (*SHOWN, *SHOWN_OF_FORMS) if all(name in one for one in numbers)]
+    values = {name: [one[name] for one in numbers] for name in names}
+    return Result(remedy, values, tuple(one["state"] for one in numbers), numbers[0].get("nll_floor"))
 
 
 def frontier(results: Sequence[Result]) -> list[str]:

@@ -6,23 +6,21 @@ Finished runs are not trained again.
 import math
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from uncollapse.errors import UserError
-from uncollapse.runs.bench import measured
 from uncollapse.runs.build import validate
 from uncollapse.runs.config import Settings, compose, merge
 from uncollapse.runs.folder import RunFolder
-from uncollapse.runs.run import train
 from uncollapse.runs.study import Column, Row, Study, Tier, TierName, folder_name
-from uncollapse.training.callbacks import Callback
+from uncollapse.runs.trials import Announce, Trial, run_trials
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,7 @@ def data_settings(study: Study, tier: Tier, root: Path) -> tuple[Settings, str]:
 
 
 def reproduce(
-    study: Study,
-    tier_name: TierName,
-    root: Path,
-    *,
-    out: Path,
-    callbacks: Callable[[str], Sequence[Callback]],
-    seeds: int = 0,
+    study: Study, tier_name: TierName, root: Path, *, out: Path, callbacks: Announce, seeds: int = 0, jobs: int = 1
 ) -> tuple[list[Outcome], list[str]]:
     """Train and measure every row of a study; return them, and what was reduced.
 
@@ -83,6 +75,7 @@ def reproduce(
         out: of the runs, one folder a row and seed.
         callbacks: from the name of a run to what watches its training.
         seeds: of each row; 0 for those of the tier.
+        jobs: trainings at a time.
 
     Raises:
         UserError: a tier that the study has not, absent data, and all that `train` raises.
@@ -94,23 +87,26 @@ def reproduce(
     settings = [merge(data, row.settings, tier.settings) for row in study.rows]
     for row, changes in zip(study.rows, settings, strict=True):  # a wrong one is said before any is trained
         validate(compose(study.recipe, row.remedies, changes))
+    bound, every = {"iw_samples": 0, "iw_sentences": None, **tier.bound}, range(1, (seeds or tier.seeds) + 1)
+    trials = [
+        Trial(
+            out / f"{folder_name(row.name)}-{seed}", study.recipe, row.remedies, seed, changes, study.protocols, **bound
+        )
+        for row, changes in zip(study.rows, settings, strict=True)
+        for seed in every
+    ]
+    numbers, reduced = run_trials(trials, callbacks, jobs), list(filter(None, (tier.reduced, absent)))
     outcomes = []
-    for row, changes in zip(study.rows, settings, strict=True):
-        runs, numbers = [], []
-        for seed in range(1, (seeds or tier.seeds) + 1):
-            path = out / f"{folder_name(row.name)}-{seed}"
-            resume, sections = RunFolder(path).config_file.exists(), cast(dict[str, Any], changes)
-            watching = callbacks(path.name)
-            run = train(study.recipe, row.remedies, seed, out=path, resume=resume, callbacks=watching, **sections)
-            bound = {"iw_samples": 0, "iw_sentences": None, **tier.bound}
-            numbers.append(measured(run, **bound, protocols=study.protocols))
-            runs.append(path)
-        values = {name: [one[name] for one in numbers] for name in study.columns if all(name in one for one in numbers)}
-        epochs, states = tuple(one["epochs"] for one in numbers), tuple(one["state"] for one in numbers)
-        reduced = "; ".join(filter(None, (tier.reduced, absent)))
+    for i, row in enumerate(study.rows):
+        these = slice(i * len(every), (i + 1) * len(every))
+        of_seeds, runs = numbers[these], tuple(trial.path for trial in trials[these])
+        values = {
+            name: [one[name] for one in of_seeds] for name in study.columns if all(name in one for one in of_seeds)
+        }
+        epochs, states = tuple(one["epochs"] for one in of_seeds), tuple(one["state"] for one in of_seeds)
         verdict = "reduced: not compared" if reduced else judge_row(row, study.columns, values)
-        outcomes.append(Outcome(row, values, epochs, states, tuple(runs), verdict))
-    return outcomes, list(filter(None, (tier.reduced, absent)))
+        outcomes.append(Outcome(row, values, epochs, states, runs, verdict))
+    return outcomes, reduced
 
 
 def judge_row(row: Row, columns: Mapping[str, Column], values: Mapping[str, Sequence[float]]) -> str:
