@@ -8,7 +8,7 @@ from uncollapse.objectives import Controller
 from uncollapse.runs.build import build_model, build_objective, build_splits
 from uncollapse.runs.config import compose, merge
 from uncollapse.runs.job import Job
-from uncollapse.training.aggressive import InnerLoop, Phase, falls
+from uncollapse.training.aggressive import LONGEST_WAIT, InnerLoop, PairedLoop, Phase, falls
 from uncollapse.training.fit import Trainer
 
 
@@ -16,8 +16,9 @@ def inner_steps(losses):
     """Run the inner loop on made-up losses per word (one word a batch) and return how many steps it took."""
     loop = InnerLoop()
     for loss in losses:
-        if not loop.goes_on(loss, 1):
+        if not loop.goes_on():
             break
+        loop.add(loss, 1)
     return loop.steps
 
 
@@ -37,7 +38,10 @@ def test_the_inner_stop_rule_on_made_up_losses(losses, steps):
 
 def test_inner_losses_are_per_word():
     loop = InnerLoop()
-    answers = [loop.goes_on(30.0, 10) for _ in range(15)] + [loop.goes_on(30.0, 5) for _ in range(15)]
+    answers = []
+    for words in [10] * 15 + [5] * 15:
+        loop.add(30.0, words)
+        answers.append(loop.goes_on())
     assert answers == [True] * 29 + [False]
 
 
@@ -60,10 +64,99 @@ def test_the_outer_stop_rule_on_made_up_values(before, now, fell):
 def test_the_phase_ends_at_its_limit_or_when_mi_falls():
     phase = Phase("pooled", limit=3, on=True)
     for expected in (True, True, False):
-        phase.count(30)
+        phase.count(InnerLoop(30))
         assert phase.on == expected
     phase = Phase("paper", on=True)
     assert phase.check([0.2]) and phase.check([0.3]) and not phase.check([0.25]) and not phase.on
+
+
+def paired(gains):
+    """Run a loop of an encoder whose steps lower the loss of eight batches by `gains(steps)`."""
+    noise = torch.linspace(-0.01, 0.01, 8)
+    loop = PairedLoop(lambda: 10 - gains(loop.steps) + noise * (1 + loop.steps / 100))  # the pairs differ a little
+    return run_through(loop)
+
+
+def run_through(loop):
+    while loop.goes_on():
+        loop.add(0.0, 1)
+    return loop
+
+
+@pytest.mark.parametrize(
+    ("gains", "steps", "useful"),
+    [
+        (lambda n: 0.0, 4, 0),  # two looks without a gain end the loop
+        (lambda n: min(n, 8) * 0.1, 32, 8),  # it saturates after eight steps
+        (lambda n: n * 0.1, 64, 64),  # the most there can be
+        (lambda n: 0.1 if n == 2 else 0.4 if n >= 8 else 0.0, 32, 8),  # one look without a gain is forgiven
+        (lambda n: -n * 0.1, 4, 0),
+    ],
+)
+def test_paired_steps_go_on_while_the_losses_of_the_same_sentences_fall(gains, steps, useful):
+    loop = paired(gains)
+    assert (loop.steps, loop.useful) == (steps, useful)
+
+
+def test_a_gain_within_the_noise_of_the_pairs_is_none():
+    torch.manual_seed(0)
+    loop = PairedLoop(lambda: 10 - 0.01 * loop.steps + torch.randn(8))
+    assert run_through(loop).useful == 0
+
+
+def test_steps_that_did_not_pay_are_left_out_ever_longer_and_those_that_do_come_at_once():
+    phase, begun = Phase("adaptive", on=True), []
+    for step in range(60):
+        if phase.begins():
+            begun.append(step)
+            phase.count(run_through(PairedLoop(lambda: torch.ones(8))))
+    assert np.diff(begun).tolist() == [2, 4, 8] + [LONGEST_WAIT + 1] * 5 and phase.outer == len(begun)
+    for _ in range(3):
+        phase.left = 0
+        assert phase.begins()
+        phase.count(paired(lambda n: n * 0.1))
+        assert phase.wait == 0
+    phase.on = False
+    assert not phase.begins()
+
+
+def test_the_budget_counts_steps_and_looks_and_ends_the_phase():
+    phase = Phase("adaptive", on=True, batch_size=32, budget=9.0)
+    for spent, on in (
+        (6, True),
+        (12, False),
+    ):  # four steps and three looks at 64 sentences, each a third of a step's 32
+        phase.count(run_through(phase.loop(lambda: torch.ones(8))))
+        assert phase.spent == pytest.approx(spent) and phase.on == on
+
+
+def test_mutual_information_does_not_end_an_adaptive_phase():
+    phase = Phase("adaptive", on=True)
+    assert phase.check([0.5]) and phase.check([0.1]) and phase.on
+
+
+def test_held_out_losses_are_of_the_same_noise_and_leave_training_alone():
+    t, batch = trainer(train={"aggressive": "adaptive"})
+    t.model.train()
+    random = torch.get_rng_state()
+    before = t._held_losses()
+    assert torch.equal(random, torch.get_rng_state()) and t.model.training
+    assert torch.equal(before, t._held_losses())
+    t.step(batch, "encoder")
+    assert not torch.equal(before, t._held_losses())
+    assert len(before) == 8 and len(set(before.tolist())) == 8
+
+
+def test_adaptive_training_resumes_bitwise_and_spends_no_more_than_its_budget(tmp_path):
+    from tests.training.test_fit import StopAt, assert_same
+
+    changes = merge(TINY, {"data": {"sentences": 200}, "train": {"epochs": 3, "aggressive": "adaptive"}})
+    run = uc.train("grammar", "aggressive", out=tmp_path / "whole", **changes)
+    assert sum(entry.get("aggressive", {}).get("inner_steps", 0) for entry in run.log) <= 0.6 * 3 + 64 / 13
+    with pytest.raises(uc.Interrupted):
+        uc.train("grammar", "aggressive", out=tmp_path / "parts", callbacks=[StopAt(17)], **changes)
+    uc.train("grammar", "aggressive", out=tmp_path / "parts", resume=True, **changes)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
 def trainer(**changes):

@@ -61,7 +61,11 @@ class Job:
             precision=train.precision,
             plateau=Plateau(optim.patience, optim.decay_after, optim.max_decays, optim.decay),
             phase=Phase(
-                train.aggressive, train.aggressive_steps, on=train.aggressive != "off", batch_size=train.batch_size
+                train.aggressive,
+                train.aggressive_steps,
+                on=train.aggressive != "off",
+                batch_size=train.batch_size,
+                budget=train.aggressive_budget * train.epochs * self.steps_per_epoch,
             ),
             pretrain_epochs=train.pretrain_epochs,
             select=train.select,

@@ -181,7 +181,9 @@ def _with_time(origin: Origin, config: Config, job: Job) -> Config:
     settings, began, steps = config.train, time.perf_counter(), job.steps_per_epoch
     middle = with_epochs(config).train.epochs * steps // 2
     pace = measure_pace(job.trainer(), job.splits.train, settings.batch_size, step=middle)
-    inner = 0.0 if settings.aggressive == "off" else LEAST_INNER_STEPS * pace.step
+    if settings.aggressive == "adaptive":
+        pace = replace(pace, step=pace.step * (1 + settings.aggressive_budget))
+    inner = LEAST_INNER_STEPS * pace.step if settings.aggressive in ("pooled", "paper") else 0.0
     most = settings.aggressive_steps or steps * MOST_EPOCHS
     step, inner = (pace.step + inner, 0.0) if not settings.epochs and most >= steps else (pace.step, inner)
     budget, epochs = 60 * settings.minutes, settings.epochs
@@ -210,4 +212,6 @@ def _with_time(origin: Origin, config: Config, job: Job) -> Config:
 def _aggressive_words(settings: TrainConfig) -> str:
     if settings.aggressive == "off":
         return ""
+    if settings.aggressive == "adaptive":
+        return f", if the encoder takes all of its own steps, {settings.aggressive_budget:g} for each step"
     return f", if the aggressive phase lasts and takes the least it can, {LEAST_INNER_STEPS} encoder steps before each step"

@@ -95,8 +95,13 @@ class TrainConfig:
     init_from: str = setting("", "a run whose weights are the start; its network, tokens and labels are taken too")
     freeze: tuple[str, ...] = setting((), "parts of the model whose weights stay as they are: encoder, decoder, prior")
     pretrain_epochs: int = setting(0, "epochs as a plain autoencoder first; then the decoder is made anew", 0)
-    aggressive: Literal["off", "pooled", "paper"] = setting(
-        "off", "inner encoder steps before each step; which rule on validation MI ends them"
+    aggressive: Literal["off", "adaptive", "pooled", "paper"] = setting(
+        "off",
+        "inner encoder steps before each step; paper, pooled: until a rule on validation MI ends them; adaptive: where they "
+        "lower the loss of held-out sentences",
+    )
+    aggressive_budget: float = setting(
+        0.6, "of adaptive: inner steps in all, as a share of the steps of the whole training", 0.0
     )
     aggressive_steps: int = setting(0, "most outer steps with inner ones; 0: no limit", 0)
     precision: Literal["fp32", "bf16"] = setting("fp32", "of the training arithmetic; evaluation is in fp32")

@@ -1,11 +1,16 @@
-"""Aggressive training of the encoder (He et al. 2019, section 4): when to stop an inner loop, and when the whole phase."""
+"""Aggressive training of the encoder (He et al. 2019, section 4): when to stop an inner loop, and when the whole phase.
+
+The paper's rules read noisy numbers: a loss over different sentences each time, and an MI of one draw. `PairedLoop` is ours: the
+loss of the same validation sentences before and after some encoder steps says whether these steps pay.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from uncollapse.evaluation.bounds import Scores
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
@@ -18,7 +23,14 @@ MI_SENTENCES = 2000
 SIGNIFICANT = 2.0
 """Standard errors by which the mutual information must fall before the phase ends."""
 
-Rule = Literal["off", "pooled", "paper"]
+HELD_BATCHES, HELD_SENTENCES = 8, 8
+"""Validation batches whose losses are compared, and the sentences of each."""
+LOOKS = (0, 2, 4, 8, 16, 32, 64)
+"""Inner steps after which the paired losses are looked at."""
+LONGEST_WAIT = 8
+"""Most steps without inner ones, after some that did not pay."""
+
+Rule = Literal["off", "adaptive", "pooled", "paper"]
 
 
 @dataclass
@@ -33,12 +45,15 @@ class InnerLoop:
     words: int = 0
     before: float = math.inf
 
-    def goes_on(self, loss: float, words: int) -> bool:
+    def add(self, loss: float, words: int) -> None:
         """Take note of one step: its loss, summed over the sentences of the batch, and the words it predicts."""
         self.steps += 1
         self.loss += loss
         self.words += words
-        if self.steps % CHECK_EVERY == 0:
+
+    def goes_on(self) -> bool:
+        """Return whether another step is due."""
+        if self.steps and self.steps % CHECK_EVERY == 0:
             now = self.loss / self.words
             if now > self.before:
                 return False
@@ -47,18 +62,62 @@ class InnerLoop:
 
 
 @dataclass
+class PairedLoop:
+    """Encoder-only steps before one decoder step: as long as they lower the loss of held-out sentences.
+
+    That loss is measured before them and after 2, 4, 8, … steps, on the same sentences with the same noise. Two doublings that do
+    not lower it by two standard errors end the loop.
+
+    Attributes:
+        losses: returns the loss of each held-out batch.
+        steps: taken so far.
+        looks: times that the losses were measured.
+        useful: steps until the last significant fall.
+        misses: looks since then.
+        before: the losses then.
+    """
+
+    losses: Callable[[], Tensor]
+    steps: int = 0
+    looks: int = 0
+    useful: int = 0
+    misses: int = 0
+    before: Sequence[float] = ()
+
+    def add(self, loss: float, words: int) -> None:
+        """Take note of one step."""
+        self.steps += 1
+
+    def goes_on(self) -> bool:
+        """Return whether another step is due."""
+        if self.steps in LOOKS:
+            now = self.losses().tolist()
+            self.looks += 1
+            if not self.steps or falls(self.before, now):
+                self.before, self.useful, self.misses = now, self.steps, 0
+            else:
+                self.misses += 1
+        return self.misses < 2 and self.steps < LOOKS[-1]
+
+
+@dataclass
 class Phase:
     """The phase of aggressive training: it ends for good when validation MI falls, or at its limit of outer steps.
 
     Attributes:
         rule: `pooled`: the pooled MI of each sentence, with the same noise in both epochs, must fall by more than two standard
-            errors of the mean difference; `paper`: any fall of the batch-averaged estimate ends the phase; `off`: no such phase.
+            errors of the mean difference; `paper`: any fall of the batch-averaged estimate ends the phase; `adaptive`: inner
+            steps are taken while they pay by paired losses, and the phase ends when `budget` is spent; `off`: no such phase.
         limit: most outer steps; 0 for none.
         on: whether the phase lasts.
         outer: outer steps so far.
         inner: inner steps of the present epoch.
         before: MI at the last check: of every sentence (pooled) or one number (paper).
-        batch_size: of the paper's estimate.
+        batch_size: of the paper's estimate, and of the steps that looks are counted in.
+        budget: of `adaptive`: most inner steps of the whole training, looks counted as steps of equal cost.
+        spent: of it.
+        wait: of `adaptive`: steps without inner ones, after some that did not pay.
+        left: of these.
     """
 
     rule: Rule = "off"
@@ -68,12 +127,35 @@ class Phase:
     inner: int = 0
     before: list[float] = field(default_factory=list)
     batch_size: int = 32
+    budget: float = math.inf
+    spent: float = 0.0
+    wait: int = 0
+    left: int = 0
 
-    def count(self, inner: int) -> None:
+    def loop(self, losses: Callable[[], Tensor]) -> InnerLoop | PairedLoop:
+        """Return the inner loop of the present outer step.
+
+        Args:
+            losses: returns the loss of each held-out batch, always with the same noise.
+        """
+        return PairedLoop(losses) if self.rule == "adaptive" else InnerLoop()
+
+    def begins(self) -> bool:
+        """Return whether the step that comes next has inner ones before it; if not, one step less is left to wait."""
+        waits, self.left = self.on and self.left > 0, max(0, self.left - self.on)
+        return self.on and not waits
+
+    def count(self, loop: InnerLoop | PairedLoop) -> None:
         """Take note of one outer step; end the phase at its limit."""
         self.outer += 1
-        self.inner += inner
+        self.inner += loop.steps
         self.on = not self.limit or self.outer < self.limit
+        if isinstance(loop, PairedLoop):
+            # a validation sentence costs a third of a training sentence
+            self.spent += loop.steps + loop.looks * HELD_BATCHES * HELD_SENTENCES / (3 * self.batch_size)
+            self.on = self.on and self.spent < self.budget
+            self.wait = 0 if loop.useful else min(2 * self.wait + 1, LONGEST_WAIT)
+            self.left = self.wait
 
     def end_epoch(self, scores: Scores, batches: int) -> dict[str, Any]:
         """Decide by validation MI whether the phase goes on; return what the log says of it.
@@ -93,8 +175,8 @@ class Phase:
         return {"inner_steps": steps, "mi_before": before, "mi_after": sum(mi) / len(mi), "goes_on": goes_on}
 
     def check(self, mi: Sequence[float]) -> bool:
-        """Compare MI with that of the last check, end the phase if it fell, and return whether it goes on."""
-        if falls(self.before, mi):
+        """Compare MI with that of the last check; a fall ends the phase (`adaptive`: does not). Return whether it goes on."""
+        if self.rule != "adaptive" and falls(self.before, mi):
             self.on = False
         self.before = list(mi)
         return self.on

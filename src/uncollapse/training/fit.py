@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ from uncollapse.model import VAE
 from uncollapse.nn.casts import Precision, precision
 from uncollapse.objectives import Objective, Terms
 from uncollapse.schedules import Schedule, constant
-from uncollapse.training.aggressive import MI_SENTENCES, InnerLoop, Phase
+from uncollapse.training.aggressive import HELD_BATCHES, HELD_SENTENCES, MI_SENTENCES, Phase
 from uncollapse.training.batches import Epochs, batches_of
 from uncollapse.training.callbacks import Callback
 from uncollapse.training.guards import Interrupted, stop_requests
@@ -187,7 +189,7 @@ class Trainer:
         for batch in _from(batches, progress.batch):
             began = time.monotonic()
             batch = batch.to(self.device)
-            aggressive = self.phase.on and not self._pretraining
+            aggressive = not self._pretraining and self.phase.begins()
             update = self._aggressive_step(batch, batches) if aggressive else self.step(batch)
             if isinstance(self.objective, Objective) and not self._pretraining:
                 self.objective.after_step(update.means["rate"], self.schedule_step)
@@ -232,13 +234,31 @@ class Trainer:
         """
         if not isinstance(batches, Sequence):
             raise UserError("aggressive training draws batches at random: expected a corpus or sequences of batches")
-        inner, current = InnerLoop(), batch
-        update = self.step(batch, "encoder")
-        while inner.goes_on(update.means["loss"] * len(current), current.predicted):
-            current = batches[int(torch.randint(len(batches), ()))].to(self.device)
+        inner = self.phase.loop(self._held_losses)
+        while inner.goes_on():
+            current = batches[int(torch.randint(len(batches), ()))].to(self.device) if inner.steps else batch
             update = self.step(current, "encoder")
-        self.phase.count(inner.steps)
+            inner.add(update.means["loss"] * len(current), current.predicted)
+        self.phase.count(inner)
         return self.step(batch, "decoder")
+
+    @torch.no_grad()
+    def _held_losses(self) -> Tensor:
+        """Return the loss of some validation batches, `[HELD_BATCHES]`, the same at every call but for the weights."""
+        training = self.model.training
+        self.model.eval()
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            losses = [self._objective(self.model, batch, self.schedule_step).loss for batch in self._held]
+        self.model.train(training)
+        return torch.stack(losses).cpu()
+
+    @cached_property
+    def _held(self) -> list[Batch]:
+        """Return the first sentences of the validation split, as batches."""
+        most = min(len(self.valid), HELD_BATCHES * HELD_SENTENCES)
+        parts = np.array_split(np.arange(most), HELD_BATCHES)
+        return [self.valid.batch(part).to(self.device) for part in parts if len(part)]
 
     def _end_epoch(self) -> dict[str, Any]:
         """End the epoch: validate, keep the best, decay or stop; return the entry of the log."""
