@@ -27,7 +27,9 @@ HELD_BATCHES, HELD_SENTENCES = 8, 8
 """Validation batches whose losses are compared, and the sentences of each."""
 LOOKS = (0, 2, 4, 8, 16, 32, 64)
 """Inner steps after which the paired losses are looked at."""
-LONGEST_WAIT = 8
+PAYS = 1.0
+"""Standard errors by which the paired losses must fall for the steps to go on."""
+LONGEST_WAIT = 4
 """Most steps without inner ones, after some that did not pay."""
 
 Rule = Literal["off", "adaptive", "pooled", "paper"]
@@ -66,7 +68,7 @@ class PairedLoop:
     """Encoder-only steps before one decoder step: as long as they lower the loss of held-out sentences.
 
     That loss is measured before them and after 2, 4, 8, … steps, on the same sentences with the same noise. Two doublings that do
-    not lower it by two standard errors end the loop.
+    not lower it by a standard error end the loop.
 
     Attributes:
         losses: returns the loss of each held-out batch.
@@ -93,7 +95,7 @@ class PairedLoop:
         if self.steps in LOOKS:
             now = self.losses().tolist()
             self.looks += 1
-            if not self.steps or falls(self.before, now):
+            if not self.steps or falls(self.before, now, PAYS):
                 self.before, self.useful, self.misses = now, self.steps, 0
             else:
                 self.misses += 1
@@ -182,8 +184,8 @@ class Phase:
         return self.on
 
 
-def falls(before: Sequence[float], now: Sequence[float]) -> bool:
-    """Return whether the mean of paired values fell by more than two standard errors (one value: fell at all).
+def falls(before: Sequence[float], now: Sequence[float], errors: float = SIGNIFICANT) -> bool:
+    """Return whether the mean of paired values fell by more than so many standard errors (one value: fell at all).
 
     Nothing before counts as 0, as in the reference implementation.
     """
@@ -191,4 +193,4 @@ def falls(before: Sequence[float], now: Sequence[float]) -> bool:
         list(before) or [0.0] * len(now), dtype=torch.float64
     )
     error = float(change.std()) / math.sqrt(len(change)) if len(change) > 1 else 0.0
-    return float(change.mean()) < -SIGNIFICANT * error
+    return float(change.mean()) < -errors * error

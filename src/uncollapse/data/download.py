@@ -1,0 +1,298 @@
+"""Public corpora: downloaded, checked against what is known of them, unpacked, and put into a folder that `data.path` takes."""
+
+import hashlib
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import IO, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from uncollapse.errors import UserError, suggest
+from uncollapse.files import expect, read_yaml, write_atomically
+
+CATALOGUE = Path(__file__).parent / "catalogue.yaml"
+PIECE = 2**20
+"""Bytes read at a time."""
+TRIES = 3
+"""Connections that a file may take before the command gives up."""
+WAIT = 30.0
+"""Seconds without an answer after which a connection is given up."""
+MOST_BYTES = 2**31
+"""Bytes above which a file, or a member of an archive, is refused."""
+
+Advance = Callable[[str, int, int], None]
+"""Shows progress: the name of a file, bytes so far, bytes in all (0: not known)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of a corpus.
+
+    Attributes:
+        name: here.
+        address: where it is.
+        size: in bytes; 0 where it is not known.
+        sha256: its checksum; empty where it is not known.
+        git_blob: the SHA-1 by which git names it; likewise.
+        members: of an archive: which files are kept, and their names here.
+        column: of a tab-separated file: the one whose distinct values are kept; 0: the file as it is.
+    """
+
+    name: str
+    address: str
+    size: int = 0
+    sha256: str = ""
+    git_blob: str = ""
+    members: Mapping[str, str] = field(default_factory=dict)
+    column: int = 0
+
+    @property
+    def results(self) -> list[str]:
+        """Return the names of the files that come of it."""
+        return list(self.members.values()) or [self.name]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A corpus of the catalogue.
+
+    Attributes:
+        name: of the corpus, and of its folder.
+        title: what it is.
+        licence: of whom, and for what.
+        cite: what a paper cites.
+        train: flags of `train` besides its path.
+        files: what it consists of.
+    """
+
+    name: str
+    title: str
+    licence: str
+    cite: str
+    train: str
+    files: tuple[Source, ...]
+
+
+def entries(path: Path = CATALOGUE) -> dict[str, Entry]:
+    """Read the catalogue."""
+    texts = dict.fromkeys(("title", "licence", "cite", "train"), str)
+    content = expect(read_yaml(path), {str: {**texts, "files": [{"name": str, "address": str}]}}, str(path))
+    return {
+        name: Entry(name, *(entry[key] for key in texts), files=tuple(Source(**source) for source in entry["files"]))
+        for name, entry in content.items()
+    }
+
+
+def get(name: str, folder: Path, *, given: Path | None = None, advance: Advance, path: Path = CATALOGUE) -> list[Path]:
+    """Put the files of a corpus into a folder; files that are there already are left alone.
+
+    Args:
+        name: of the catalogue.
+        folder: where to.
+        given: the file that a user has, or the folder of the files; nothing is downloaded then.
+        advance: shows progress.
+        path: of the catalogue.
+
+    Returns:
+        the files.
+
+    Raises:
+        UserError: an unknown name; a file that cannot be had or is another; an archive that does not hold what it should.
+    """
+    known = entries(path)
+    if name not in known:
+        raise UserError(f"unknown corpus {name!r}: {suggest(name, known)}")
+    entry = known[name]
+    for source in entry.files:
+        if not all((folder / result).exists() for result in source.results):
+            try:
+                part = _given(source, given) if given else _download(source, folder, advance)
+            except UserError as error:
+                files = ", ".join(dict.fromkeys(_last_part(one) for one in entry.files))
+                raise UserError(f"{error}; with the files at hand ({files}): --from FILE or FOLDER") from None
+            _prepare(source, part, folder)
+            if not given:
+                part.unlink()
+    about = f"# {entry.title}\n\nLicence: {entry.licence}.\n\nCite: {entry.cite}.\n\nFrom:\n\n"
+    about += "".join(f"- {source.address}\n" for source in entry.files)
+    write_atomically(folder / "ABOUT.md", about.encode())
+    return [folder / result for source in entry.files for result in source.results]
+
+
+def _last_part(source: Source) -> str:
+    """Return the name of a file at its address, or here where the address shows none."""
+    last = urlsplit(source.address).path.rsplit("/", 1)[-1]
+    return last if "." in last else source.name
+
+
+def _given(source: Source, given: Path) -> Path:
+    """Return the user's own copy of a file, checked.
+
+    Raises:
+        UserError: it is not there, or it is another.
+    """
+    names = [given] if given.is_file() else [given / name for name in (_last_part(source), source.name)]
+    for path in names:
+        if path.is_file():
+            _check(source, path, f"{path}")
+            return path
+    raise UserError(f"{given}: expected {' or '.join(dict.fromkeys(path.name for path in names))}, got no such file")
+
+
+def _download(source: Source, folder: Path, advance: Advance) -> Path:
+    """Download a file beside its place; what an earlier, interrupted download left is gone on with.
+
+    Raises:
+        UserError: no connection, a refusal, something else than the file.
+    """
+    part, problem = folder / f".{source.name}.part", ""
+    folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(TRIES):
+        begun = part.stat().st_size if part.exists() else 0
+        if begun and begun == source.size:
+            break
+        try:
+            with _open(source.address, begun) as answer:
+                _receive(answer, source, part, begun if answer.status == 206 else 0, advance)
+            break
+        except HTTPError as error:
+            if error.code == 416:  # nothing is left of it, or it has changed
+                part.unlink(missing_ok=True)
+            problem = f"{error.code} {error.reason}"
+            if error.code in (401, 403, 404, 410):
+                break
+        except (URLError, HTTPException, OSError) as error:
+            reason = getattr(error, "reason", None) or error
+            problem = f"{getattr(reason, 'strerror', None) or reason or type(error).__name__}"
+    else:
+        problem = problem or "the connection was cut"
+    if problem and not _complete(source, part):
+        kept = (
+            f" after {part.stat().st_size:,} bytes, which are kept; the same command goes on" if part.exists() else ""
+        )
+        raise UserError(f"{source.address}: cannot be downloaded ({problem}){kept}")
+    try:
+        _check(source, part, source.address)
+    except UserError:
+        part.unlink()
+        raise
+    return part
+
+
+def _open(address: str, begun: int) -> HTTPResponse:
+    """Ask for a file from a byte on; redirections are followed, but to the web alone."""
+    headers = {"User-Agent": "uncollapse"} | ({"Range": f"bytes={begun}-"} if begun else {})
+    answer: HTTPResponse = urlopen(Request(address, headers=headers), timeout=WAIT)
+    if urlsplit(answer.geturl()).scheme not in ("http", "https"):
+        raise UserError(f"{address}: expected a file of the web, was sent to {answer.geturl()[:100]}")
+    return answer
+
+
+def _receive(answer: HTTPResponse, source: Source, part: Path, begun: int, advance: Advance) -> None:
+    """Write what comes, from a byte on, and no more than the file may have.
+
+    Raises:
+        UserError: more than that, or a page instead of the file.
+        OSError: the connection was cut; what came is kept.
+    """
+    left = int(answer.headers.get("Content-Length") or 0)
+    total, most = begun + left if left else source.size, source.size or MOST_BYTES
+    page = answer.headers.get_content_type() == "text/html" and not source.name.endswith((".html", ".htm"))
+    if page or max(total, begun + left) > most:
+        what = "a page of HTML" if page else f"{begun + left:,} bytes"
+        raise UserError(f"{source.address}: expected {_expected(source)}, got {what}")
+    done = begun
+    with part.open("r+b" if begun else "wb") as file:
+        file.seek(begun)
+        while piece := answer.read(PIECE):
+            done += len(piece)
+            if done > most:
+                file.truncate(0)
+                raise UserError(f"{source.address}: expected {_expected(source)}, got more")
+            file.write(piece)
+            advance(source.name, done, total)
+    if done < total:
+        raise ConnectionError("the connection was cut")
+
+
+def _expected(source: Source) -> str:
+    return f"a file of {source.size:,} bytes" if source.size else f"a file below {MOST_BYTES:,} bytes"
+
+
+def _complete(source: Source, path: Path) -> bool:
+    return path.exists() and bool(source.size) and path.stat().st_size == source.size
+
+
+def _check(source: Source, path: Path, where: str) -> None:
+    """Compare size and checksum with the catalogue's.
+
+    Raises:
+        UserError: they differ.
+    """
+    size = path.stat().st_size
+    if source.size and size != source.size:
+        raise UserError(f"{where}: expected a file of {source.size:,} bytes, got {size:,}; it is another version")
+    sums = {"sha256": hashlib.sha256(), "git_blob": hashlib.sha1(f"blob {size}\0".encode())}
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            for one in sums.values():
+                one.update(piece)
+    for kind, one in sums.items():
+        if (wanted := getattr(source, kind)) and one.hexdigest() != wanted:
+            raise UserError(f"{where}: expected {kind} {wanted[:12]}…, got {one.hexdigest()[:12]}…; it is another file")
+
+
+def _prepare(source: Source, path: Path, folder: Path) -> None:
+    """Put the files that come of a download into the folder, each whole or not at all.
+
+    Raises:
+        UserError: an archive that cannot be read, lacks a file, or has one that is too large.
+    """
+    if not source.members:
+        write_atomically(folder / source.name, path.read_bytes())
+        return
+    try:
+        with _archive(path) as members:
+            for name, opened in members:
+                if name in source.members:
+                    content = opened.read(MOST_BYTES + 1)
+                    if len(content) > MOST_BYTES:
+                        raise UserError(f"{path}: {name} is larger than {MOST_BYTES:,} bytes")
+                    write_atomically(folder / source.members[name], _column(content, source.column))
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: expected an archive, got something else ({type(error).__name__})") from None
+    if missing := [result for result in source.results if not (folder / result).exists()]:
+        raise UserError(f"{path}: the archive lacks {', '.join(n for n, r in source.members.items() if r in missing)}")
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
+    """Open an archive: its plain files, by their names without folders. Nothing is written where a name says."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as opened:
+            yield ((_base(info.filename), opened.open(info)) for info in opened.infolist() if not info.is_dir())
+    else:
+        with tarfile.open(path) as archive:
+            files: Any = ((_base(info.name), archive.extractfile(info)) for info in archive if info.isreg())
+            yield files
+
+
+def _base(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _column(content: bytes, column: int) -> bytes:
+    """Return the distinct values of a column of tab-separated text, one a line, in order; the content itself for column 0."""
+    if not column:
+        return content
+    rows = (line.split("\t") for line in content.decode("utf-8").splitlines())
+    values = dict.fromkeys(row[column - 1] for row in rows if len(row) >= column and row[column - 1])
+    return ("\n".join(values) + "\n").encode()
