@@ -34,7 +34,7 @@ VERBS = {
     "recipes": "list the recipes",
     "remedies": "list the remedies",
     "import": "make a run of another repository's checkpoint",
-    "data": "write an embedded corpus to files",
+    "data": "write an embedded corpus, or download a public one",
 }
 
 USAGE = """usage: uncollapse VERB [options]

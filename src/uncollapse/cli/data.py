@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -9,22 +10,71 @@ from typing import Any
 
 import numpy as np
 
-from uncollapse.cli.output import say
+from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
+from uncollapse.data.download import entries, get
 from uncollapse.data.grammar import english
 from uncollapse.data.pictures import stroke_parts
 from uncollapse.data.reading import Texts
 from uncollapse.data.splits import embedded
+from uncollapse.errors import UserError
 from uncollapse.files import write_atomically, write_json
+from uncollapse.messages import Bar
 from uncollapse.runs.build import EMBEDDED
 
 NAMES = (*EMBEDDED, "strokes")
 
 
 def run(arguments: list[str]) -> None:
+    """Write an embedded corpus, or download a public one."""
+    if arguments[:1] == ["get"]:
+        _get(arguments[1:])
+    else:
+        _write(arguments)
+
+
+def _get(arguments: list[str]) -> None:
+    """Download a public corpus, or list those there are."""
+    parser = Parser("data get", "Download a public corpus, checked and unpacked, to a folder that --data.path takes.")
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="a corpus; without: list them")
+    parser.flag("--out", "DIR", "the folder (default: NAME in $UNCOLLAPSE_DATA, or in data)")
+    parser.flag("--from", "FILE", "the file, or the folder of the files, that you have already; nothing is downloaded")
+    asked, _ = parser.parse(arguments)
+    if not asked.name:
+        for entry in entries().values():
+            show(f"{entry.name:<15} {entry.title} (licence: {entry.licence})")
+        return
+    if asked.name in NAMES:
+        raise UserError(f"{asked.name} is embedded, nothing is downloaded: uncollapse data {asked.name} --out DIR")
+    folder = Path(asked.out or Path(os.environ.get("UNCOLLAPSE_DATA", "data")) / asked.name)
+    given = Path(vars(asked)["from"]) if vars(asked)["from"] else None
+    with Bytes() as bar:
+        files = get(asked.name, folder, given=given, advance=bar.reach)
+    entry = entries()[asked.name]
+    say(f"licence: {entry.licence}", f"cite: {entry.cite}")
+    say(f"{', '.join(f'{path.name} ({path.stat().st_size:,} bytes)' for path in files)} in {folder}")
+    say(f"next: uncollapse train {entry.train} --data.path {folder}".replace("  ", " "))
+
+
+class Bytes(Bar):
+    """The bar of downloads, in MiB."""
+
+    def reach(self, name: str, done: int, total: int) -> None:
+        """Show how far a file is."""
+        if name != self.name:
+            self.begin(name, max(1, total >> 20), done >> 20)
+            self.rename(name)
+        while self.done < done >> 20:
+            self.advance("MiB")
+
+
+def _write(arguments: list[str]) -> None:
     """Write the three parts of an embedded corpus, with the factors that made each sentence as its labels, or rows of forms."""
-    parser = Parser("data", f"Write an embedded corpus ({', '.join(NAMES)}) to a folder that --data.path takes.")
-    parser.add_argument("name", metavar="NAME", help=" or ".join(NAMES))
+    purpose = (
+        f"Write an embedded corpus ({', '.join(NAMES)}) to a folder that --data.path takes, or download a public one:"
+    )
+    parser = Parser("data", f"{purpose} uncollapse data get [NAME].")
+    parser.add_argument("name", metavar="NAME", help=f"{' or '.join(NAMES)}; or get")
     parser.flag("--out", "DIR", "the folder", needed=True)
     parser.flag("--sentences", "N", "of the training part; 0: the corpus's own", default=0, least=0)
     parser.flag("--side", "N", "of strokes: pixels of a side", default=28, least=8)

@@ -4,7 +4,7 @@ import hashlib
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -21,6 +21,8 @@ PIECE = 2**20
 """Bytes read at a time."""
 TRIES = 3
 """Connections that a file may take before the command gives up."""
+FINAL = ("401", "403", "404", "410")
+"""Answers of a server that another try does not change."""
 WAIT = 30.0
 """Seconds without an answer after which a connection is given up."""
 MOST_BYTES = 2**31
@@ -84,7 +86,7 @@ def entries(path: Path = CATALOGUE) -> dict[str, Entry]:
     texts = dict.fromkeys(("title", "licence", "cite", "train"), str)
     content = expect(read_yaml(path), {str: {**texts, "files": [{"name": str, "address": str}]}}, str(path))
     return {
-        name: Entry(name, *(entry[key] for key in texts), files=tuple(Source(**source) for source in entry["files"]))
+        name: Entry(name, **{key: entry[key] for key in texts}, files=tuple(Source(**one) for one in entry["files"]))
         for name, entry in content.items()
     }
 
@@ -114,6 +116,8 @@ def get(name: str, folder: Path, *, given: Path | None = None, advance: Advance,
             try:
                 part = _given(source, given) if given else _download(source, folder, advance)
             except UserError as error:
+                with suppress(OSError):  # it is not empty
+                    folder.rmdir()
                 files = ", ".join(dict.fromkeys(_last_part(one) for one in entry.files))
                 raise UserError(f"{error}; with the files at hand ({files}): --from FILE or FOLDER") from None
             _prepare(source, part, folder)
@@ -153,36 +157,44 @@ def _download(source: Source, folder: Path, advance: Advance) -> Path:
     """
     part, problem = folder / f".{source.name}.part", ""
     folder.mkdir(parents=True, exist_ok=True)
-    for _ in range(TRIES):
-        begun = part.stat().st_size if part.exists() else 0
-        if begun and begun == source.size:
-            break
-        try:
-            with _open(source.address, begun) as answer:
-                _receive(answer, source, part, begun if answer.status == 206 else 0, advance)
-            break
-        except HTTPError as error:
-            if error.code == 416:  # nothing is left of it, or it has changed
-                part.unlink(missing_ok=True)
-            problem = f"{error.code} {error.reason}"
-            if error.code in (401, 403, 404, 410):
+    try:
+        for _ in range(TRIES):
+            problem = _problem(source, part, advance)
+            if not problem or problem.startswith(FINAL):
                 break
-        except (URLError, HTTPException, OSError) as error:
-            reason = getattr(error, "reason", None) or error
-            problem = f"{getattr(reason, 'strerror', None) or reason or type(error).__name__}"
-    else:
-        problem = problem or "the connection was cut"
-    if problem and not _complete(source, part):
+        if not problem:
+            _check(source, part, source.address)
+    except UserError:  # it is another file
+        part.unlink(missing_ok=True)
+        raise
+    if problem:
         kept = (
             f" after {part.stat().st_size:,} bytes, which are kept; the same command goes on" if part.exists() else ""
         )
         raise UserError(f"{source.address}: cannot be downloaded ({problem}){kept}")
-    try:
-        _check(source, part, source.address)
-    except UserError:
-        part.unlink()
-        raise
     return part
+
+
+def _problem(source: Source, part: Path, advance: Advance) -> str:
+    """Download what is missing of a file; return what kept it from being whole, or nothing.
+
+    Raises:
+        UserError: what comes is not the file.
+    """
+    begun = part.stat().st_size if part.exists() else 0
+    if begun and begun == source.size:
+        return ""
+    try:
+        with _open(source.address, begun) as answer:
+            _receive(answer, source, part, begun if answer.status == 206 else 0, advance)
+    except HTTPError as error:
+        if error.code == 416:  # nothing is left of it, or it has changed
+            part.unlink(missing_ok=True)
+        return f"{error.code} {error.reason}"
+    except (URLError, HTTPException, OSError) as error:
+        reason = getattr(error, "reason", None) or error
+        return str(getattr(reason, "strerror", None) or reason or type(error).__name__)
+    return ""
 
 
 def _open(address: str, begun: int) -> HTTPResponse:
@@ -213,7 +225,6 @@ def _receive(answer: HTTPResponse, source: Source, part: Path, begun: int, advan
         while piece := answer.read(PIECE):
             done += len(piece)
             if done > most:
-                file.truncate(0)
                 raise UserError(f"{source.address}: expected {_expected(source)}, got more")
             file.write(piece)
             advance(source.name, done, total)
@@ -223,10 +234,6 @@ def _receive(answer: HTTPResponse, source: Source, part: Path, begun: int, advan
 
 def _expected(source: Source) -> str:
     return f"a file of {source.size:,} bytes" if source.size else f"a file below {MOST_BYTES:,} bytes"
-
-
-def _complete(source: Source, path: Path) -> bool:
-    return path.exists() and bool(source.size) and path.stat().st_size == source.size
 
 
 def _check(source: Source, path: Path, where: str) -> None:
