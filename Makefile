@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: demo test check slow docs format clean
+.PHONY: demo test check slow docs models format clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +44,10 @@ docs: $(VENV)/.installed
 # What takes longer: the notebook, and He et al.'s toy (plain and aggressive).
 slow: $(VENV)/.notebook
 	$(BIN)/python -m pytest -m slow
+
+# The small runs that come with the package, trained anew.
+models: $(VENV)/.installed
+	$(BIN)/python benchmarks/models.py
 
 format: $(VENV)/.installed
 	$(BIN)/ruff format .

@@ -5,6 +5,7 @@ import pytest
 
 from tests.conftest import TINY
 from uncollapse.cli import main
+from uncollapse.cli.bench import sweep_of
 from uncollapse.errors import UserError
 from uncollapse.runs.bench import Result, bench, frontier, recommend, relative_time
 from uncollapse.runs.config import merge
@@ -162,3 +163,52 @@ def test_a_job_whose_parent_is_gone_stops_as_at_sigterm(tmp_path):
     with pytest.raises(Interrupted):
         trial.run([EndWithParent(parent=os.getppid() + 1)])
     assert load_state(tmp_path / "run" / "state" / "last.pt")["progress"]["step"] == 1
+
+
+def test_a_sweep_is_a_row_for_each_value(tmp_path, capsys):
+    settings = merge(TINY, {"train": {"epochs": 1}})
+    results = bench(
+        tmp_path,
+        "grammar",
+        ["kl-target", "kl-target+skip"],
+        seeds=1,
+        settings=settings,
+        callbacks=quiet,
+        iw_samples=0,
+        sweep=("objective.target", ["1", "linear(0, 3, 1 epochs)"]),
+    )
+    names = [
+        f"{remedy}, target {value}"
+        for remedy in ("kl-target", "kl-target+skip")
+        for value in ("1", "linear(0, 3, 1 epochs)")
+    ]
+    assert [one.remedy for one in results] == names
+    targets = [RunFolder(path).origin().config.objective.target for path in sorted(tmp_path.iterdir())]
+    assert targets == ["1", "linear(0, 3, 1 epochs)"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("objective.target=3,15,100", ("objective.target", ["3", "15", "100"])),
+        ("objective.target=linear(0, 3, 2 epochs),5", ("objective.target", ["linear(0, 3, 2 epochs)", "5"])),
+        ("model.latent=2,8", ("model.latent", [2, 8])),
+        ("", ("", [])),
+    ],
+)
+def test_a_sweep_is_read_as_the_setting_is(text, expected):
+    assert sweep_of(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("objective.traget=3", "did you mean objective.target"),
+        ("model.latent=", "expected KEY=A,B"),
+        ("model.latent=2,x", "model.latent: expected an integer"),
+    ],
+)
+def test_a_wrong_sweep_is_one_line(tmp_path, capsys, text, words):
+    assert main(["bench", "--recipe", "grammar", "--sweep", text, "--out", str(tmp_path / "b")]) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1 and not (tmp_path / "b").exists()

@@ -33,6 +33,7 @@ VERBS = {
     "losses": "write the loss of each epoch as text",
     "recipes": "list the recipes",
     "remedies": "list the remedies",
+    "models": "list the trained runs that come with the package, or copy one",
     "import": "make a run of another repository's checkpoint",
     "data": "write an embedded corpus, or download a public one",
 }

@@ -1,13 +1,16 @@
 """`uncollapse bench`."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 from uncollapse.cli.output import show
-from uncollapse.cli.parser import Parser
+from uncollapse.cli.parser import Parser, converted
 from uncollapse.cli.progress import Bars, show_table
+from uncollapse.errors import UserError
 from uncollapse.reporting.table import bench_table
 from uncollapse.runs.bench import DEFAULT_REMEDIES, bench, frontier, recommend, relative_time
-from uncollapse.runs.config import catalogue
+from uncollapse.runs.config import catalogue, check, split_key
 
 
 def run(arguments: list[str]) -> None:
@@ -16,6 +19,7 @@ def run(arguments: list[str]) -> None:
     parser.flag("--recipe", "NAME", "the model and its training", default="default")
     parser.flag("--remedies", "A,B", "names; join by + to stack", default=",".join(DEFAULT_REMEDIES))
     parser.flag("--seeds", "N", "seeds 1 to N", default=1)
+    parser.flag("--sweep", "KEY=A,B,…", "values that a setting takes in turn, such as objective.target=3,15,100")
     parser.flag("--out", "DIR", "folder of the runs (default: runs/bench-RECIPE)")
     parser.flag("--iw-samples", "K", "samples of the importance-weighted bound", default=50, least=1)
     parser.flag(
@@ -35,8 +39,21 @@ def run(arguments: list[str]) -> None:
             callbacks=bars.of_jobs(asked.jobs),
             iw_samples=asked.iw_samples,
             jobs=asked.jobs,
+            sweep=sweep_of(asked.sweep),
         )
     show_table(bench_table(results, relative_time(results), asked.seeds))
     show("budget: the same model and the same epochs of the recipe for each")
     show(f"rate-distortion frontier: {', '.join(frontier(results))}")
     show(f"recommendation: {recommend(results)}")
+
+
+def sweep_of(text: str) -> tuple[str, list[Any]]:
+    """Return a setting and its values from `KEY=A,B,…`; commas in brackets, as of schedules, part nothing."""
+    key, _, values = text.partition("=")
+    if not text:
+        return "", []
+    split_key(key)
+    if not values:
+        raise UserError(f"--sweep: expected KEY=A,B,…, such as objective.target=3,15,100, got {text!r}")
+    parts = re.split(r",(?![^(]*\))", values)
+    return key, [check(key, converted(catalogue()[key].type, part.strip())) for part in parts]

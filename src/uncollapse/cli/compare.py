@@ -1,12 +1,11 @@
 """`uncollapse compare`."""
 
-from pathlib import Path
-
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import show_table
 from uncollapse.errors import UserError
 from uncollapse.reporting.table import comparison_table
 from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.shipped import run_path
 
 
 def run(arguments: list[str]) -> None:
@@ -17,7 +16,7 @@ def run(arguments: list[str]) -> None:
     asked, _ = parser.parse(arguments)
     differing = {}
     for path in asked.runs:
-        folder = RunFolder(Path(path))
+        folder = RunFolder(run_path(path))
         origin, metrics = folder.origin(), folder.metrics()
         if asked.split not in metrics:
             again = f"uncollapse evaluate {path} --split {asked.split}"

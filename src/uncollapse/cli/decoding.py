@@ -18,6 +18,7 @@ from uncollapse.errors import UserError
 from uncollapse.generation.decoding import STRATEGIES, Decoding
 from uncollapse.reporting.grid import COLUMNS, below, draw_grid
 from uncollapse.runs.run import Run
+from uncollapse.runs.shipped import is_shipped
 
 FLAGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "temperature": ("divides the logits before a draw", ("sample", "top-k", "nucleus")),
@@ -91,7 +92,8 @@ def print_written(
     """
     how, seed, pictures = decoding(asked), asked.seed + later, run.vocabulary.level == "pixel"
     if pictures and not asked.json:
-        path = Path(asked.png) if asked.png else run.path / f"{asked.verb}.png"
+        home = Path() if is_shipped(run.path) else run.path
+        path = Path(asked.png) if asked.png else home / f"{asked.verb}.png"
         drawn = arrays_of(run.decode(z, how, seed, labels=labels))
         grid = below(arrays_of(sources), drawn, COLUMNS) if sources else drawn
         draw_grid(grid, path, min(COLUMNS, len(z)) if sources or len(z) <= COLUMNS else 0)

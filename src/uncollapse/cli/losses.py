@@ -7,6 +7,7 @@ from uncollapse.cli.parser import Parser
 from uncollapse.errors import UserError
 from uncollapse.files import write_atomically
 from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.shipped import refuse_shipped, run_path
 
 
 def run(arguments: list[str]) -> None:
@@ -15,15 +16,17 @@ def run(arguments: list[str]) -> None:
     parser.add_run()
     parser.flag("--out", "DIR", "where to write (default: the run folder)")
     asked, _ = parser.parse(arguments)
-    folder = RunFolder(Path(asked.run))
+    folder = RunFolder(run_path(asked.run))
     folder.origin()
     log = folder.log()
     if not log:
         raise UserError(f"{asked.run}: no epoch has ended yet, so there are no losses")
+    if not asked.out:
+        refuse_shipped(folder.path)
     losses = {"train_loss.txt": [entry["train"]["loss"] for entry in log]}
     if tested := [entry["test"]["nll_elbo"] for entry in log if "test" in entry]:
         losses["test_loss.txt"] = tested
     for name, values in losses.items():
-        write_atomically(Path(asked.out or asked.run) / name, "".join(f"{value:.6f}\n" for value in values).encode())
+        write_atomically(Path(asked.out or folder.path) / name, "".join(f"{value:.6f}\n" for value in values).encode())
     hint = "" if tested else "; train with --train.eval_test_every 1 for test_loss.txt"
     say(f"{', '.join(losses)} written to {asked.out or asked.run}{hint}")

@@ -10,6 +10,7 @@ from uncollapse.reporting.curves import PANELS, draw_curves
 from uncollapse.reporting.mean_space import draw_mean_space
 from uncollapse.runs.config import catalogue, flatten
 from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.shipped import refuse_shipped, run_path
 
 FIGURES = ("curves", "posterior-mean-space")
 
@@ -39,7 +40,9 @@ def run(arguments: list[str]) -> None:
         raise UserError("--panels and --by are for curves, not for posterior-mean-space")
     if figure == "curves" and (asked.at or asked.trajectories):
         raise UserError("--at and --trajectories are for posterior-mean-space, not for curves")
-    folders = [RunFolder(Path(run)) for run in runs]
+    folders = [RunFolder(run_path(run)) for run in runs]
+    if not asked.out:
+        refuse_shipped(folders[0].path)
     path = Path(asked.out) if asked.out else folders[0].path / f"{figure}.png"
     if figure == "posterior-mean-space":
         _mean_space(folders, path, asked.at, asked.trajectories)

@@ -9,7 +9,7 @@ from typing import Any
 
 from uncollapse.errors import UserError
 from uncollapse.runs.build import validate
-from uncollapse.runs.config import compose, merge
+from uncollapse.runs.config import compose, folder_name, merge, nest
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.trials import Announce, Trial, run_trials
 
@@ -24,7 +24,7 @@ class Result:
     """One remedy over its seeds.
 
     Attributes:
-        remedy: its name.
+        remedy: its name, and the value of a setting that is swept.
         values: for each number shown (those of forms where the data have them), that of every seed.
         states: the verdict of every seed.
         floor: the lowest NLL that any model can reach, where it is known.
@@ -55,6 +55,7 @@ def bench(
     iw_samples: int = 50,
     iw_sentences: int | None = 500,
     jobs: int = 1,
+    sweep: tuple[str, Sequence[Any]] = ("", ()),
 ) -> list[Result]:
     """Train each remedy with each seed (1, 2, …) into `out/REMEDY-SEED` and evaluate it on the test split.
 
@@ -70,6 +71,7 @@ def bench(
         iw_samples: K of the importance-weighted bound.
         iw_sentences: sentences that it is measured on, or None for all.
         jobs: trainings at a time.
+        sweep: a setting, such as `objective.target`, and the values it takes in turn with each remedy.
 
     Raises:
         UserError: no remedies, or the same twice; and all that `train` raises.
@@ -78,20 +80,26 @@ def bench(
         raise UserError(
             f"bench: expected different remedies and at least one seed, got {', '.join(remedies) or 'none'} and {seeds}"
         )
-    for remedy in remedies:  # a wrong one is said before any is trained
-        validate(compose(recipe, remedy.split("+"), settings))
+    key, values = sweep
+    rows = [
+        (remedy if not key else f"{remedy}, {key.split('.')[-1]} {value}", remedy.split("+"), merge(settings, changes))
+        for remedy in remedies
+        for value, changes in ([(value, nest({key: value})) for value in values] if key else [(None, {})])
+    ]
+    for _, names, changed in rows:  # a wrong one is said before any is trained
+        validate(compose(recipe, names, changed))
     trials = [
         Trial(
-            out / f"{remedy}-{seed}",
+            out / f"{folder_name(row)}-{seed}",
             recipe,
-            tuple(remedy.split("+")),
+            tuple(names),
             seed,
-            settings,
+            changed,
             ("tense",),
             iw_samples,
             iw_sentences,
         )
-        for remedy in remedies
+        for row, names, changed in rows
         for seed in range(1, seeds + 1)
     ]
     if not compose(recipe, remedies[0].split("+"), settings).train.epochs:
@@ -101,7 +109,7 @@ def bench(
         budget = {"train": {"epochs": chosen.epochs, "steps_per_epoch": chosen.steps_per_epoch}}
         trials = [replace(trial, settings=merge(trial.settings, budget)) for trial in trials]
     numbers = [{"accuracy": 0.0, **one} for one in run_trials(trials, callbacks, jobs)]
-    return [result_of(remedy, numbers[i * seeds : (i + 1) * seeds]) for i, remedy in enumerate(remedies)]
+    return [result_of(row, numbers[i * seeds : (i + 1) * seeds]) for i, (row, *_) in enumerate(rows)]
 
 
 def result_of(remedy: str, numbers: Sequence[Mapping[str, Any]]) -> Result:

@@ -6,6 +6,7 @@ nested dictionaries, in this order: defaults, recipe, remedies, flags. Nothing h
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -326,3 +327,8 @@ def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
     """Return the settings in which two configurations differ, as `key -> (one, other)`."""
     theirs = dict(flatten(other.settings()))
     return {key: (value, theirs.get(key)) for key, value in flatten(one.settings()) if value != theirs.get(key)}
+
+
+def folder_name(row: str) -> str:
+    """Return the name of a row of a table as part of a folder's."""
+    return re.sub(r"[^\w.+]+", "-", row).strip("-")

@@ -35,6 +35,7 @@ from uncollapse.errors import UserError
 from uncollapse.files import expect, parse_json, read_lines, read_text, read_yaml, write_atomically, write_json
 from uncollapse.runs.config import Config
 from uncollapse.runs.migration import VERSION, migrated
+from uncollapse.runs.shipped import refuse_shipped
 from uncollapse.training.states import STATE, WEIGHTS, load_weights, save_weights
 
 try:
@@ -272,6 +273,7 @@ class RunFolder:
 
     def write_metrics(self, split: str, metrics: Mapping[str, Any]) -> None:
         """Write the evaluation of one split, those of the others kept."""
+        refuse_shipped(self.path)
         write_json(self.path / "metrics.json", {**self.metrics(), split: dict(metrics)})
 
     def log(self) -> list[dict[str, Any]]:

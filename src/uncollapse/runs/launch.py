@@ -18,6 +18,7 @@ from uncollapse.runs.config import Config, compose, differences, load_named, mer
 from uncollapse.runs.folder import Origin, RunFolder
 from uncollapse.runs.job import Job
 from uncollapse.runs.plan import MOST_EPOCHS, plan
+from uncollapse.runs.shipped import refuse_shipped, run_path
 from uncollapse.training.callbacks import Callback, Checkpoint, Log, MeanSpace, first_sentences
 from uncollapse.training.fit import Trainer
 from uncollapse.training.guards import cpu_threads
@@ -52,6 +53,7 @@ def launch(
     folder = RunFolder(Path(out) if out else default_folder(origin, remedies))
     if folder.path.exists() and not folder.path.is_dir():
         raise UserError(f"{folder.path}: expected a folder for the run, got a file; choose another --out")
+    refuse_shipped(folder.path)
     with cpu_threads(origin.config.train.threads), folder.lock():
         if resume:
             return folder, _resume(folder, origin, callbacks, modules)
@@ -80,7 +82,7 @@ def with_network_of(settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, M
     )  # another type is refused where settings are merged
     if not earlier:
         return settings
-    theirs = RunFolder(Path(earlier)).origin().config.settings()
+    theirs = RunFolder(run_path(earlier)).origin().config.settings()
     data = {name: theirs["data"][name] for name in ("level", "lowercase", "max_vocab", "max_length", "side")}
     return merge({"data": data, **{name: theirs[name] for name in ("encoder", "decoder", "model")}}, settings)
 
@@ -147,7 +149,7 @@ def with_absolute_paths(config: Config) -> Config:
     """Return the configuration with its data paths made absolute, so that the run can be used from any folder."""
     paths = {name: getattr(config.data, name) for name in ("path", "valid", "test", "vocab_from")}
     absolute: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
-    init_from = config.train.init_from and str(Path(config.train.init_from).resolve())
+    init_from = config.train.init_from and str(run_path(config.train.init_from).resolve())
     return replace(config, data=replace(config.data, **absolute), train=replace(config.train, init_from=init_from))
 
 

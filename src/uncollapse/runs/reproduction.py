@@ -17,9 +17,9 @@ import torch
 
 from uncollapse.errors import UserError
 from uncollapse.runs.build import validate
-from uncollapse.runs.config import Settings, compose, merge
+from uncollapse.runs.config import Settings, compose, folder_name, merge
 from uncollapse.runs.folder import RunFolder
-from uncollapse.runs.study import Column, Row, Study, Tier, TierName, folder_name
+from uncollapse.runs.study import Column, Row, Study, Tier, TierName
 from uncollapse.runs.trials import Announce, Trial, run_trials
 
 

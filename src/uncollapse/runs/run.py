@@ -32,6 +32,7 @@ from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.job import Job
 from uncollapse.runs.launch import launch
 from uncollapse.runs.protocols import PROTOCOLS, Subject
+from uncollapse.runs.shipped import refuse_shipped, run_path
 from uncollapse.training.callbacks import Callback, Progress
 
 How = Decoding | Strategy
@@ -72,7 +73,7 @@ class Run:
     def __init__(
         self, path: str | Path, device: str = "auto", job: Job | None = None, *, modules: Modules = NONE_OWN
     ) -> None:
-        self.folder = RunFolder(Path(path))
+        self.folder = RunFolder(run_path(path))
         origin = self.folder.origin()
         self.config, self.recipe, self.remedies = origin.config, origin.recipe, origin.remedies
         self.vocabulary = self.folder.vocabulary()
@@ -212,6 +213,7 @@ class Run:
             by_protocol: numbers of protocols on the same split, written too.
             options: of `evaluation.evaluate`.
         """
+        refuse_shipped(self.path)
         corpus, split = subject.corpus, subject.split
         done = evaluate(self.model, corpus, seed=subject.seed, **options)
         metrics = dict(done.metrics)
@@ -631,7 +633,7 @@ def load(path: str | Path, device: str = "auto", **modules: nn.Module) -> Run:
     """Load a run from its folder; neither the corpus nor the network is needed.
 
     Args:
-        path: the folder.
+        path: the folder, or `model:NAME` for a run that comes with the package (`uncollapse models`).
         device: where the model will be.
         modules: `encoder` and `decoder` of a run that was trained with networks of one's own.
 

@@ -3,7 +3,6 @@
 A study is a YAML file in `studies/`, or one of your own; `reproduction` runs it.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from uncollapse.errors import UserError, suggest
 from uncollapse.files import expect, read_yaml
-from uncollapse.runs.config import Settings
+from uncollapse.runs.config import Settings, folder_name
 from uncollapse.runs.protocols import PROTOCOLS
 
 FOLDER = Path(__file__).parent / "studies"
@@ -174,8 +173,3 @@ def load_study(name: str) -> Study:
         )
     except TypeError as error:
         raise UserError(f"{where}: {str(error).partition('() ')[2] or error}") from None
-
-
-def folder_name(row: str) -> str:
-    """Return the name of a row as part of a folder's."""
-    return re.sub(r"[^\w.+]+", "-", row).strip("-")

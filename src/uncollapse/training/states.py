@@ -25,7 +25,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """Read weights.
+    """Read weights, in fp32 whatever they were written in.
 
     Raises:
         UserError: a damaged file, or weights that are not finite.
@@ -38,7 +38,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path}: expected finite weights, got nan or infinity in {wrong[0]}; restore the file or train again"
         )
-    return renamed(weights)
+    return renamed({name: value.float() if value.is_floating_point() else value for name, value in weights.items()})
 
 
 def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

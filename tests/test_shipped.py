@@ -1,0 +1,95 @@
+"""The small trained runs that come with the package: what a newcomer can try before any training."""
+
+import json
+
+import numpy as np
+import pytest
+
+import uncollapse as uc
+from uncollapse.cli import main
+from uncollapse.errors import UserError
+from uncollapse.runs.shipped import FOLDER, run_path, shipped
+
+
+def test_they_are_alive_small_and_say_how_they_were_made(capsys):
+    assert shipped() == ["grammar", "strokes", "verbs"]
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 6 * 2**20
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, line in zip(shipped(), lines, strict=True):
+        assert (line.startswith(f"model:{name} ") and ": alive, " in line) or ": partly alive, " in line
+        assert uc.load(f"model:{name}").metrics["test"]["mi"] > 1
+
+
+def test_the_numbers_in_the_folder_are_those_of_the_weights(tmp_path, capsys):
+    assert main(["models", "grammar", "--out", str(tmp_path / "copy")]) == 0
+    run = uc.load(tmp_path / "copy")
+    before = run.metrics["test"]
+    now = run.evaluate(iw_samples=0)
+    assert now["protocol"]["same_as_training"] and now["protocol"]["weights"] == before["protocol"]["weights"]
+    for name in ("nll_elbo", "rate", "mi"):
+        assert now[name] == pytest.approx(before[name], rel=1e-3)
+
+
+def test_verbs_change_their_tense_before_any_training(tmp_path, capsys):
+    (tmp_path / "words.txt").write_text("walk\njump\nplay\n")
+    assert main(["transfer", "model:verbs", str(tmp_path / "words.txt"), "--from", "sp", "--to", "p"]) == 0
+    assert capsys.readouterr().out.split() == ["walked", "jumped", "played"]
+
+
+def test_sentences_and_pictures_are_written_where_the_user_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", "model:grammar", "-n", "3", "--decode", "greedy"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["sample", "model:strokes", "-n", "4"]) == 0
+    assert (tmp_path / "sample.png").exists()
+
+
+def test_a_reconstruction_is_of_the_mean_or_of_a_draw(tmp_path, capsys):
+    sentences = uc.load("model:grammar").decode(np.zeros((1, 16), np.float32), "greedy") * 8
+    (tmp_path / "one.txt").write_text("\n".join(sentences) + "\n")
+
+    def written(*flags):
+        assert main(["reconstruct", "model:grammar", str(tmp_path / "one.txt"), *flags]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert len(set(written())) == 1  # the same mean each time
+    drawn = written("--from", "sample", "--seed", "3")
+    assert len(set(drawn)) > 1 and drawn == written("--from", "sample", "--seed", "3") != written("--from", "sample")
+    assert main(["reconstruct", "model:grammar", "--from", "mode"]) == 2
+
+
+def test_they_stay_as_they_are_and_a_copy_is_a_run(tmp_path, capsys):
+    content = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
+    for arguments in (
+        ["evaluate", "model:grammar"],
+        ["plot", "model:grammar", "curves"],
+        ["losses", "model:grammar"],
+        ["train", "--recipe", "grammar", "--out", str(FOLDER / "grammar"), "--overwrite"],
+    ):
+        assert main(arguments) == 2
+        assert "copy it first: uncollapse models grammar --out DIR" in capsys.readouterr().err
+    assert content == {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
+    assert main(["plot", "model:grammar", "curves", "--out", str(tmp_path / "curves.png")]) == 0
+    assert main(["losses", "model:grammar", "--out", str(tmp_path)]) == 0
+    assert main(["compare", "model:grammar", "model:verbs"]) == 0
+    assert main(["models", "grammar", "--out", str(tmp_path / "copy")]) == 0
+    assert main(["models", "grammar", "--out", str(tmp_path / "copy")]) == 2
+    assert "a run is already there" in capsys.readouterr().err
+
+
+def test_a_training_may_begin_with_their_weights(tmp_path):
+    small = {"data": {"sentences": 100}, "train": {"epochs": 1, "init_from": "model:grammar"}}
+    run = uc.train("grammar", out=tmp_path / "run", callbacks=[], **small)
+    assert run.config.train.init_from == str(FOLDER / "grammar") and len(run.vocabulary) == len(
+        uc.load("model:grammar").vocabulary
+    )
+
+
+def test_an_unknown_model_is_one_line(capsys):
+    assert main(["sample", "model:grammer"]) == 2
+    assert capsys.readouterr().err == "uncollapse: unknown model 'grammer': did you mean grammar?\n"
+    assert main(["models", "verbs"]) == 2 and "expected --out DIR" in capsys.readouterr().err
+    with pytest.raises(UserError, match="expected one of: grammar, strokes, verbs"):
+        run_path("model:x")
+    assert json.loads((FOLDER / "verbs" / "metrics.json").read_text())["test"]["heldout_exact"] > 0.6
