@@ -93,3 +93,31 @@ def test_an_unknown_model_is_one_line(capsys):
     with pytest.raises(UserError, match="expected one of: grammar, strokes, verbs"):
         run_path("model:x")
     assert json.loads((FOLDER / "verbs" / "metrics.json").read_text())["test"]["heldout_exact"] > 0.6
+
+
+def test_probabilities_of_pixels_multiply_to_that_of_the_picture():
+    run = uc.load("model:strokes")
+    z = np.random.default_rng(0).normal(size=(5, run.model.latent)).astype(np.float32)
+    written = [best[0] for best in run.candidates(z, "sample", seed=1)]
+    texts = [sentence.text for sentence in written]
+    p, drawn = run.ink(texts, z), np.array([[[c == "#" for c in row] for row in text.split("\n")] for text in texts])
+    log_p = np.log(np.where(drawn, p, 1 - p)).sum((1, 2))
+    assert log_p == pytest.approx([sentence.log_prob for sentence in written], rel=1e-4)
+    assert not np.array_equal(p, run.ink(texts, np.zeros_like(z)))
+    with pytest.raises(UserError, match="expected a run on pictures, got one on text"):
+        uc.load("model:grammar").ink(["x"], np.zeros((1, 16)))
+
+
+def test_a_grid_may_be_of_probabilities_and_of_any_width(tmp_path, capsys):
+    from PIL import Image
+
+    def grid(*flags):
+        path = tmp_path / "grid.png"
+        assert main(["sample", "model:strokes", "-n", "12", "--png", str(path), *flags]) == 0
+        return np.array(Image.open(path))
+
+    plain, wide, grey = grid(), grid("--grid-columns", "6"), grid("--probabilities")
+    assert wide.shape[1] / wide.shape[0] == pytest.approx(3, rel=0.05) and plain.shape == grey.shape
+    assert set(np.unique(plain)) == {0, 200, 255} and len(np.unique(grey)) > 50
+    assert main(["sample", "model:grammar", "--probabilities"]) == 2
+    assert "this run writes text" in capsys.readouterr().err

@@ -18,6 +18,8 @@ from uncollapse.evaluation.mean_space import Means, model_posterior_mean, poster
 from uncollapse.files import append_line
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
+from uncollapse.runs.build import build_splits
+from uncollapse.runs.config import compose, merge
 from uncollapse.training.callbacks import Callback
 from uncollapse.training.guards import Interrupted
 
@@ -128,9 +130,62 @@ def test_figures_are_drawn(toy, tmp_path, capsys, name):
     ]
 
 
-def test_steps_and_trajectories_may_be_chosen(toy, tmp_path):
-    for options in (["--at", "0,10"], ["--trajectories"]):
-        assert main(["plot", str(toy.path), "posterior-mean-space", "--out", str(tmp_path / "a.png"), *options]) == 0
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """An aggressive training whose half steps are recorded, on its twenty plotted sentences alone."""
+    train = {"record_every": 1, "record_halves": True, "aggressive_steps": 2, "epochs": 2}
+    changes = merge(TOY, {"data": {"sentences": 20}, "train": train})
+    return uc.train("grammar", "aggressive", out=tmp_path_factory.mktemp("runs") / "halves", **changes)
+
+
+def test_the_encoders_half_of_a_step_moves_the_encoder_alone(halves):
+    records = halves.folder.mean_space()
+    assert records.half.tolist() == [False, True, False, True, False, False, False]
+    assert records.steps.tolist()[:5] == [0, 1, 1, 2, 2]
+    for number in np.flatnonzero(records.half):
+        assert np.array_equal(records.model[number], records.model[number - 1])  # the decoder has not moved
+        assert np.array_equal(records.inference[number], records.inference[number + 1])  # the encoder does not any more
+        assert not np.array_equal(records.inference[number], records.inference[number - 1])
+        assert not np.array_equal(records.model[number], records.model[number + 1])
+    assert not records.whole().half.any() and records.whole().steps.tolist()[:3] == [0, 1, 2]
+
+
+def test_steps_trajectories_and_one_point_may_be_chosen(halves, tmp_path, capsys):
+    from PIL import Image
+
+    drawn = {}
+    for name, options in {
+        "at": ["--at", "0,1"],
+        "ways": ["--trajectories"],
+        "point": ["--point", "3"],
+        "both": ["--point", "3", "--trajectories"],
+    }.items():
+        for suffix in (".png", ".pdf", ".gif") if name != "at" else (".png",):
+            path = tmp_path / f"{name}{suffix}"
+            assert main(["plot", str(halves.path), "posterior-mean-space", "--out", str(path), *options]) == 0
+            drawn[path.name] = path.read_bytes()
+    assert len(set(drawn.values())) == len(drawn)  # no option is left out in silence
+    with Image.open(tmp_path / "point.gif") as animation:
+        assert animation.n_frames == len(halves.folder.mean_space().steps)
+    capsys.readouterr()
+    for options, words in (
+        (["--point", "999"], "expected one of the"),
+        (["--at", "0", "--point", "1"], "leave it out"),
+    ):
+        assert main(["plot", str(halves.path), "posterior-mean-space", "--out", str(tmp_path / "x.png"), *options]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["plot", str(halves.path), "curves", "--point", "1"]) == 2
+
+
+def test_the_first_sentences_of_a_file_may_be_taken(tmp_path):
+    texts = [f"word{i} a b" for i in range(40)]
+    (tmp_path / "train.txt").write_text("\n".join(texts) + "\n")
+    settings = compose(
+        "grammar", [], {"data": {"name": "", "path": str(tmp_path), "sentences": 10, "held_out": 0.0}}
+    ).data
+    splits = build_splits(settings)
+    for part in (splits.train, splits.valid):
+        assert part.texts() == texts[:10]
 
 
 @pytest.mark.parametrize(

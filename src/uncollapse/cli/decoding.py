@@ -45,6 +45,8 @@ def add_decoding(parser: Parser, strategy: str) -> None:
     parser.add_seed()
     parser.switch("--json", "an object a line, with log p(sentence | z) and its tokens")
     parser.flag("--png", "FILE", "of a run on pictures: the grid (default: RUN/VERB.png)")
+    parser.flag("--grid-columns", "N", "of it: pictures in a row; 0: by their number", default=0, least=0)
+    parser.switch("--probabilities", "of it: shades of grey, the probability of ink given the pixels before it")
 
 
 def decoding(asked: Namespace) -> Decoding:
@@ -94,15 +96,16 @@ def print_written(
     if pictures and not asked.json:
         home = Path() if is_shipped(run.path) else run.path
         path = Path(asked.png) if asked.png else home / f"{asked.verb}.png"
-        drawn = arrays_of(run.decode(z, how, seed, labels=labels))
-        grid = below(arrays_of(sources), drawn, COLUMNS) if sources else drawn
-        draw_grid(grid, path, min(COLUMNS, len(z)) if sources or len(z) <= COLUMNS else 0)
+        texts = run.decode(z, how, seed, labels=labels)
+        drawn = run.ink(texts, z, labels) if asked.probabilities else arrays_of(texts)
+        columns = asked.grid_columns or (min(COLUMNS, len(z)) if sources or len(z) <= COLUMNS else 0)
+        draw_grid(below(arrays_of(sources), drawn, columns) if sources else drawn, path, columns)
         say(f"{len(z)} pictures{' below those they are of' if sources else ''}: {path}")
         return
     if asked.png and pictures:
         raise UserError("expected --png or --json, got both")
-    if asked.png:
-        raise UserError("--png: draws the pictures of a run on pictures; this run writes text, to stdout")
+    if asked.png or asked.grid_columns or asked.probabilities:
+        raise UserError("--png and its flags: draw the pictures of a run on pictures; this run writes text, to stdout")
     if not asked.json and how.n_best == 1:
         show("\n".join(run.decode(z, how, seed, labels=labels)))
         return

@@ -28,6 +28,9 @@ def run(arguments: list[str]) -> None:
     parser.flag("--out", "FILE", kinds)
     parser.flag("--at", "N,N…", "posterior-mean-space: the steps to show (default: six)")
     parser.switch("--trajectories", "posterior-mean-space: the way of every point, in one panel")
+    parser.flag(
+        "--point", "N", "posterior-mean-space: the way of this point (from 0), with arrows", default=int, least=0
+    )
     parser.flag("--panels", "A,B…", f"curves: which of {', '.join(PANELS)} (default: those recorded)")
     parser.flag("--by", "SETTING", "name the runs by a setting, such as objective.weight")
     asked, _ = parser.parse(arguments)
@@ -38,14 +41,16 @@ def run(arguments: list[str]) -> None:
         raise UserError(f"--by: unknown setting {asked.by!r}: {suggest(asked.by, catalogue())}")
     if figure == "posterior-mean-space" and (asked.panels or asked.by):
         raise UserError("--panels and --by are for curves, not for posterior-mean-space")
-    if figure == "curves" and (asked.at or asked.trajectories):
-        raise UserError("--at and --trajectories are for posterior-mean-space, not for curves")
+    if figure == "curves" and (asked.at or asked.trajectories or asked.point is not None):
+        raise UserError("--at, --trajectories and --point are for posterior-mean-space, not for curves")
     folders = [RunFolder(run_path(run)) for run in runs]
     if not asked.out:
         refuse_shipped(folders[0].path)
     path = Path(asked.out) if asked.out else folders[0].path / f"{figure}.png"
     if figure == "posterior-mean-space":
-        _mean_space(folders, path, asked.at, asked.trajectories)
+        if asked.at and (asked.trajectories or asked.point is not None):
+            raise UserError("--at: shows single steps; leave it out with --trajectories and --point")
+        _mean_space(folders, path, asked.at, trajectories=asked.trajectories, point=asked.point)
     else:
         _curves(folders, path, asked.by, [name.strip() for name in asked.panels.split(",") if name.strip()])
     say(f"written to {path}")
@@ -60,7 +65,7 @@ def _curves(folders: list[RunFolder], path: Path, by: str, panels: list[str]) ->
     draw_curves(logs, path, panels=panels)
 
 
-def _mean_space(folders: list[RunFolder], path: Path, at: str, trajectories: bool) -> None:
+def _mean_space(folders: list[RunFolder], path: Path, at: str, *, trajectories: bool, point: int | None) -> None:
     """Draw the posterior-mean space of one run, and print how far its points lie from diagonal and axes."""
     if len(folders) > 1:
         raise UserError(f"plot: expected one run for posterior-mean-space, got {len(folders)}")
@@ -72,8 +77,9 @@ def _mean_space(folders: list[RunFolder], path: Path, at: str, trajectories: boo
     if not len(records.steps):
         hint = "train with --model.latent 1 and --train.record_every STEPS"
         raise UserError(f"{folders[0].path}: nothing was recorded; {hint}")
-    draw_mean_space(records, path, steps, trajectories=trajectories)
+    draw_mean_space(records, path, steps, trajectories=trajectories, point=point)
     show("step\tdiagonal\thorizontal\tvertical")
+    records = records.whole()
     for number, step in enumerate(records.steps.tolist()):
         far = Means(records.model[number], records.inference[number]).distances()
         show("\t".join([str(step), *(f"{value:.3f}" for value in far.values())]))

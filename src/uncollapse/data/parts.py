@@ -70,6 +70,9 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
     for part, file in files.items():  # the training part first, whose fields are those of all
         read, said = read_texts(file, settings.format, settings.columns, text_column=text, label_column=labels)
         if part == "train":
+            if settings.sentences:
+                first = np.unique(read.units)[: settings.sentences]
+                read = read.take(np.flatnonzero(np.isin(read.units, first)))
             if (text or labels) and not read.column:
                 raise UserError(
                     f"{file}: data.text_column and data.label_column are for .csv, .jsonl and tables under a header"

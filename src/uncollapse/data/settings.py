@@ -44,5 +44,10 @@ class DataConfig:
     max_length: int = setting(256, "longer sentences (in tokens) are left out, counted and reported", 1, 10**6)
     side: int = setting(28, "of pictures: pixels of a side, to which they are resized", 8, 512)
     dynamic: bool = setting(False, "of pictures: draw the training pixels from their intensities anew in every batch")
-    sentences: int = setting(0, "sentences of an embedded corpus's training split; 0: its own default", 0, 10**7)
+    sentences: int = setting(
+        0,
+        "of the training split: how many an embedded corpus draws, or the first of a file; 0: its own, or all",
+        0,
+        10**7,
+    )
     seed: int = setting(0, "seed of an embedded corpus and of the split of missing parts", 0, 2**32 - 1)

@@ -30,7 +30,7 @@ def draw_grid(pictures: np.ndarray, path: Path, columns: int = 0) -> None:
     """Write pictures as a grid, ink dark on paper light.
 
     Args:
-        pictures: `[N, side, side]`, 1 for ink.
+        pictures: `[N, side, side]`, 1 for ink, or the probability of it.
         path: a .png.
         columns: pictures in a row; by default as many as make the grid a square.
 
@@ -47,7 +47,7 @@ def draw_grid(pictures: np.ndarray, path: Path, columns: int = 0) -> None:
     sheet = np.full((rows * step + GAP, columns * step + GAP), 200, np.uint8)
     for number, picture in enumerate(pictures):
         top, left = GAP + step * (number // columns), GAP + step * (number % columns)
-        sheet[top : top + side, left : left + side] = 255 - 255 * picture
+        sheet[top : top + side, left : left + side] = 255 - np.round(255 * picture)
     content = io.BytesIO()
     Image.fromarray(sheet).resize((sheet.shape[1] * SCALE, sheet.shape[0] * SCALE), Image.Resampling.NEAREST).save(
         content, "PNG"

@@ -14,23 +14,29 @@ PANELS = 6
 FRAMES_A_SECOND = 4
 
 
-def draw_mean_space(records: MeanSpace, path: Path, at: Sequence[int] = (), *, trajectories: bool = False) -> None:
+def draw_mean_space(
+    records: MeanSpace, path: Path, at: Sequence[int] = (), *, trajectories: bool = False, point: int | None = None
+) -> None:
     """Draw points at some steps, the way of each point, or an animation.
 
     Args:
         records: what was recorded.
-        path: *.png, *.svg or *.pdf; *.gif for an animation over all steps.
+        path: *.png, *.svg or *.pdf; *.gif for an animation over all records.
         at: the steps to show; by default six, evenly spread over those recorded.
         trajectories: draw in one panel the way of every point from its first place to its last.
+        point: draw the way of this point alone, an arrow from record to record; the encoder's half of a step in another colour.
 
     Raises:
-        UserError: another suffix, or steps that were not recorded.
+        UserError: another suffix, steps that were not recorded, or no such point.
     """
     if path.suffix not in (*SUFFIXES, ".gif"):
         raise UserError(f"--out: expected a file named *{', *'.join(SUFFIXES)} or *.gif, got {path.name!r}")
-    if missing := [step for step in at if step not in records.steps.tolist()]:
-        known = ", ".join(map(str, records.steps[:12])) + (" …" if len(records.steps) > 12 else "")
+    whole = records.whole()
+    if missing := [step for step in at if step not in whole.steps.tolist()]:
+        known = ", ".join(map(str, whole.steps[:12])) + (" …" if len(whole.steps) > 12 else "")
         raise UserError(f"--at: step {missing[0]} was not recorded; recorded: {known}")
+    if point is not None and not 0 <= point < records.model.shape[1]:
+        raise UserError(f"--point: expected one of the {records.model.shape[1]} recorded, counted from 0, got {point}")
     import matplotlib
 
     matplotlib.use("Agg")
@@ -38,23 +44,24 @@ def draw_mean_space(records: MeanSpace, path: Path, at: Sequence[int] = (), *, t
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gif":
-        _animate(records, path)
+        _animate(records, path, trajectories=trajectories, point=point)
         return
-    numbers = [int(np.flatnonzero(records.steps == step)[0]) for step in at] or _spread(len(records.steps))
-    panels = 1 if trajectories else len(numbers)
+    numbers = [int(np.flatnonzero(whole.steps == step)[0]) for step in at] or _spread(len(whole.steps))
+    alone = trajectories or point is not None
+    panels = 1 if alone else len(numbers)
     columns = min(3, panels)
     rows = -(-panels // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(3.0 * columns, 3.3 * rows), squeeze=False, layout="constrained")
     for axis in axes.flat[panels:]:
         axis.set_visible(False)
     limit = _limit(records)
-    if trajectories:
+    if alone:
         _frame(axes[0, 0], limit, f"steps {records.steps[0]} to {records.steps[-1]}")
-        _ways(axes[0, 0], records)
+        _ways(axes[0, 0], records, len(records.steps), trajectories=trajectories, point=point)
     else:
         for axis, number in zip(axes.flat, numbers, strict=False):
-            _frame(axis, limit, f"step {records.steps[number]}")
-            _points(axis, records, number)
+            _frame(axis, limit, f"step {whole.steps[number]}")
+            _points(axis, whole, number)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
@@ -82,25 +89,45 @@ def _points(axis: Any, records: MeanSpace, number: int) -> Any:
     return axis.scatter(records.model[number], records.inference[number], s=7, color=COLOURS[0], alpha=0.5, linewidth=0)
 
 
-def _ways(axis: Any, records: MeanSpace) -> None:
-    for point in range(records.model.shape[1]):
-        axis.plot(records.model[:, point], records.inference[:, point], color=COLOURS[5], linewidth=0.7, alpha=0.8)
-    for number, colour, marker in ((0, COLOURS[6], "o"), (-1, COLOURS[1], "s")):
-        axis.scatter(records.model[number], records.inference[number], s=12, color=colour, marker=marker, zorder=3)
+def _ways(axis: Any, records: MeanSpace, until: int, *, trajectories: bool, point: int | None) -> None:
+    """Draw the ways of the points over the first records: lines of all, or arrows of one."""
+    shown = slice(0, until)
+    if trajectories:
+        for number in range(records.model.shape[1]):
+            way = records.model[shown, number], records.inference[shown, number]
+            axis.plot(*way, color=COLOURS[5], linewidth=0.7, alpha=0.8)
+        for number, colour, marker in ((0, COLOURS[6], "o"), (until - 1, COLOURS[1], "s")):
+            axis.scatter(records.model[number], records.inference[number], s=12, color=colour, marker=marker, zorder=3)
+    else:
+        _points(axis, records, until - 1)
+    if point is not None:
+        places = np.stack([records.model[shown, point], records.inference[shown, point]], 1)
+        colours = [COLOURS[1] if half else COLOURS[6] for half in records.half[1:until]]
+        far = np.diff(places, axis=0)
+        axis.quiver(
+            *places[:-1].T, *far.T, color=colours, angles="xy", scale_units="xy", scale=1, width=0.006, zorder=4
+        )
+        if records.half.any():
+            handles = [
+                axis.plot([], [], color=COLOURS[i], label=name)[0] for i, name in ((1, "encoder"), (6, "decoder"))
+            ]
+            axis.legend(handles=handles, fontsize=8, loc="upper left")
 
 
-def _animate(records: MeanSpace, path: Path) -> None:
+def _animate(records: MeanSpace, path: Path, *, trajectories: bool, point: int | None) -> None:
+    """Write an animation, a frame a record; ways grow from frame to frame."""
     import matplotlib.pyplot as plt
     from matplotlib.animation import FuncAnimation, PillowWriter
 
     figure, axis = plt.subplots(figsize=(3.6, 3.6), layout="constrained")
-    _frame(axis, _limit(records), "")
-    points = _points(axis, records, 0)
+    limit = _limit(records)
 
-    def show(number: int) -> tuple[Any, ...]:
-        points.set_offsets(np.stack([records.model[number], records.inference[number]], 1))
-        axis.set_title(f"step {records.steps[number]}", fontsize=10)
-        return (points,)
+    def show(number: int) -> list[Any]:
+        axis.clear()
+        moved = "the encoder has moved, " if records.half[number] else ""
+        _frame(axis, limit, f"{moved}step {records.steps[number]}")
+        _ways(axis, records, number + 1, trajectories=trajectories, point=point)
+        return []
 
     FuncAnimation(figure, show, frames=len(records.steps)).save(path, writer=PillowWriter(fps=FRAMES_A_SECOND))
     plt.close(figure)

@@ -67,11 +67,18 @@ class MeanSpace:
         steps: when, `[R]`.
         model: mean of p(z | x) of each sentence, `[R, N]`.
         inference: mean of q(z | x), `[R, N]`.
+        half: whether the encoder alone had moved since the record before, `[R]`.
     """
 
     steps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     model: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     inference: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    half: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+
+    def whole(self) -> "MeanSpace":
+        """Return the records between steps alone."""
+        kept = ~self.half
+        return MeanSpace(self.steps[kept], self.model[kept], self.inference[kept], self.half[kept])
 
 
 @dataclass(frozen=True)
@@ -334,7 +341,8 @@ class RunFolder:
         if (old := self.path / "posterior-mean-space.npz").exists():  # version 1
             try:
                 with np.load(old) as arrays:
-                    return MeanSpace(arrays["steps"], arrays["model"], arrays["inference"])
+                    steps = arrays["steps"]
+                    return MeanSpace(steps, arrays["model"], arrays["inference"], np.zeros(len(steps), bool))
             except (OSError, ValueError, KeyError, zipfile.BadZipFile):
                 raise UserError(f"{old}: truncated or damaged; train again to record") from None
         form = {"step": int, "model": [(int, float)], "inference": [(int, float)]}
@@ -342,7 +350,8 @@ class RunFolder:
         if not records:
             return MeanSpace()
         points = [np.array([entry[name] for entry in records], np.float32) for name in ("model", "inference")]
-        return MeanSpace(np.array([entry["step"] for entry in records]), *points)
+        half = np.array([entry.get("half") is True for entry in records])
+        return MeanSpace(np.array([entry["step"] for entry in records]), points[0], points[1], half)
 
 
 def _locks(descriptor: int, file: Path) -> bool:

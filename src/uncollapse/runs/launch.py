@@ -126,7 +126,7 @@ def _trainer(folder: RunFolder, job: Job, callbacks: Sequence[Callback]) -> tupl
     own: list[Callback] = [Log(folder.log_file)]
     if train.record_every:
         points = first_sentences(job.splits.valid, train.record_points)
-        own.append(MeanSpace(folder.mean_space_file, points, train.record_every))
+        own.append(MeanSpace(folder.mean_space_file, points, train.record_every, halves=train.record_halves))
     return job.trainer([*own, checkpoint, *callbacks]), checkpoint
 
 

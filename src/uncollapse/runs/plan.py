@@ -183,7 +183,7 @@ def _with_time(origin: Origin, config: Config, job: Job) -> Config:
     pace = measure_pace(job.trainer(), job.splits.train, settings.batch_size, step=middle)
     if settings.aggressive == "adaptive":
         pace = replace(pace, step=pace.step * (1 + settings.aggressive_budget))
-    inner = LEAST_INNER_STEPS * pace.step if settings.aggressive in ("pooled", "paper") else 0.0
+    inner = LEAST_INNER_STEPS * pace.step if settings.aggressive not in ("off", "adaptive") else 0.0
     most = settings.aggressive_steps or steps * MOST_EPOCHS
     step, inner = (pace.step + inner, 0.0) if not settings.epochs and most >= steps else (pace.step, inner)
     budget, epochs = 60 * settings.minutes, settings.epochs

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import UNLABELLED, Labels, LabelSpec
+from uncollapse.data.pictures import arrays_of
 from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.data.vocabulary import UNK, tokenise
@@ -26,6 +27,7 @@ from uncollapse.generation import latent_ops
 from uncollapse.generation.decode import generate_n_best
 from uncollapse.generation.decoding import Decoding, Strategy
 from uncollapse.model import VAE
+from uncollapse.nn.pictures import PictureDecoder
 from uncollapse.runs.build import NONE_OWN, Modules, build_device, build_splits, load_model, read_lab_pairs
 from uncollapse.runs.config import Config, merge, source_override
 from uncollapse.runs.folder import RunFolder
@@ -417,6 +419,26 @@ class Run:
             for ids, log_prob in zip(rows, log_likelihoods(self.model, labelled, codes[owner]), strict=True)
         )
         return [[next(sentences) for _ in best] for best in written]
+
+    @torch.inference_mode()
+    def ink(self, pictures: Sequence[str], z: np.ndarray | Tensor, labels: LabelSpec | None = None) -> np.ndarray:
+        """Return p(ink) at every pixel of pictures, given the code of each and the pixels before it, `[N, side, side]`.
+
+        Args:
+            pictures: as `decode` writes them.
+            z: a code each, `[N, Z]`.
+            labels: of a conditional run, as in `posterior`.
+
+        Raises:
+            UserError: a run on text, codes of another width, labels that are missing or unknown.
+        """
+        if not isinstance(self.model.decoder, PictureDecoder):
+            raise UserError(f"{self.path}: expected a run on pictures, got one on text")
+        codes, classes = self._given(z, labels)
+        here = {field: each.to(self.device) for field, each in classes.items()}
+        drawn = torch.from_numpy(arrays_of(pictures)).to(self.device, torch.float32)[:, None]
+        logits = self.model.decoder.logits(drawn, self.model.decoder_input(codes.to(self.device), here))
+        return logits.sigmoid().cpu().numpy()
 
     def reconstruct(
         self, texts: Sequence[str], decode: How = "greedy", seed: int = 0, *, labels: LabelSpec | None = None

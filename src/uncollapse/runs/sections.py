@@ -95,10 +95,10 @@ class TrainConfig:
     init_from: str = setting("", "a run whose weights are the start; its network, tokens and labels are taken too")
     freeze: tuple[str, ...] = setting((), "parts of the model whose weights stay as they are: encoder, decoder, prior")
     pretrain_epochs: int = setting(0, "epochs as a plain autoencoder first; then the decoder is made anew", 0)
-    aggressive: Literal["off", "adaptive", "pooled", "paper"] = setting(
+    aggressive: Literal["off", "adaptive", "pooled", "paper", "paper-image"] = setting(
         "off",
-        "inner encoder steps before each step; paper, pooled: until a rule on validation MI ends them; adaptive: where they "
-        "lower the loss of held-out sentences",
+        "inner encoder steps before each step; paper (for pictures: paper-image), pooled: until a rule on validation MI ends "
+        "them; adaptive: where they lower the loss of held-out sentences",
     )
     aggressive_budget: float = setting(
         0.6, "of adaptive: inner steps in all, as a share of the steps of the whole training", 0.0
@@ -126,6 +126,9 @@ class TrainConfig:
         0,
         "steps between records of the posterior-mean space, for a scalar latent (`plot RUN posterior-mean-space`); 0: none",
         0,
+    )
+    record_halves: bool = setting(
+        False, "in aggressive training, record also where the encoder's own steps lead before such a step"
     )
     record_points: int = setting(500, "validation sentences that are recorded; 50 for readable trajectories", 1)
     checkpoint_minutes: float = setting(5.0, "time between saves of the state within an epoch", 0)

@@ -32,7 +32,10 @@ PAYS = 1.0
 LONGEST_WAIT = 4
 """Most steps without inner ones, after some that did not pay."""
 
-Rule = Literal["off", "adaptive", "pooled", "paper"]
+MOST_BELOW_BEST = 5
+"""Epochs with an MI below its best after which the rule for pictures ends the phase."""
+
+Rule = Literal["off", "adaptive", "pooled", "paper", "paper-image"]
 
 
 @dataclass
@@ -108,13 +111,16 @@ class Phase:
 
     Attributes:
         rule: `pooled`: the pooled MI of each sentence, with the same noise in both epochs, must fall by more than two standard
-            errors of the mean difference; `paper`: any fall of the batch-averaged estimate ends the phase; `adaptive`: inner
+            errors of the mean difference; `paper`: any fall of the batch-averaged estimate ends the phase; `paper-image`:
+            the fifth epoch does that has this estimate below its best; `adaptive`: inner
             steps are taken while they pay by paired losses, and the phase ends when `budget` is spent; `off`: no such phase.
         limit: most outer steps; 0 for none.
         on: whether the phase lasts.
         outer: outer steps so far.
         inner: inner steps of the present epoch.
         before: MI at the last check: of every sentence (pooled) or one number (paper).
+        best: MI so far, of `paper-image`.
+        below: epochs with less than that.
         batch_size: of the paper's estimate, and of the steps that looks are counted in.
         budget: of `adaptive`: most inner steps of the whole training, looks counted as steps of equal cost.
         spent: of it.
@@ -128,6 +134,8 @@ class Phase:
     outer: int = 0
     inner: int = 0
     before: list[float] = field(default_factory=list)
+    best: float = 0.0
+    below: int = 0
     batch_size: int = 32
     budget: float = math.inf
     spent: float = 0.0
@@ -169,7 +177,7 @@ class Phase:
         few = slice(0, MI_SENTENCES)
         mi = (
             [batch_mutual_information(scores.posterior, scores.z, self.batch_size)]
-            if self.rule == "paper"
+            if self.rule.startswith("paper")
             else sentence_mutual_information(scores.posterior[few], scores.z[few]).tolist()
         )
         before, steps = sum(self.before) / max(1, len(self.before)), self.inner / max(1, batches)
@@ -177,8 +185,12 @@ class Phase:
         return {"inner_steps": steps, "mi_before": before, "mi_after": sum(mi) / len(mi), "goes_on": goes_on}
 
     def check(self, mi: Sequence[float]) -> bool:
-        """Compare MI with that of the last check; a fall ends the phase (`adaptive`: does not). Return whether it goes on."""
-        if self.rule != "adaptive" and falls(self.before, mi):
+        """Compare MI with that of the last check, or with its best; end the phase by the rule, and return whether it goes on."""
+        if self.rule == "paper-image":
+            self.below += sum(mi) / len(mi) < self.best
+            self.best = max(self.best, sum(mi) / len(mi))
+            self.on = self.below < MOST_BELOW_BEST
+        elif self.rule != "adaptive" and falls(self.before, mi):
             self.on = False
         self.before = list(mi)
         return self.on

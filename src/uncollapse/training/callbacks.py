@@ -46,6 +46,9 @@ class Callback:
     def on_step(self, trainer: "Trainer", update: Update) -> None:
         """Run after every step."""
 
+    def on_inner(self, trainer: "Trainer") -> None:
+        """Run in aggressive training between the encoder's own steps and the decoder's."""
+
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Run after the validation that ends an epoch; `entry` is its entry in the log."""
 
@@ -150,10 +153,11 @@ class MeanSpace(Callback):
         path: the file.
         corpus: the sentences that are recorded.
         every: steps between records.
+        halves: record besides, in aggressive training, where the encoder's own steps lead before such a step.
     """
 
-    def __init__(self, path: str | Path, corpus: Corpus, every: int) -> None:
-        self.path, self.corpus, self.every = Path(path), corpus, every
+    def __init__(self, path: str | Path, corpus: Corpus, every: int, *, halves: bool = False) -> None:
+        self.path, self.corpus, self.every, self.halves = Path(path), corpus, every, halves
 
     def on_epoch(self, trainer: "Trainer") -> None:
         """Record the beginning; drop records of later steps, as `Log` drops epochs."""
@@ -166,14 +170,19 @@ class MeanSpace(Callback):
         if trainer.progress.step % self.every == 0:
             self.record(trainer)
 
-    def record(self, trainer: "Trainer") -> None:
-        """Append both means of every sentence."""
+    def on_inner(self, trainer: "Trainer") -> None:
+        """Record the half of a step, when it is time."""
+        if self.halves and (trainer.progress.step + 1) % self.every == 0:
+            self.record(trainer, half=True)
+
+    def record(self, trainer: "Trainer", *, half: bool = False) -> None:
+        """Append both means of every sentence; `half`: the decoder has not moved yet."""
         training = trainer.model.training
         means = posterior_means(trainer.model.eval(), self.corpus)
         trainer.model.train(training)
         points = {"model": means.model, "inference": means.inference}
         rounded = {name: [round(x, 5) for x in values.tolist()] for name, values in points.items()}
-        append_line(self.path, {"step": trainer.progress.step, **rounded})
+        append_line(self.path, {"step": trainer.progress.step + half, **rounded, **({"half": True} if half else {})})
 
 
 class Progress(Callback):

@@ -240,6 +240,7 @@ class Trainer:
             update = self.step(current, "encoder")
             inner.add(update.means["loss"] * len(current), current.predicted)
         self.phase.count(inner)
+        self._call("on_inner")
         return self.step(batch, "decoder")
 
     @torch.no_grad()
