@@ -23,7 +23,7 @@ $(VENV)/.notebook: $(VENV)/.installed
 # Train and evaluate five models on the embedded grammar: a language model, the collapsed baseline, and three remedies.
 # One table, with the exact floor; the runs stay in runs/demo, and a repeated demo only reads them.
 demo: $(VENV)/.installed
-	$(BIN)/uncollapse bench --recipe grammar --remedies lm,vanilla,annealed,bn,kl-controller --out $(DEMO)
+	$(BIN)/uncollapse bench --recipe grammar --remedies lm,vanilla,annealed,bn,kl-controller --jobs 2 --out $(DEMO)
 
 # The tests that take no more than a few minutes.
 test: $(VENV)/.installed

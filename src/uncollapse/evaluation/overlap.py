@@ -103,7 +103,7 @@ def rouge(reference: Sequence[Hashable], written: Sequence[Hashable], order: int
 
 
 def corpus_bleu(
-    references: Sequence[str], written: Sequence[str], orders: int, *, tokenise: str = "none"
+    references: Sequence[str], written: Sequence[str], orders: int, *, tokenise: str = "none", smooth: str = "exp"
 ) -> tuple[float, str]:
     """Return the corpus BLEU (0 to 100) of sentences with one reference each, and sacreBLEU's signature.
 
@@ -112,12 +112,13 @@ def corpus_bleu(
         written: what was written.
         orders: longest n-grams, 2 for BLEU-2, 4 for BLEU-4.
         tokenise: sacreBLEU's tokeniser; `none` where blanks separate the tokens.
+        smooth: sacreBLEU's smoothing; with `none` BLEU is 0 where no n-gram of some order is right.
 
     Source: Papineni et al. 2002; Post 2018 (sacreBLEU).
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    bleu = BLEU(max_ngram_order=orders, tokenize=tokenise, force=True)
+    bleu = BLEU(max_ngram_order=orders, tokenize=tokenise, smooth_method=smooth, force=True)
     return bleu.corpus_score(list(written), [list(references)]).score, str(bleu.get_signature())
 
 

@@ -19,7 +19,7 @@ BUCKETS = {"<= 10": (0, 10), "11-20": (11, 20), "21-30": (21, 30)}
 
 
 def reconstruction_protocol(
-    model: VAE, splits: Splits, split: str, *, seed: int = 0, sentences: int = 1000
+    model: VAE, splits: Splits, split: str, *, seed: int = 0, sentences: int | None = None
 ) -> dict[str, Any]:
     """Return how much of each sentence greedy decoding brings back, from z = mu and from one draw z ~ q(z | x).
 
@@ -28,18 +28,19 @@ def reconstruction_protocol(
         splits: the run's data.
         split: which of them.
         seed: of the choice of sentences and of the draw.
-        sentences: how many at most.
+        sentences: how many at most; by default all.
 
     Returns:
         reconstruction: a row for every source of z and bucket of lengths, with `sentences, token_accuracy, exact, bleu2, bleu4,
-        rouge2, rouge4`; bleu_signature: sacreBLEU's, of BLEU-4.
+        bleu2_unsmoothed, bleu4_unsmoothed, rouge2, rouge4`; bleu_signature: sacreBLEU's, of BLEU-4.
 
     Raises:
         UserError: a language model.
     """
     if not model.latent:
         raise UserError("protocol reconstruction: a language model (model.latent 0) has no codes to reconstruct from")
-    few = splits[split].subset(subsample_indices(len(splits[split]), sentences, seed))
+    count = len(splits[split])
+    few = splits[split].subset(subsample_indices(count, sentences or count, seed))
     posterior = posteriors(model, few)
     draw = posterior.transform(posterior.noise(len(few), 1, seeded(seed)))[:, 0]
     originals = [few.ids(i).tolist() for i in range(len(few))]
@@ -63,12 +64,15 @@ def _scores(
     references, hypotheses = ([spaced(vocabulary, ids) for ids in part] for part in (originals, written))
     bleu2, _ = corpus_bleu(references, hypotheses, 2, tokenise=tokenise)
     bleu4, signature = corpus_bleu(references, hypotheses, 4, tokenise=tokenise)
+    plain2, plain4 = (corpus_bleu(references, hypotheses, n, tokenise=tokenise, smooth="none")[0] for n in (2, 4))
     words = [(surface(vocabulary, a), surface(vocabulary, b)) for a, b in zip(originals, written, strict=True)]
     return {
         "token_accuracy": token_accuracy(originals, written),
         "exact": float(np.mean([a == b for a, b in zip(originals, written, strict=True)])),
         "bleu2": bleu2,
         "bleu4": bleu4,
+        "bleu2_unsmoothed": plain2,
+        "bleu4_unsmoothed": plain4,
         "rouge2": 100 * float(np.mean([rouge(a, b, 2) for a, b in words])),
         "rouge4": 100 * float(np.mean([rouge(a, b, 4) for a, b in words])),
     }, signature

@@ -13,6 +13,11 @@ PANELS = {
     "nll": ("nll_elbo: training, and dotted the test split", ("train.nll_elbo", "test.nll_elbo"), "nats"),
     "divergence": ("divergence in the penalty", ("train.divergence",), "nats"),
     "weight": ("weight of the divergence", ("weight",), ""),
+    "information": (
+        "rate, dotted MI, dash-dotted rate - MI",
+        ("valid.rate", "valid.mi", "valid.rate - valid.mi"),
+        "nats",
+    ),
     "mi": ("mutual information", ("valid.mi",), "nats"),
     "au": ("active units", ("valid.au",), ""),
     "teacher-forcing": ("teacher forcing", ("teacher_forcing",), "probability"),
@@ -22,8 +27,8 @@ PANELS = {
     "gaussian-score": ("Gaussian score", ("valid.gaussian_score",), "share"),
     "inner-steps": ("inner steps", ("aggressive.inner_steps",), "a step"),
 }
-"""Panel -> its title, where the log keeps it (a second series is drawn dotted), and the unit."""
-ASKED_ONLY = ("loss", "nll", "divergence")
+"""Panel -> its title, where the log keeps it (a second series is drawn dotted, a third dash-dotted), and the unit."""
+ASKED_ONLY = ("loss", "nll", "divergence", "information")
 """Panels that are drawn where they are asked for."""
 # Okabe & Ito: distinct for the colour-blind; the dashes are distinct in print
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -34,7 +39,10 @@ Log = Sequence[Mapping[str, Any]]
 
 
 def series(log: Log, key: str) -> tuple[list[int], list[float]]:
-    """Return the epochs that hold a value, and the values; `key` names nested entries by dots."""
+    """Return the epochs that hold a value, and the values; `key` names nested entries by dots, or is the difference of two."""
+    if " - " in key:
+        (epochs, values), (_, others) = (series(log, part) for part in key.split(" - "))
+        return epochs, [value - other for value, other in zip(values, others, strict=True)]
     epochs, values = [], []
     for entry in log:
         value: Any = entry
@@ -94,7 +102,7 @@ def draw_curves(logs: Mapping[str, Log], path: Path, *, panels: Sequence[str] = 
             style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
             for number, key in enumerate(keys):
                 epochs, values = series(log, key)
-                style |= {"label": name} if not number else {"label": "", "linestyle": ":"}
+                style |= {"label": name} if not number else {"label": "", "linestyle": (":", "-.")[number - 1]}
                 axis.plot(epochs, values, linewidth=1.6, **style, marker="." if len(epochs) < 4 else "")
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("epoch", fontsize=9)
