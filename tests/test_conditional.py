@@ -207,7 +207,7 @@ def test_the_tense_protocol_writes_its_numbers(run, capsys):
         "leak_accuracy",
     ):
         assert key in out and 0 <= metrics[key] <= 100
-    assert "sp>tp" in out and len(metrics["heldout_directions"]) == 12 and len(metrics["gaussian_examples"]) == 10
+    assert "sp>tp" in out and len(metrics["heldout_directions"]) == 12 and len(metrics["gaussian_rows"]) == 100
 
 
 def test_the_lab_pairs_are_scored_by_their_directions(tmp_path, capsys):

@@ -10,6 +10,9 @@ from uncollapse.runs.protocols import PROTOCOLS
 COLUMNS = {name: column for protocol in PROTOCOLS.values() for name, column in protocol.columns.items()}
 ROW_TABLES = {name: title for protocol in PROTOCOLS.values() for name, title in protocol.rows.items()}
 
+SHOWN_ROWS = 10
+"""Rows of words from the prior that are printed."""
+
 
 def protocol_tables(metrics: Mapping[str, Any]) -> list[Table]:
     """Return what a protocol added to an evaluation: scores, directions, the lab's pairs, examples."""
@@ -43,10 +46,13 @@ def protocol_tables(metrics: Mapping[str, Any]) -> list[Table]:
         by_target = metrics["tense_bleu4_by_target"]
         table.add_row("by target", "  ".join(f"{name} {score:.3f}" for name, score in by_target.items()))
         tables.append(table)
-    for name in ("gaussian_examples", "fitted_examples"):
+    for name in ("gaussian_rows", "fitted_rows"):
         if name in metrics:
-            table = _plain_table(f"rows from the {'prior' if name.startswith('gaussian') else 'fitted prior'}")
-            for row in metrics[name]:
+            prior = "prior" if name.startswith("gaussian") else "fitted prior"
+            table = _plain_table(
+                f"rows from the {prior}, the first {SHOWN_ROWS} of {len(metrics[name])} in metrics.json"
+            )
+            for row in metrics[name][:SHOWN_ROWS]:
                 table.add_row(row)
             tables.append(table)
     if examples := metrics.get("transfer_examples"):

@@ -183,7 +183,7 @@ def inventions(invented: Sequence[Row], training: set[Row], name: str) -> dict[s
     score: the share of draws whose forms are all those of one training row; distinct: how many different training rows they are;
     new: the share of draws that are no training row, but what the rules of English make of their first form (of the four English
     forms alone), new_distinct: how many different ones, in all draws; known: the share of words that stand in the training rows
-    at all.
+    at all; rows: the first set, as the lab prints it.
     """
     hits = [row in training for row in invented]
     sets = [slice(start, start + DRAWS) for start in range(0, len(invented), DRAWS)]
@@ -203,7 +203,7 @@ def inventions(invented: Sequence[Row], training: set[Row], name: str) -> dict[s
         f"{name}_new": float(np.mean([row in new for row in invented])),
         f"{name}_new_distinct": len(new),
         f"{name}_known": float(np.mean(known)),
-        f"{name}_examples": [" ".join(row) for row in invented[:10]],
+        f"{name}_rows": [" ".join(row) for row in invented[:DRAWS]],
     }
 
 
