@@ -78,11 +78,13 @@ def test_the_import_table_of_the_design_page_is_the_tested_one():
 
 
 @pytest.mark.slow
-def test_the_notebook_runs(tmp_path):
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_notebooks_run(tmp_path, path):
     import nbclient
     import nbformat
 
-    notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}, kernel_name="python3").execute()
 
 
