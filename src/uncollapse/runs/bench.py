@@ -102,7 +102,7 @@ def bench(
         for row, names, changed in rows
         for seed in range(1, seeds + 1)
     ]
-    if not compose(recipe, remedies[0].split("+"), settings).train.epochs:
+    if not compose(recipe, rows[0][1], rows[0][2]).train.epochs:
         # the length was left open: what the first run chooses is the budget of all
         run_trials(trials[:1], callbacks)
         chosen = RunFolder(trials[0].path).origin().config.train

@@ -31,7 +31,6 @@ PAYS = 1.0
 """Standard errors by which the paired losses must fall for the steps to go on."""
 LONGEST_WAIT = 4
 """Most steps without inner ones, after some that did not pay."""
-
 MOST_BELOW_BEST = 5
 """Epochs with an MI below its best after which the rule for pictures ends the phase."""
 
@@ -107,13 +106,13 @@ class PairedLoop:
 
 @dataclass
 class Phase:
-    """The phase of aggressive training: it ends for good when validation MI falls, or at its limit of outer steps.
+    """The phase of aggressive training: it ends for good by its rule, or at its limit of outer steps.
 
     Attributes:
         rule: `pooled`: the pooled MI of each sentence, with the same noise in both epochs, must fall by more than two standard
             errors of the mean difference; `paper`: any fall of the batch-averaged estimate ends the phase; `paper-image`:
-            the fifth epoch does that has this estimate below its best; `adaptive`: inner
-            steps are taken while they pay by paired losses, and the phase ends when `budget` is spent; `off`: no such phase.
+            the fifth epoch whose estimate is below the best before it; `adaptive`: inner steps are taken while they pay by
+            paired losses, and the phase ends when `budget` is spent; `off`: no such phase.
         limit: most outer steps; 0 for none.
         on: whether the phase lasts.
         outer: outer steps so far.
@@ -151,9 +150,11 @@ class Phase:
         return PairedLoop(losses) if self.rule == "adaptive" else InnerLoop()
 
     def begins(self) -> bool:
-        """Return whether the step that comes next has inner ones before it; if not, one step less is left to wait."""
-        waits, self.left = self.on and self.left > 0, max(0, self.left - self.on)
-        return self.on and not waits
+        """Return whether the step that comes next has inner ones before it; where they wait, one step less is left."""
+        if self.on and self.left:
+            self.left -= 1
+            return False
+        return self.on
 
     def count(self, loop: InnerLoop | PairedLoop) -> None:
         """Take note of one outer step; end the phase at its limit."""
