@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 import uncollapse as uc
 from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.shipped import FOLDER
 from uncollapse.training.states import load_weights, save_weights
 
@@ -32,8 +33,11 @@ def main(names):
 def ship(path, name):
     """Halve the weights, measure the run with them, and put what a user needs into the package."""
     folder = RunFolder(path)
-    save_weights(folder.model_file, {key: value.half() for key, value in load_weights(folder.model_file).items()})
-    uc.load(path).evaluate(iw_samples=50, iw_sentences=500)
+    weights = load_weights(folder.model_file).items()
+    save_weights(folder.model_file, {key: w.half() if w.is_floating_point() else w for key, w in weights})
+    run = uc.load(path)
+    subject = run.subject(run.splits()[0])
+    run.measure(subject, run.by_protocol("tense", subject) if PROTOCOLS["tense"].fits(subject) else {})
     shutil.rmtree(FOLDER / name, ignore_errors=True)
     (FOLDER / name).mkdir(parents=True)
     for file in FILES:

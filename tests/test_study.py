@@ -124,15 +124,18 @@ def test_a_reduced_tier_is_not_compared_and_says_what_is_smaller(own, tmp_path):
 
 def test_data_that_are_absent(tmp_path):
     study = load_study("li-ptb")
-    settings, said = data_settings(study, study.tiers["minutes"], tmp_path)
+    settings, said = data_settings(study, "minutes", tmp_path)
     assert (
         settings == {"data": {"name": "grammar", "sentences": 4000}}
         and "the embedded corpus grammar is in its place" in said
     )
-    with pytest.raises(uc.UserError, match="study li-ptb needs these data; name the folder that holds ptb by --data"):
-        data_settings(study, study.tiers["full"], tmp_path)
+    for tier in ("hours", "full"):  # nothing stands in for them
+        with pytest.raises(
+            uc.UserError, match=r"needs these data; name the folder .* by --data; or: uncollapse data get ptb"
+        ):
+            data_settings(study, tier, tmp_path)
     (tmp_path / "ptb").mkdir()
-    assert data_settings(study, study.tiers["full"], tmp_path) == ({"data": {"path": str(tmp_path / "ptb")}}, "")
+    assert data_settings(study, "full", tmp_path) == ({"data": {"path": str(tmp_path / "ptb")}}, "")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 import subprocess
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -198,10 +199,13 @@ def test_a_hostile_archive_writes_nothing_outside(fetch, tmp_path, name):
 
 
 def test_a_bomb_is_refused(fetch, monkeypatch):
-    monkeypatch.setattr(download, "MOST_BYTES", 10_000_000)
-    Server.files["bomb.zip"] = zipped({"train.txt": b"0" * 20_000_000, "test.txt": b"b\n"})
-    with pytest.raises(UserError, match=r"train.txt is larger than 10,000,000 bytes"):
+    monkeypatch.setattr(download, "MOST_BYTES", 5_000_000)
+    Server.files["bomb.zip"] = zipped({"train.txt": b"0" * 60_000_000, "test.txt": b"b\n"})
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"train.txt is larger than 5,000,000 bytes"):
         fetch("ok", "bomb.zip", members=MEMBERS)
+    assert tracemalloc.get_traced_memory()[1] < 30_000_000  # it is not unpacked first
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 
+from uncollapse.data.download import entries
 from uncollapse.errors import UserError
 from uncollapse.runs.build import validate
 from uncollapse.runs.config import Settings, compose, folder_name, merge
 from uncollapse.runs.folder import RunFolder
-from uncollapse.runs.study import Column, Row, Study, Tier, TierName
+from uncollapse.runs.study import Column, Row, Study, TierName
 from uncollapse.runs.trials import Announce, Trial, run_trials
 
 
@@ -44,7 +45,7 @@ class Outcome:
     verdict: str
 
 
-def data_settings(study: Study, tier: Tier, root: Path) -> tuple[Settings, str]:
+def data_settings(study: Study, tier_name: TierName, root: Path) -> tuple[Settings, str]:
     """Return where the data are, and what is said of them.
 
     Raises:
@@ -55,9 +56,10 @@ def data_settings(study: Study, tier: Tier, root: Path) -> tuple[Settings, str]:
     path = root / study.data
     if path.exists():
         return {"data": {"path": str(path)}}, ""
-    if not tier.reduced or not study.stand_in:
+    if tier_name != "minutes" or not study.stand_in:
+        public = f"; or: uncollapse data get {study.data}" if study.data in entries() else ""
         raise UserError(
-            f"{path}: study {study.name} needs these data; name the folder that holds {study.data} by --data"
+            f"{path}: study {study.name} needs these data; name the folder that holds {study.data} by --data{public}"
         )
     name = study.stand_in["name"]
     return {"data": dict(study.stand_in)}, f"{path} is absent; the embedded corpus {name} is in its place"
@@ -83,7 +85,7 @@ def reproduce(
     if tier_name not in study.tiers:
         raise UserError(f"study {study.name} has the tiers {', '.join(study.tiers)}, got {tier_name}")
     tier = study.tiers[tier_name]
-    data, absent = data_settings(study, tier, root)
+    data, absent = data_settings(study, tier_name, root)
     settings = [merge(data, row.settings, tier.settings) for row in study.rows]
     for row, changes in zip(study.rows, settings, strict=True):  # a wrong one is said before any is trained
         validate(compose(study.recipe, row.remedies, changes))
