@@ -120,7 +120,7 @@ class Phase:
         before: MI at the last check: of every sentence (pooled) or one number (paper).
         best: MI so far, of `paper-image`.
         below: epochs with less than that.
-        batch_size: of the paper's estimate, and of the steps that looks are counted in.
+        batch_size: of the training, and of the paper's estimate.
         budget: of `adaptive`: most inner steps of the whole training, looks counted as steps of equal cost.
         spent: of it.
         wait: of `adaptive`: steps without inner ones, after some that did not pay.
@@ -162,8 +162,8 @@ class Phase:
         self.inner += loop.steps
         self.on = not self.limit or self.outer < self.limit
         if isinstance(loop, PairedLoop):
-            # a validation sentence costs a third of a training sentence
-            self.spent += loop.steps + loop.looks * HELD_BATCHES * HELD_SENTENCES / (3 * self.batch_size)
+            # a batch costs a third of a step without its gradient, and not much less where it is smaller
+            self.spent += loop.steps + loop.looks * HELD_BATCHES / 3 * max(1.0, HELD_SENTENCES / self.batch_size)
             self.on = self.on and self.spent < self.budget
             self.wait = 0 if loop.useful else min(2 * self.wait + 1, LONGEST_WAIT)
             self.left = self.wait
