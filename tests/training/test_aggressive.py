@@ -121,11 +121,8 @@ def test_steps_that_did_not_pay_are_left_out_ever_longer_and_those_that_do_come_
 
 
 def test_the_budget_counts_steps_and_looks_and_ends_the_phase():
-    phase = Phase("adaptive", on=True, batch_size=32, budget=9.0)
-    for spent, on in (
-        (6, True),
-        (12, False),
-    ):  # four steps and three looks at 64 sentences, each a third of a step's 32
+    phase = Phase("adaptive", on=True, batch_size=32, budget=20.0)
+    for spent, on in ((6, True), (12, False)):  # four steps; three looks at eight batches, each a third of a step
         phase.count(run_through(phase.loop(lambda: torch.ones(8))))
         assert phase.spent == pytest.approx(spent) and phase.on == on
 
@@ -159,7 +156,7 @@ def test_adaptive_training_resumes_bitwise_and_spends_no_more_than_its_budget(tm
 
     changes = merge(TINY, {"data": {"sentences": 200}, "train": {"epochs": 3, "aggressive": "adaptive"}})
     run = uc.train("grammar", "aggressive", out=tmp_path / "whole", **changes)
-    assert sum(entry.get("aggressive", {}).get("inner_steps", 0) for entry in run.log) <= 0.5 * 3 + 64 / 13
+    assert sum(entry.get("aggressive", {}).get("inner_steps", 0) for entry in run.log) <= 0.4 * 3 + 64 / 13
     with pytest.raises(uc.Interrupted):
         uc.train("grammar", "aggressive", out=tmp_path / "parts", callbacks=[StopAt(17)], **changes)
     uc.train("grammar", "aggressive", out=tmp_path / "parts", resume=True, **changes)
