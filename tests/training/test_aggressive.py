@@ -122,7 +122,7 @@ def test_steps_that_did_not_pay_are_left_out_ever_longer_and_those_that_do_come_
 
 def test_the_budget_counts_steps_and_looks_and_ends_the_phase():
     phase = Phase("adaptive", on=True, batch_size=32, budget=20.0)
-    for spent, on in ((6, True), (12, False)):  # four steps; three looks at eight batches, each a third of a step
+    for spent, on in ((12, True), (24, False)):  # four steps; three looks at eight batches, each a third of a step
         phase.count(run_through(phase.loop(lambda: torch.ones(8))))
         assert phase.spent == pytest.approx(spent) and phase.on == on
 
