@@ -1,5 +1,8 @@
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -135,27 +138,27 @@ def test_a_job_that_fails_ends_the_list_and_names_its_run(tmp_path, capfd):
     assert "lm-1: uncollapse: " in capfd.readouterr().err
 
 
-class StopsItsParent(Callback):
-    """Asks the process that began the training to stop, as a scheduler would."""
-
-    def on_step(self, trainer, update):
-        if trainer.progress.step == 3:
-            os.kill(os.getppid(), signal.SIGTERM)
-
-
-def stopping(name):
-    return [StopsItsParent()]
-
-
 def test_stopped_jobs_are_saved_and_go_on(tmp_path):
-    options = {"seeds": 1, "settings": TINY, "iw_samples": 3, "iw_sentences": 20, "jobs": 2}
-    with pytest.raises(Interrupted):
-        bench(tmp_path, "grammar", ["vanilla", "lm"], callbacks=stopping, **options)
-    saved = [load_state(file)["progress"] for file in tmp_path.glob("*/state/last.pt")]
-    assert any(state["step"] >= 3 and not state["epoch"] for state in saved)
-    resumed = bench(tmp_path, "grammar", ["vanilla", "lm"], callbacks=quiet, **options)
-    whole = bench(tmp_path / "whole", "grammar", ["vanilla", "lm"], callbacks=quiet, **options)
-    assert [one.values["nll_elbo"] for one in resumed] == [one.values["nll_elbo"] for one in whole]
+    flags = {"data.sentences": 200, "encoder.hidden": 12, "decoder.hidden": 12, "encoder.emb": 8, "decoder.emb": 8}
+    flags |= {"model.latent": 4, "train.epochs": 12, "train.batch_size": 8}
+    given = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
+    command = ["-m", "uncollapse", "bench", "--recipe", "grammar", "--remedies", "vanilla,lm", "--jobs", "2", *given]
+
+    def begin(out):
+        return subprocess.Popen([sys.executable, *command, "--out", str(tmp_path / out)], stderr=subprocess.DEVNULL)
+
+    stopped = begin("stopped")
+    while not list((tmp_path / "stopped").glob("*/metrics.jsonl")):  # the first epoch of one of them has ended
+        assert stopped.poll() is None
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait() == 130
+    saved = [load_state(file)["progress"]["epoch"] for file in (tmp_path / "stopped").glob("*/state/last.pt")]
+    assert saved and min(saved) < 12
+    assert begin("stopped").wait() == 0 and begin("whole").wait() == 0
+    for name in ("vanilla-1", "lm-1"):
+        resumed, whole = (RunFolder(tmp_path / out / name).metrics()["test"] for out in ("stopped", "whole"))
+        assert resumed["nll_elbo"] == whole["nll_elbo"] and resumed["epochs"] == 12
 
 
 def test_a_job_whose_parent_is_gone_stops_as_at_sigterm(tmp_path):

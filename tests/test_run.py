@@ -266,7 +266,6 @@ def resaved(folder, change):
         (lambda name, value: torch.full_like(value, torch.nan), "finite weights"),
         (lambda name, value: torch.full_like(value, torch.inf), "finite weights"),
         (lambda name, value: value.round().long(), "in torch.float32"),
-        (lambda name, value: value.half(), "in torch.float32"),
         (lambda name, value: value[:1].clone(), "does not fit"),
         (lambda name, value: None if "cell" in name else value, "does not fit"),
     ],

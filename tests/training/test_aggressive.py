@@ -128,7 +128,7 @@ def test_the_budget_counts_steps_and_looks_and_ends_the_phase():
 
 
 def test_the_rule_for_pictures_counts_the_epochs_below_the_best():
-    phase = Phase("paper-image", on=True)
+    phase = Phase("paper-best", on=True)
     goes_on = [phase.check([mi]) for mi in (0.5, 0.4, 0.6, 0.6, 0.5, 0.59, 0.7, 0.1, 0.2)]
     assert goes_on == [True] * 8 + [False]  # 0.6 again is not below; a new best does not begin the count anew
 

@@ -95,9 +95,9 @@ class TrainConfig:
     init_from: str = setting("", "a run whose weights are the start; its network, tokens and labels are taken too")
     freeze: tuple[str, ...] = setting((), "parts of the model whose weights stay as they are: encoder, decoder, prior")
     pretrain_epochs: int = setting(0, "epochs as a plain autoencoder first; then the decoder is made anew", 0)
-    aggressive: Literal["off", "adaptive", "pooled", "paper", "paper-image"] = setting(
+    aggressive: Literal["off", "adaptive", "pooled", "paper", "paper-best"] = setting(
         "off",
-        "inner encoder steps before each step; paper (for pictures: paper-image), pooled: until a rule on validation MI ends "
+        "inner encoder steps before each step; paper (for pictures: paper-best), pooled: until a rule on validation MI ends "
         "them; adaptive: where they lower the loss of held-out sentences",
     )
     aggressive_budget: float = setting(

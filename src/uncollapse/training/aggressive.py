@@ -32,9 +32,9 @@ PAYS = 1.0
 LONGEST_WAIT = 4
 """Most steps without inner ones, after some that did not pay."""
 MOST_BELOW_BEST = 5
-"""Epochs with an MI below its best after which the rule for pictures ends the phase."""
+"""Epochs with an MI below its best after which that rule of the paper ends the phase."""
 
-Rule = Literal["off", "adaptive", "pooled", "paper", "paper-image"]
+Rule = Literal["off", "adaptive", "pooled", "paper", "paper-best"]
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Phase:
 
     Attributes:
         rule: `pooled`: the pooled MI of each sentence, with the same noise in both epochs, must fall by more than two standard
-            errors of the mean difference; `paper`: any fall of the batch-averaged estimate ends the phase; `paper-image`:
+            errors of the mean difference; `paper`: any fall of the batch-averaged estimate ends the phase; `paper-best`:
             the fifth epoch whose estimate is below the best before it; `adaptive`: inner steps are taken while they pay by
             paired losses, and the phase ends when `budget` is spent; `off`: no such phase.
         limit: most outer steps; 0 for none.
@@ -118,7 +118,7 @@ class Phase:
         outer: outer steps so far.
         inner: inner steps of the present epoch.
         before: MI at the last check: of every sentence (pooled) or one number (paper).
-        best: MI so far, of `paper-image`.
+        best: MI so far, of `paper-best`.
         below: epochs with less than that.
         batch_size: of the training, and of the paper's estimate.
         budget: of `adaptive`: most inner steps of the whole training, looks counted as steps of equal cost.
@@ -187,7 +187,7 @@ class Phase:
 
     def check(self, mi: Sequence[float]) -> bool:
         """Compare MI with that of the last check, or with its best; end the phase by the rule, and return whether it goes on."""
-        if self.rule == "paper-image":
+        if self.rule == "paper-best":
             self.below += sum(mi) / len(mi) < self.best
             self.best = max(self.best, sum(mi) / len(mi))
             self.on = self.below < MOST_BELOW_BEST
