@@ -18,6 +18,7 @@ from uncollapse.evaluation.mean_space import Means, model_posterior_mean, poster
 from uncollapse.files import append_line
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
+from uncollapse.reporting.mean_space import who_moved
 from uncollapse.runs.build import build_splits
 from uncollapse.runs.config import compose, merge
 from uncollapse.training.callbacks import Callback
@@ -148,6 +149,11 @@ def test_the_encoders_half_of_a_step_moves_the_encoder_alone(halves):
         assert not np.array_equal(records.inference[number], records.inference[number - 1])
         assert not np.array_equal(records.model[number], records.model[number + 1])
     assert not records.whole().half.any() and records.whole().steps.tolist()[:3] == [0, 1, 2]
+
+
+def test_arrows_say_who_moved(halves):
+    """A plain step after the phase moves both."""
+    assert who_moved(halves.folder.mean_space().half) == ["encoder", "decoder", "encoder", "decoder", "both", "both"]
 
 
 def test_steps_trajectories_and_one_point_may_be_chosen(halves, tmp_path, capsys):

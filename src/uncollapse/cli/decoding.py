@@ -102,9 +102,10 @@ def print_written(
         draw_grid(below(arrays_of(sources), drawn, columns) if sources else drawn, path, columns)
         say(f"{len(z)} pictures{' below those they are of' if sources else ''}: {path}")
         return
-    if asked.png and pictures:
-        raise UserError("expected --png or --json, got both")
-    if asked.png or asked.grid_columns or asked.probabilities:
+    grid = asked.png or asked.grid_columns or asked.probabilities
+    if grid and pictures:
+        raise UserError("expected --json, or --png and its flags, got both")
+    if grid:
         raise UserError("--png and its flags: draw the pictures of a run on pictures; this run writes text, to stdout")
     if not asked.json and how.n_best == 1:
         show("\n".join(run.decode(z, how, seed, labels=labels)))

@@ -1,6 +1,7 @@
 """Figures of the posterior-mean space: the model's posterior mean against the encoder's, over training."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from uncollapse.runs.folder import MeanSpace
 
 PANELS = 6
 FRAMES_A_SECOND = 4
+MOVERS = {"encoder": 1, "decoder": 6, "both": 2}
+"""What moves in a step -> the colour of its arrow."""
 
 
 def draw_mean_space(
@@ -102,16 +105,27 @@ def _ways(axis: Any, records: MeanSpace, until: int, *, trajectories: bool, poin
         _points(axis, records, until - 1)
     if point is not None:
         places = np.stack([records.model[shown, point], records.inference[shown, point]], 1)
-        colours = [COLOURS[1] if half else COLOURS[6] for half in records.half[1:until]]
+        movers = who_moved(records.half[:until])
         far = np.diff(places, axis=0)
         axis.quiver(
-            *places[:-1].T, *far.T, color=colours, angles="xy", scale_units="xy", scale=1, width=0.006, zorder=4
+            *places[:-1].T,
+            *far.T,
+            color=[COLOURS[MOVERS[name]] for name in movers],
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            width=0.006,
+            zorder=4,
         )
         if records.half.any():
-            handles = [
-                axis.plot([], [], color=COLOURS[i], label=name)[0] for i, name in ((1, "encoder"), (6, "decoder"))
-            ]
+            names = [name for name in MOVERS if name in movers]
+            handles = [axis.plot([], [], color=COLOURS[MOVERS[name]], label=name)[0] for name in names]
             axis.legend(handles=handles, fontsize=8, loc="upper left")
+
+
+def who_moved(half: np.ndarray) -> list[str]:
+    """Return what moved between each record and the next: the encoder, then the decoder, or both in one step."""
+    return ["encoder" if now else "decoder" if before else "both" for before, now in pairwise(half.tolist())]
 
 
 def _animate(records: MeanSpace, path: Path, *, trajectories: bool, point: int | None) -> None:
