@@ -2,7 +2,7 @@
 
 import pytest
 
-from uncollapse.reporting.curves import draw_curves, series
+from uncollapse.reporting.curves import curves_figure, series
 
 LOG = [
     {"epoch": 1, "valid": {"rate": 3.0, "mi": 2.5}, "weight": 1.0},
@@ -24,9 +24,9 @@ def test_rate_information_and_their_gap_are_drawn_on_one_axis(tmp_path, monkeypa
     original = matplotlib.axes.Axes.plot
 
     def spy(self, epochs, values, **style):
-        drawn.append((style["label"], style["linestyle"], [round(value, 6) for value in values]))
+        drawn.append((style.get("label", ""), style["linestyle"], [round(value, 6) for value in values]))
         return original(self, epochs, values, **style)
 
     monkeypatch.setattr(matplotlib.axes.Axes, "plot", spy)
-    draw_curves({"a": LOG}, tmp_path / "a.svg", panels=["information"])
+    curves_figure({"a": LOG}, names=["information"])
     assert drawn == [("a", "-", [3.0, 2.0]), ("", ":", [2.5, 1.9]), ("", "-.", [0.5, 0.1])]

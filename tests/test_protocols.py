@@ -32,7 +32,7 @@ def test_the_command_offers_what_is_in_the_registry(capsys):
 def test_what_fits_a_run_can_be_measured_and_is_shown(trained):
     subject = trained.subject(trained.splits()[0], "valid")
     fitting = [name for name, protocol in PROTOCOLS.items() if protocol.fits(subject)]
-    assert fitting == ["use", "reconstruction", "aggregate", "samples", "probe", "minimal-pairs"]
+    assert fitting == ["use", "reconstruction", "aggregate", "samples", "robustness", "probe", "minimal-pairs"]
     result = PROTOCOLS["aggregate"].run(subject)
     assert {name for name in result if name in COLUMNS} == set(PROTOCOLS["aggregate"].columns)
     assert any("aggregate_kl" in column._cells for table in protocol_tables(result) for column in table.columns)

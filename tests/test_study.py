@@ -8,8 +8,9 @@ import yaml
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
+from uncollapse.reporting.canvas import save
 from uncollapse.reporting.curves import PANELS
-from uncollapse.reporting.study import cells, draw_columns, latex, markdown
+from uncollapse.reporting.study import cells, columns_figure, latex, markdown
 from uncollapse.runs.build import validate
 from uncollapse.runs.config import compose, merge
 from uncollapse.runs.protocols import PROTOCOLS
@@ -110,7 +111,7 @@ def test_the_numbers_by_row_are_drawn(own, tmp_path):
     outcomes = [
         Outcome(row, {"rate": [1.0, 2.0], "nll_iw": [3.0]}, (1,), ("alive",), (tmp_path,), "") for row in study.rows
     ]
-    draw_columns(study, outcomes, tmp_path / "figure.png")
+    save(columns_figure(study, outcomes), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
 
 

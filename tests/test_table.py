@@ -2,7 +2,9 @@ import io
 
 from rich.console import Console
 
-from uncollapse.reporting.table import comparison_table, evaluation_table
+from uncollapse.reporting.comparison import bounds_cells
+from uncollapse.reporting.formats import markdown_table
+from uncollapse.reporting.table import evaluation_table
 
 METRICS = {
     "sentences": 10, "tokens": 50, "distortion": 16.0, "rate": 1.0, "nll_elbo": 17.0, "nll_elbo_se": 0.1, "ppl_elbo": 5.0,
@@ -21,7 +23,7 @@ def test_the_floor_stands_beside_the_bounds():
     assert "15.500" in shown(evaluation_table(METRICS, "x")) and "5.000 a sentence" in shown(
         evaluation_table(METRICS, "x")
     )
-    both = shown(comparison_table({"one": METRICS, "two": METRICS}, "test"))
+    both = markdown_table(*bounds_cells({"one": METRICS, "two": METRICS}))
     assert "floor (exact)" in both and "15.50" in both and "16.90 +- 0.10" in both
 
 

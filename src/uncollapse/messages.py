@@ -4,10 +4,12 @@ import io
 import re
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, Self, TextIO
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Characters that a terminal obeys or that cannot be written: C0 but tab and newline, DEL, C1, half a surrogate pair."""
+BLOCKS = "▁▂▃▄▅▆▇█"
 SILENCE = 30.0
 """Seconds after which a line is printed where there is no terminal."""
 
@@ -57,11 +59,26 @@ def plain_console(**options: Any) -> Any:
     return Plain(highlight=False, markup=False, emoji=False, **options)
 
 
+def sparkline(values: Sequence[float]) -> str:
+    """Return numbers as a row of bars from the least to the greatest, one character each."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    return "".join(BLOCKS[round((value - low) / (high - low) * 7) if high > low else 0] for value in values)
+
+
 class Bar:
     """The progress of something long: a bar with the time left in a terminal, elsewhere a line every half minute."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        bar, self.note = self, ""
+
+        class Panel(Progress):
+            def get_renderables(self) -> Iterable[Any]:
+                """Return the bar, and the note below it."""
+                yield from super().get_renderables()
+                if bar.note:
+                    yield bar.note
 
         columns = (
             "{task.description}",
@@ -72,7 +89,7 @@ class Bar:
         )
         console = plain_console(stderr=True, soft_wrap=True)
         self.terminal = sys.stderr.isatty()
-        self.bar = Progress(*columns, console=console, transient=True, disable=not self.terminal)
+        self.bar = Panel(*columns, console=console, transient=True, disable=not self.terminal)
         self.task: Any = None
         self.name, self.done, self.total, self.first = "", 0, 0, 0
         self.began = self.said = time.monotonic()

@@ -1,5 +1,8 @@
 """The model: an encoder, a decoder and a prior. No weights of an objective, no schedules, no settings."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -83,3 +86,15 @@ class VAE(nn.Module):
     def rate(self, posterior: Posterior, z: Tensor, labels: Labels = UNLABELLED) -> Tensor:
         """Return KL(q(z | x), p(z)) in nats per sentence, `[B]`; z are draws of q, `[B, K, *event]`."""
         return rate(posterior, self.prior, z, labels=labels)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode; every part of it is afterwards in the mode that it was in."""
+    training = [part for part in model.modules() if part.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

@@ -28,7 +28,9 @@ VERBS = {
     "bench": "train several remedies on one corpus and say which works",
     "reproduce": "run a published table again, and compare",
     "samples": "draw a corpus from the prior and judge it by language models",
-    "compare": "show several runs in one table",
+    "compare": "show several runs in one table, with a paired test",
+    "doctor": "say what is wrong with a run, why, and what to type",
+    "report": "write a web page about runs",
     "plot": "draw runs over training",
     "losses": "write the loss of each epoch as text",
     "recipes": "list the recipes",
@@ -49,7 +51,10 @@ One verb:  uncollapse VERB --help"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status: 0, 1 (training failed), 2 (a mistake of the user), 130 (interrupted)."""
+    """Run one command and return its exit status.
+
+    0; 1 (training failed), 2 (a mistake of the user), 3 (training ended as collapsed), 130 (interrupted).
+    """
     if not sys.warnoptions:  # what libraries warn of is no message of ours; filters that are set go first
         warnings.simplefilter("ignore", append=True)
     try:

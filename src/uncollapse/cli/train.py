@@ -9,6 +9,7 @@ from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars
 from uncollapse.data.corpus import Corpus
+from uncollapse.evaluation.health import DEAD
 from uncollapse.evaluation.use import use_protocol
 from uncollapse.evaluation.verdict import judge
 from uncollapse.runs.config import catalogue, compose
@@ -26,6 +27,10 @@ ENOUGH = 10
 """Epochs after which a living space needs no more time."""
 SEARCHED = 1000
 """Validation sentences that neighbours are looked for among."""
+OF_ONE_RUN = ("--remedy", "--out", "--seed", "--train.seed", "--init-from", "--freeze", "--stop-when")
+"""Flags that a bench, or another remedy, does not take over."""
+HOPELESS = 3
+"""Exit status of a training that the monitor ended."""
 CURE, CURE_SAYS = "kl-controller", "holds the rate at a target, whatever weight that takes"
 
 
@@ -38,6 +43,9 @@ def run(arguments: list[str]) -> int:
     parser.flag("--seed", "N", "short for --train.seed", default=int, least=0)
     parser.flag("--init-from", "RUN", "short for --train.init_from: begin with the weights of a run")
     parser.flag("--freeze", "PARTS", "short for --train.freeze: encoder, decoder, prior")
+    parser.flag(
+        "--stop-when", "STATE", "short for --monitor.stop_when: collapsed ends a training without hope (status 3)"
+    )
     parser.flag("--out", "DIR", "the run folder (default: runs/DATA-SEED, or runs/RECIPE-REMEDIES-SEED)")
     parser.switch(
         "--resume", "go on with a run of the same settings, to more --train.minutes or --train.epochs if asked"
@@ -48,8 +56,9 @@ def run(arguments: list[str]) -> int:
     asked, settings = parser.parse(arguments)
     short = {"seed": asked.seed, "init_from": asked.init_from or None, "freeze": asked.freeze or None}
     named = {name: value for name, value in short.items() if value is not None}
-    if named:
-        settings = {**settings, "train": {**settings.get("train", {}), **named}}
+    settings = {**settings, "train": {**settings.get("train", {}), **named}}
+    if asked.stop_when:
+        settings = {**settings, "monitor": {**settings.get("monitor", {}), "stop_when": asked.stop_when}}
     try:
         with Bars() as bars:
             if asked.dry_run:
@@ -70,7 +79,13 @@ def run(arguments: list[str]) -> int:
         return 130
     timed = not compose(asked.recipe, asked.remedy, settings).train.epochs
     close(done, arguments, timed)
-    return 0
+    return HOPELESS if ended_without_hope(done) else 0
+
+
+def ended_without_hope(done: Run) -> bool:
+    """Return whether the monitor ended the training of a run."""
+    state = done.log[-1].get("monitor", {}).get("state")
+    return bool(done.config.monitor.stop_when) and state in DEAD
 
 
 def _again(arguments: list[str], *more: str) -> str:
@@ -145,9 +160,7 @@ def _next(done: Run, state: str, valid: Corpus, arguments: list[str]) -> list[st
     evaluate = f"uncollapse evaluate {here}"
     sample = f"uncollapse sample {here} -n 20{' --decode nucleus' if text else ''}"
     if state == "collapsed":
-        again = shlex.join(
-            _without(arguments, "--remedy", "--out", "--seed", "--train.seed", "--init-from", "--freeze")
-        )
+        again = shlex.join(_without(arguments, *OF_ONE_RUN))
         cure = f"uncollapse train {again} --remedy {CURE}    # {CURE_SAYS}"
         bench = f"uncollapse bench {again}    # which remedy works on these data?"
         return [evaluate, sample if CURE in done.remedies else cure, bench]

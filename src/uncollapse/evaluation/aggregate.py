@@ -9,10 +9,9 @@ from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
-from uncollapse.distributions.divergences import kl_by_dimension
 from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import Scores, score, seeded, standard_error, subsample_indices
-from uncollapse.evaluation.posterior import sentence_mutual_information
+from uncollapse.evaluation.posterior import rates_by_dimension, sentence_mutual_information
 from uncollapse.model import VAE
 
 DRAWS = 5
@@ -57,10 +56,10 @@ def aggregate_protocol(model: VAE, splits: Splits, split: str, *, seed: int = 0)
     if not model.prior.labelled:  # one prior for all sentences
         divergence = aggregate_divergence(model, corpus, scores)
         numbers["aggregate_kl"], numbers["aggregate_kl_se"] = float(divergence.mean()), standard_error(divergence)
-        each = kl_by_dimension(posterior, model.prior)
-        if each is not None:  # the prior is N(0, I)
+        rates = rates_by_dimension(model, corpus, posterior)
+        if rates is not None:  # the prior is N(0, I)
             numbers["aggregate_mismatch"] = _mean(mismatch(mean, covariance) for mean, covariance in moments)
-            numbers["rate_by_dimension"] = each.double().mean(0).tolist()
+            numbers["rate_by_dimension"] = rates
     return numbers
 
 

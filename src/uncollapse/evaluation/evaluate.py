@@ -22,7 +22,7 @@ from uncollapse.evaluation.bounds import (
     untracked,
 )
 from uncollapse.evaluation.posterior import ACTIVE, active_units, mutual_information
-from uncollapse.model import VAE
+from uncollapse.model import VAE, evaluation_mode
 
 MI_SENTENCES = 10_000
 
@@ -98,9 +98,7 @@ def evaluate(
         adaptive: make the bound of a proposal for each sentence, for at most the error that K draws of q for every sentence give.
         precision: of the decoder in the bound, and there alone.
     """
-    training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         scores = score(model, corpus, seed, track=track)
         metrics = summarise(corpus, scores, seed)
         if not iw_samples:
@@ -117,8 +115,6 @@ def evaluate(
             precision=precision,
             draw=draw,
         )
-    finally:
-        model.train(training)
     metrics |= {
         "nll_iw": iw.nll,
         "nll_iw_se": iw.se,

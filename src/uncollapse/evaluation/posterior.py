@@ -1,6 +1,7 @@
 """What the posterior carries: mutual information and active units."""
 
 import math
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus, ordered_batches
+from uncollapse.distributions.divergences import kl_by_dimension
 from uncollapse.distributions.posteriors import Posterior, cat
 from uncollapse.model import VAE
 
@@ -22,6 +24,20 @@ def posteriors(model: VAE, corpus: Corpus) -> Posterior:
     order = ordered_batches(corpus.lengths, 256)
     joined = cat([model.posterior(corpus.batch(index).to(device)).cpu() for index in order])
     return joined[torch.from_numpy(np.argsort(np.concatenate(order)))]
+
+
+@torch.inference_mode()
+def rates_by_dimension(model: VAE, corpus: Corpus, posterior: Posterior) -> list[float] | None:
+    """Return the mean KL(q, p) of every dimension over a corpus, nats; None where it has no closed form.
+
+    Args:
+        model: the model.
+        corpus: any split.
+        posterior: of its sentences, on the CPU.
+    """
+    labels = {name: torch.from_numpy(classes) for name, classes in corpus.labels.items()}
+    each = kl_by_dimension(posterior, deepcopy(model.prior).cpu(), labels)
+    return None if each is None else each.double().flatten(1).mean(0).tolist()
 
 
 def drawn_codes(model: VAE, corpus: Corpus, seed: int = 0) -> Tensor:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 State = Literal["alive", "partly alive", "collapsed", "no latent"]
+COLLAPSED, LIVING = 0.1, 1.0
+"""Nats of rate or MI below which a space is collapsed, and of MI from which it may be alive."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ def judge(metrics: Mapping[str, Any]) -> Verdict:
     distinct = metrics.get("distinct")
     if distinct is not None:
         evidence += f", z_use {metrics['z_use']:.2f} nats, {distinct:.0%} of reconstructions differ"
-    if rate < 0.1 or mi < max(0.1, 2 * se):
+    if rate < COLLAPSED or mi < max(COLLAPSED, 2 * se):
         return Verdict("collapsed", f"{evidence}: z says nothing about the sentence")
     spread = au >= max(1, latent // 2) if distinct is None else distinct >= 0.5
-    if mi >= 1 and spread:
+    if mi >= LIVING and spread:
         return Verdict("alive", evidence)
     return Verdict("partly alive", evidence)

@@ -1,10 +1,13 @@
 """Curves over training: what the log of one run holds, or of several runs laid over each other."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uncollapse.errors import UserError, suggest
+from uncollapse.reporting.canvas import label, legend, panels, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PANELS = {
     "distortion": ("distortion", ("valid.distortion",), "nats"),
@@ -30,10 +33,6 @@ PANELS = {
 """Panel -> its title, where the log keeps it (a second series is drawn dotted, a third dash-dotted), and the unit."""
 ASKED_ONLY = ("loss", "nll", "divergence", "information")
 """Panels that are drawn where they are asked for."""
-# Okabe & Ito: distinct for the colour-blind; the dashes are distinct in print
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", ":")
-SUFFIXES = (".png", ".svg", ".pdf")
 
 Log = Sequence[Mapping[str, Any]]
 
@@ -65,52 +64,34 @@ def shown(logs: Mapping[str, Log]) -> list[str]:
     return names
 
 
-def draw_curves(logs: Mapping[str, Log], path: Path, *, panels: Sequence[str] = ()) -> None:
-    """Draw one panel a quantity, one line a run, into a PNG, SVG or PDF.
+def curves_figure(logs: Mapping[str, Log], *, names: Sequence[str] = ()) -> "Figure":
+    """Draw one panel a quantity, one line a run.
 
     Args:
         logs: the training log of each run, by the name to show.
-        path: the file; its suffix says the kind.
-        panels: names of `PANELS`; by default those that were recorded.
+        names: of `PANELS`; by default those that were recorded.
 
     Raises:
-        UserError: another suffix, an unknown panel, or runs that have recorded nothing.
+        UserError: an unknown panel, or runs that have recorded nothing.
     """
-    for name in panels:
+    from matplotlib.ticker import MaxNLocator
+
+    for name in names:
         if name not in PANELS:
             raise UserError(f"unknown panel {name!r}: {suggest(name, PANELS)}")
-    if path.suffix not in SUFFIXES:
-        raise UserError(
-            f"--out: expected a file named *{', *'.join(SUFFIXES[:-1])} or *{SUFFIXES[-1]}, got {path.name!r}"
-        )
     for name, log in logs.items():
         if not log:
             raise UserError(f"{name}: nothing to plot, the run has not finished an epoch; go on with --resume")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    panels = panels or shown(logs)
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 2.9 * rows), squeeze=False, layout="constrained")
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    for axis, (title, keys, unit) in zip(axes.flat, (PANELS[name] for name in panels), strict=False):
+    names = names or shown(logs)
+    figure, axes = panels(len(names))
+    for axis, (title, keys, unit) in zip(axes, (PANELS[name] for name in names), strict=True):
         for i, (name, log) in enumerate(logs.items()):
-            style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
             for number, key in enumerate(keys):
                 epochs, values = series(log, key)
-                style |= {"label": name} if not number else {"label": "", "linestyle": (":", "-.")[number - 1]}
-                axis.plot(epochs, values, linewidth=1.6, **style, marker="." if len(epochs) < 4 else "")
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("epoch", fontsize=9)
-        axis.set_ylabel(unit, fontsize=9)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+                how = style(i) | ({"label": name} if not number else {"linestyle": (":", "-.")[number - 1]})
+                axis.plot(epochs, values, linewidth=1.6, marker="." if len(epochs) < 4 else "", **how)
+        label(axis, title, "epoch", unit)
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if len(logs) > 1:
-        axes.flat[0].legend(fontsize=8, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+        legend(axes[0])
+    return figure

@@ -39,6 +39,11 @@ def draw_grid(pictures: np.ndarray, path: Path, columns: int = 0) -> None:
     """
     if path.suffix != ".png":
         raise UserError(f"--png: expected a file named *.png, got {path.name!r}")
+    write_atomically(path, grid_png(pictures, columns))
+
+
+def grid_png(pictures: np.ndarray, columns: int = 0) -> bytes:
+    """Return pictures as a grid, as the content of a PNG; arguments as in `draw_grid`."""
     from PIL import Image
 
     count, side = pictures.shape[:2]
@@ -52,4 +57,4 @@ def draw_grid(pictures: np.ndarray, path: Path, columns: int = 0) -> None:
     Image.fromarray(sheet).resize((sheet.shape[1] * SCALE, sheet.shape[0] * SCALE), Image.Resampling.NEAREST).save(
         content, "PNG"
     )
-    write_atomically(path, content.getvalue())
+    return content.getvalue()

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from uncollapse.errors import UserError
-from uncollapse.reporting.curves import COLOURS, SUFFIXES
+from uncollapse.reporting.canvas import COLOURS, check_suffix, label, panels, save
 from uncollapse.runs.folder import MeanSpace
 
-PANELS = 6
+SHOWN = 6
 FRAMES_A_SECOND = 4
 MOVERS = {"encoder": 1, "decoder": 6, "both": 2}
 """What moves in a step -> the colour of its arrow."""
@@ -32,45 +32,32 @@ def draw_mean_space(
     Raises:
         UserError: another suffix, steps that were not recorded, or no such point.
     """
-    if path.suffix not in (*SUFFIXES, ".gif"):
-        raise UserError(f"--out: expected a file named *{', *'.join(SUFFIXES)} or *.gif, got {path.name!r}")
+    check_suffix(path, ".gif")
     whole = records.whole()
     if missing := [step for step in at if step not in whole.steps.tolist()]:
         known = ", ".join(map(str, whole.steps[:12])) + (" …" if len(whole.steps) > 12 else "")
         raise UserError(f"--at: step {missing[0]} was not recorded; recorded: {known}")
     if point is not None and not 0 <= point < records.model.shape[1]:
         raise UserError(f"--point: expected one of the {records.model.shape[1]} recorded, counted from 0, got {point}")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gif":
         _animate(records, path, trajectories=trajectories, point=point)
         return
     numbers = [int(np.flatnonzero(whole.steps == step)[0]) for step in at] or _spread(len(whole.steps))
     alone = trajectories or point is not None
-    panels = 1 if alone else len(numbers)
-    columns = min(3, panels)
-    rows = -(-panels // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.0 * columns, 3.3 * rows), squeeze=False, layout="constrained")
-    for axis in axes.flat[panels:]:
-        axis.set_visible(False)
+    figure, axes = panels(1 if alone else len(numbers), size=(3.0, 3.3))
     limit = _limit(records)
     if alone:
-        _frame(axes[0, 0], limit, f"steps {records.steps[0]} to {records.steps[-1]}")
-        _ways(axes[0, 0], records, len(records.steps), trajectories=trajectories, point=point)
+        _frame(axes[0], limit, f"steps {records.steps[0]} to {records.steps[-1]}")
+        _ways(axes[0], records, len(records.steps), trajectories=trajectories, point=point)
     else:
-        for axis, number in zip(axes.flat, numbers, strict=False):
+        for axis, number in zip(axes, numbers, strict=True):
             _frame(axis, limit, f"step {whole.steps[number]}")
             _points(axis, whole, number)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save(figure, path)
 
 
 def _spread(count: int) -> list[int]:
-    return sorted(set(np.linspace(0, count - 1, PANELS).round().astype(int).tolist()))
+    return sorted(set(np.linspace(0, count - 1, SHOWN).round().astype(int).tolist()))
 
 
 def _limit(records: MeanSpace) -> float:
@@ -83,9 +70,8 @@ def _frame(axis: Any, limit: float, title: str) -> None:
     axis.axhline(0, color="0.8", linewidth=0.8)
     axis.axvline(0, color="0.8", linewidth=0.8)
     axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-    axis.set_title(title, fontsize=10)
-    axis.set_xlabel("model posterior mean", fontsize=9)
-    axis.set_ylabel("inference mean", fontsize=9)
+    label(axis, title, "model posterior mean", "inference mean")
+    axis.grid(False)
 
 
 def _points(axis: Any, records: MeanSpace, number: int) -> Any:
@@ -130,10 +116,12 @@ def who_moved(half: np.ndarray) -> list[str]:
 
 def _animate(records: MeanSpace, path: Path, *, trajectories: bool, point: int | None) -> None:
     """Write an animation, a frame a record; ways grow from frame to frame."""
-    import matplotlib.pyplot as plt
     from matplotlib.animation import FuncAnimation, PillowWriter
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure, axis = plt.subplots(figsize=(3.6, 3.6), layout="constrained")
+    figure, (axis,) = panels(1, size=(3.6, 3.6))
+    FigureCanvasAgg(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
     limit = _limit(records)
 
     def show(number: int) -> list[Any]:
@@ -144,4 +132,3 @@ def _animate(records: MeanSpace, path: Path, *, trajectories: bool, point: int |
         return []
 
     FuncAnimation(figure, show, frames=len(records.steps)).save(path, writer=PillowWriter(fps=FRAMES_A_SECOND))
-    plt.close(figure)

@@ -3,23 +3,20 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from uncollapse.reporting.curves import COLOURS, draw_curves
+from uncollapse.reporting.canvas import COLOURS, label, legend, panels, save
+from uncollapse.reporting.curves import curves_figure
+from uncollapse.reporting.formats import latex_table, latex_text, markdown_table, terminal_table
 from uncollapse.reporting.mean_space import draw_mean_space
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.reproduction import Outcome
 from uncollapse.runs.study import Study
 
-LATEX = {
-    "\\": r"\textbackslash{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "±": r"$\pm$",
-}
-"""How LaTeX writes the characters that it would obey."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def cells(study: Study, outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
@@ -47,15 +44,9 @@ def _cell(outcome: Outcome, name: str, digits: int) -> str:
 
 
 def rich_table(study: Study, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return the table for a terminal."""
-    table = Table(
-        title=f"{study.title}\nours ± standard deviation over seeds [published]", title_justify="left", box=None
-    )
-    for number, name in enumerate(head):
-        table.add_column(name, justify="right" if 0 < number < len(head) - 2 else "left")
-    for row in rows:
-        table.add_row(*row)
-    return table
+    """Return the table for a terminal; the last two columns are words."""
+    title = f"{study.title}\nours ± standard deviation over seeds [published]"
+    return terminal_table(title, head, rows, text_columns=(0, len(head) - 2, len(head) - 1))
 
 
 def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[Path]:
@@ -70,22 +61,17 @@ def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[P
         return []
     file = out / "figure.png"
     if study.figure == ("columns",):
-        draw_columns(study, outcomes, file)
+        save(columns_figure(study, outcomes), file)
     else:
-        draw_curves({name: folder.log() for name, folder in folders.items()}, file, panels=study.figure)
+        save(curves_figure({name: folder.log() for name, folder in folders.items()}, names=study.figure), file)
     return [file]
 
 
-def draw_columns(study: Study, outcomes: Sequence[Outcome], path: Path) -> None:
+def columns_figure(study: Study, outcomes: Sequence[Outcome]) -> "Figure":
     """Draw one panel a number of the table: ours with the spread over seeds by row, and the published numbers."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     shown = [name for name in study.columns if any(name in one.values for one in outcomes)]
-    figure, axes = plt.subplots(1, len(shown), figsize=(3.1 * len(shown), 3.2), squeeze=False, layout="constrained")
-    for axis, name in zip(axes.flat, shown, strict=True):
+    figure, axes = panels(len(shown), size=(3.1, 3.2), columns=len(shown))
+    for axis, name in zip(axes, shown, strict=True):
         places = [i for i, one in enumerate(outcomes) if name in one.values]
         values = [outcomes[i].values[name] for i in places]
         spread = [stdev(ours) if len(ours) > 1 else 0.0 for ours in values]
@@ -95,46 +81,25 @@ def draw_columns(study: Study, outcomes: Sequence[Outcome], path: Path) -> None:
         theirs = {i: one.row.published[name] for i, one in enumerate(outcomes) if name in one.row.published}
         if theirs:
             axis.plot(list(theirs), list(theirs.values()), "D", color=COLOURS[1], fillstyle="none", label="published")
-            axis.legend(fontsize=8, frameon=False)
-        axis.set_title(name, fontsize=10)
+            legend(axis)
+        label(axis, name)
         axis.set_xticks(range(len(outcomes)), [one.row.name for one in outcomes], rotation=45, ha="right", fontsize=8)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    return figure
 
 
 def markdown(
     study: Study, head: Sequence[str], rows: Sequence[Sequence[str]], *, notes: Sequence[str], made: Mapping[str, Any]
 ) -> str:
     """Return the table as a Markdown page with its protocol and provenance."""
-    lines = ["| " + " | ".join(part.replace("|", r"\|") for part in row) + " |" for row in (head, *rows)]
-    lines.insert(1, "|" + "|".join([" --- "] * len(head)) + "|")
     about = [f"# {study.title}", "", f"Source: {study.source}", "", f"Protocol: {study.protocol}", ""]
     about += [part for note in notes for part in (f"**Reduced:** {note}", "")]
     made_by = "; ".join(f"{name} {value}" for name, value in made.items() if name != "data")
     data = "; ".join(f"{part} {checksum}" for part, checksum in made["data"].items())
     closing = ["", "Ours ± standard deviation over seeds [published].", "", f"Made by {made_by}. Data: {data}.", ""]
-    return "\n".join([*about, *lines, *closing])
+    return "\n".join([*about, markdown_table(head, rows), *closing])
 
 
 def latex(study: Study, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return the table as a LaTeX tabular."""
-    body = [
-        " & ".join("".join(LATEX.get(sign, sign) for sign in part) for part in row) + r" \\" for row in (head, *rows)
-    ]
-    columns = "l" + "r" * (len(head) - 3) + "ll"
-    caption = "".join(LATEX.get(sign, sign) for sign in f"{study.title}. {study.source}")
-    return "\n".join(
-        [
-            f"% {caption}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\hline",
-            body[0],
-            r"\hline",
-            *body[1:],
-            r"\hline",
-            r"\end{tabular}",
-            "",
-        ]
-    )
+    """Return the table as a LaTeX tabular; the last two columns are words."""
+    caption = latex_text(f"{study.title}. {study.source}")
+    return f"% {caption}\n{latex_table(head, rows, text_columns=(0, len(head) - 2, len(head) - 1))}\n"

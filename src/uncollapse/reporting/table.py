@@ -7,17 +7,6 @@ from rich.table import Table
 
 from uncollapse.runs.bench import Result
 
-# column -> (metric, its standard error or empty, digits)
-COLUMNS = {
-    "nll_iw": ("nll_iw", "nll_iw_se", 2),
-    "nll_elbo": ("nll_elbo", "", 2),
-    "distortion": ("distortion", "", 2),
-    "rate": ("rate", "", 3),
-    "mi": ("mi", "mi_se", 2),
-    "au": ("au", "", 0),
-    "ppl_iw": ("ppl_iw", "", 2),
-}
-
 
 def evaluation_table(metrics: Mapping[str, Any], title: str) -> Table:
     """Return one evaluation, a row a number, with its protocol."""
@@ -50,25 +39,6 @@ def evaluation_table(metrics: Mapping[str, Any], title: str) -> Table:
     rows.append(("au", f"{metrics['au']} of {metrics['latent']}", "variance of mu >= 0.01"))
     for row in rows:
         table.add_row(*row)
-    return table
-
-
-def comparison_table(runs: Mapping[str, Mapping[str, Any]], split: str) -> Table:
-    """Return several evaluations, a row a run, and the floor where it is known."""
-    table = Table(
-        title=f"{split} split, nats per sentence (EOS counted, BOS not); +- one standard error",
-        title_justify="left",
-        box=None,
-    )
-    table.add_column("run")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
-    for name, metrics in runs.items():
-        cells = (_with_error(metrics, *COLUMNS[column]) if COLUMNS[column][0] in metrics else "" for column in COLUMNS)
-        table.add_row(name, *cells)
-    floors = {metrics["nll_floor"] for metrics in runs.values() if "nll_floor" in metrics}
-    if len(floors) == 1:
-        table.add_row("floor (exact)", f"{floors.pop():.2f}", *([""] * (len(COLUMNS) - 1)), style="dim")
     return table
 
 

@@ -17,7 +17,7 @@ from uncollapse.data.settings import DataConfig
 from uncollapse.errors import UserError, suggest
 from uncollapse.files import expect, read_yaml
 from uncollapse.nn.kinds import KINDS, DecoderConfig, EncoderConfig, RecurrentDecoderConfig, RecurrentEncoderConfig
-from uncollapse.runs.sections import ModelConfig, ObjectiveConfig, OptimConfig, TrainConfig
+from uncollapse.runs.sections import ModelConfig, MonitorConfig, ObjectiveConfig, OptimConfig, TrainConfig
 
 Settings = dict[str, dict[str, Any]]
 
@@ -33,6 +33,7 @@ class Config:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
 
     @staticmethod
     def from_settings(settings: Mapping[str, Mapping[str, Any]]) -> "Config":
@@ -63,6 +64,7 @@ SECTIONS = {
     "objective": (ObjectiveConfig,),
     "optim": (OptimConfig,),
     "train": (TrainConfig,),
+    "monitor": (MonitorConfig,),
 }
 """The dataclasses of every section: several where a section has kinds."""
 

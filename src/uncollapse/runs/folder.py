@@ -4,6 +4,7 @@
     vocab.json          tokens and label names       metrics.jsonl  one line an epoch
     model.safetensors   the best on validation       metrics.json   the evaluation of each split
     prior.safetensors   a mixture fitted to the codes, where asked for
+    monitor.jsonl       looks at a sample during training
     posterior-mean-space.jsonl   records of a scalar latent, where asked for
     state/last.pt       the last state, for an exact resume
 
@@ -43,8 +44,8 @@ try:
 except ImportError:  # not on this system
     fcntl = None  # type: ignore[assignment]
 
-OWN = ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "model.safetensors",
-       "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl")  # fmt: skip
+OWN = ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "monitor.jsonl", "model.safetensors",
+       "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl", "report.html")  # fmt: skip
 """The files of a run; besides them it has the folders `state` and `cache`, and anything else in its folder is the user's."""
 LONGEST = 1_000_000
 """Tokens of a sentence above which a corpus.json is not believed."""
@@ -122,6 +123,11 @@ class RunFolder:
         """Return the path of metrics.jsonl."""
         return self.path / "metrics.jsonl"
 
+    @property
+    def monitor_file(self) -> Path:
+        """Return the path of the monitor's looks."""
+        return self.path / "monitor.jsonl"
+
     # -- beginning ----------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -153,7 +159,7 @@ class RunFolder:
         for folder in (self.path, self.state_file.parent):
             for file in folder.glob(".*"):
                 if re.fullmatch(
-                    r"\.(config|vocab|corpus|metrics|model|prior|posterior|last)\S*\.\d+(\.part)?", file.name
+                    r"\.(config|vocab|corpus|metrics|monitor|model|prior|posterior|last)\S*\.\d+(\.part)?", file.name
                 ):
                     file.unlink()
 
@@ -287,6 +293,13 @@ class RunFolder:
         """Read the log: one entry an epoch."""
         form = {"epoch": int, "step": int, "seconds": (int, float), "train": dict, "valid": dict, "advice": str}
         return [expect(entry, form, str(self.log_file)) for entry in read_lines(self.log_file)]
+
+    def looks(self) -> list[dict[str, Any]]:
+        """Read the monitor's looks; none where it was off."""
+        number = (int, float)
+        form = {"step": int, "epoch": int, "state": str, "evidence": str, "rates": [number]}
+        form |= dict.fromkeys(("distortion", "rate", "mi", "mi_se", "au", "latent", "z_use", "z_use_se"), number)
+        return [expect(entry, form, str(self.monitor_file)) for entry in read_lines(self.monitor_file)]
 
     def _read_json(self, name: str) -> Any:
         if not (self.path / name).exists():

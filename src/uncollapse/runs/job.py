@@ -10,7 +10,7 @@ import torch
 from uncollapse.data.splits import Splits
 from uncollapse.model import VAE
 from uncollapse.objectives import Objective
-from uncollapse.runs.sections import OptimConfig, TrainConfig
+from uncollapse.runs.sections import MonitorConfig, OptimConfig, TrainConfig
 from uncollapse.schedules import Schedule, constant
 from uncollapse.training.aggressive import Phase
 from uncollapse.training.batches import batches_of
@@ -29,6 +29,7 @@ class Job:
         splits: the data.
         optim: the optimizer's settings.
         train: the settings of the loop; `epochs` is known.
+        monitor: the settings of the monitor.
         lr_factor: factor on the learning rate.
         measure: further numbers of a split, or None.
     """
@@ -38,6 +39,7 @@ class Job:
     splits: Splits
     optim: OptimConfig
     train: TrainConfig
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
     lr_factor: Schedule = field(default_factory=lambda: constant(1.0))
     measure: Measure | None = None
 

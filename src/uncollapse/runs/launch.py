@@ -13,6 +13,7 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import score
 from uncollapse.evaluation.mixture import fit_mixture
 from uncollapse.messages import say
+from uncollapse.runs.advice import Warn
 from uncollapse.runs.build import NONE_OWN, Modules
 from uncollapse.runs.config import Config, compose, differences, load_named, merge, remedies_of
 from uncollapse.runs.folder import Origin, RunFolder
@@ -22,6 +23,7 @@ from uncollapse.runs.shipped import refuse_shipped, run_path
 from uncollapse.training.callbacks import Callback, Checkpoint, Log, MeanSpace, first_sentences
 from uncollapse.training.fit import Trainer
 from uncollapse.training.guards import cpu_threads
+from uncollapse.training.monitor import Monitor
 
 OPEN = (
     ("data", "level", "auto"),
@@ -113,9 +115,11 @@ def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], mo
     _, job = plan(origin, folder.cache, folder, modules=modules)
     trainer, checkpoint = _trainer(folder, job, callbacks)
     checkpoint.resume(trainer)
-    if origin != folder.origin():  # a longer training: the end of the shorter one is forgotten
+    if (
+        origin.config.train != folder.origin().config.train
+    ):  # a longer training: the end of the shorter one is forgotten
         trainer.progress.finished, trainer.plateau.waited, trainer.plateau.decays = False, 0, 0
-        folder.write_origin(origin)
+    folder.write_origin(origin)
     _fit(folder, trainer, job)
     return job
 
@@ -124,6 +128,11 @@ def _trainer(folder: RunFolder, job: Job, callbacks: Sequence[Callback]) -> tupl
     """Return a training that goes to a folder."""
     checkpoint, train = Checkpoint(folder.path, job.train.checkpoint_minutes), job.train
     own: list[Callback] = [Log(folder.log_file)]
+    if job.monitor.enabled and job.model.latent:
+        monitor = Monitor(
+            job.splits.valid, every=job.monitor.every, path=folder.monitor_file, stop_when=job.monitor.stop_when
+        )
+        own = [monitor, *own, Warn()]
     if train.record_every:
         points = first_sentences(job.splits.valid, train.record_points)
         own.append(MeanSpace(folder.mean_space_file, points, train.record_every, halves=train.record_halves))
@@ -171,7 +180,7 @@ def _same_settings(folder: RunFolder, asked: Origin) -> Config:
         replace(config_then, train=replace(before, epochs=epochs, minutes=minutes)),
         replace(config, train=now),
     )
-    if differ := differences(config_then, config):
+    if differ := differences(replace(config_then, monitor=config.monitor), config):
         said = "; ".join(f"{key} was {before!r}, now {now!r}" for key, (before, now) in differ.items())
         raise UserError(f"{folder.path}: --resume needs the settings of the run, or a longer training: {said}")
     if now.epochs > before.epochs:

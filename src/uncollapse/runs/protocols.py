@@ -14,6 +14,7 @@ from uncollapse.evaluation.aggregate import aggregate_protocol
 from uncollapse.evaluation.diversity import diversity_protocol
 from uncollapse.evaluation.groups import probe_protocol
 from uncollapse.evaluation.reconstruction import reconstruction_protocol
+from uncollapse.evaluation.robustness import robustness_protocol
 from uncollapse.evaluation.style import transfer_protocol
 from uncollapse.evaluation.twr import twr_protocol
 from uncollapse.evaluation.use import use_protocol
@@ -166,6 +167,20 @@ PROTOCOLS = {
         help="how varied and new draws from the prior are",
         of_words=True,
         rows={"samples": "draws from the prior compared with real sentences"},
+    ),
+    "robustness": Protocol(
+        run=lambda s: robustness_protocol(s.model, s.splits, s.split, seed=s.seed),
+        fits=lambda s: s.text,
+        help="what codes endure: noise, mixing, draws from the prior",
+        of_words=True,
+        columns={
+            "robust_sigma": (2, "noise on the code that costs half of what it tells (the prior has 1)"),
+            "margin": (2, "nats by which the true token leads the next, from its own code"),
+            "margin_right": (3, "share of tokens whose true one leads"),
+            "dead_region": (3, "share of 500 draws from the prior that decode to one and the same sentence"),
+            "prior_distinct": (3, "different sentences among them"),
+        },
+        rows={"robustness": "share of tokens recovered at their places, greedily, by where the code is"},
     ),
     "probe": Protocol(
         run=lambda s: probe_protocol(s.model, s.splits, s.split, seed=s.seed),

@@ -79,6 +79,19 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class MonitorConfig:
+    """What watches the latent space while it is trained."""
+
+    enabled: bool = setting(
+        True, "look at a sample of the validation split now and then; it changes nothing in training"
+    )
+    every: int = setting(0, "steps between looks; 0: as many as cost about 2 % of the training", 0)
+    stop_when: Literal["", "collapsed"] = setting(
+        "", "collapsed: end a training when z carries no information after an epoch, schedules settled; exit status 3"
+    )
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How long, in what order and where."""
 

@@ -18,12 +18,14 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.errors import UserError
 from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.files import append_line, keep_lines
-from uncollapse.messages import Bar, say
+from uncollapse.messages import Bar, say, sparkline
+from uncollapse.model import evaluation_mode
 from uncollapse.training.progress import Update
 from uncollapse.training.states import STATE, WEIGHTS, load_state, load_weights, save_state, save_weights
 
 if TYPE_CHECKING:
     from uncollapse.training.fit import Trainer
+    from uncollapse.training.monitor import Look
 
 ADVICE = {
     "improved": "",
@@ -32,6 +34,10 @@ ADVICE = {
     "stop": "  (stopped)",
     "pretrain": "  (pretraining)",
 }
+
+
+RECENT = 24
+"""Looks of the monitor that are drawn."""
 
 
 class Callback:
@@ -48,6 +54,9 @@ class Callback:
 
     def on_inner(self, trainer: "Trainer") -> None:
         """Run in aggressive training between the encoder's own steps and the decoder's."""
+
+    def on_look(self, trainer: "Trainer", look: "Look") -> None:
+        """Run after a look of the `Monitor`, where there is one."""
 
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Run after the validation that ends an epoch; `entry` is its entry in the log."""
@@ -177,9 +186,8 @@ class MeanSpace(Callback):
 
     def record(self, trainer: "Trainer", *, half: bool = False) -> None:
         """Append both means of every sentence; `half`: the decoder has not moved yet."""
-        training = trainer.model.training
-        means = posterior_means(trainer.model.eval(), self.corpus)
-        trainer.model.train(training)
+        with evaluation_mode(trainer.model):
+            means = posterior_means(trainer.model, self.corpus)
         points = {"model": means.model, "inference": means.inference}
         rounded = {name: [round(x, 5) for x in values.tolist()] for name, values in points.items()}
         append_line(self.path, {"step": trainer.progress.step + half, **rounded, **({"half": True} if half else {})})
@@ -195,6 +203,7 @@ class Progress(Callback):
     def __init__(self, bar: Bar | None = None) -> None:
         self.own = bar is None
         self.bar = bar or Bar()
+        self.looks: list[Look] = []
 
     def on_epoch(self, trainer: "Trainer") -> None:
         """Name the epoch."""
@@ -211,14 +220,24 @@ class Progress(Callback):
         means = trainer.progress.means()
         self.bar.advance(f"distortion {means['distortion']:.2f}  rate {means['rate']:.3f}")
 
+    def on_look(self, trainer: "Trainer", look: "Look") -> None:
+        """Show the state of the space, and rate and MI of the last looks."""
+        self.looks = [*self.looks, look][-RECENT:]
+        rates, mis = ([getattr(one.health, name) for one in self.looks] for name in ("rate", "mi"))
+        self.bar.note = (
+            f"{look.diagnosis.state}   rate {sparkline(rates)} {rates[-1]:.2f}   MI {sparkline(mis)} {mis[-1]:.2f}   "
+            f"z_use {look.health.z_use:.2f} nats   {look.health.au} of {look.health.latent} units   weight {look.weight:.2f}"
+        )
+
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Print the line of an epoch."""
         train, valid = entry["train"], entry["valid"]
+        state = f"  {entry['monitor']['state']}" if "monitor" in entry else ""
         say(
             f"epoch {entry['epoch']:>3}  step {entry['step']:>6}  weight {entry['weight']:.3f}  "
             f"train distortion {train['distortion']:.2f} rate {train['rate']:.3f}  "
             f"valid nll_elbo {valid['nll_elbo']:.2f} rate {valid['rate']:.3f} mi {valid['mi']:.2f} au {valid['au']}  "
-            f"{entry['seconds']:.1f} s{ADVICE[entry['advice']]}"
+            f"{entry['seconds']:.1f} s{state}{ADVICE[entry['advice']]}"
         )
         aggressive = entry.get("aggressive")
         if aggressive and not aggressive["goes_on"]:

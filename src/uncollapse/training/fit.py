@@ -19,7 +19,7 @@ from uncollapse.data.splits import Splits
 from uncollapse.errors import TrainingError, UserError
 from uncollapse.evaluation.bounds import Scores, score
 from uncollapse.evaluation.evaluate import summarise
-from uncollapse.model import VAE
+from uncollapse.model import VAE, evaluation_mode
 from uncollapse.nn.casts import Precision, precision
 from uncollapse.objectives import Objective, Terms
 from uncollapse.schedules import Schedule, constant
@@ -172,8 +172,8 @@ class Trainer:
                 entry = self._end_epoch()
                 if self.progress.epoch == self.pretrain_epochs:
                     self._end_pretraining()
-                self._call("on_validate", entry)
-        self._call("on_end")
+                self.notify("on_validate", entry)
+        self.notify("on_end")
 
     def stop(self) -> None:
         """Stop after the present step or validation, from any thread; an unfinished epoch is not validated."""
@@ -182,7 +182,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         progress, batches = self.progress, self.train(self.progress.epoch)
         self.batches = len(batches) if isinstance(batches, Sequence) else self.batches
-        self._call("on_epoch")
+        self.notify("on_epoch")
         self.model.train()
         if not any(weight.requires_grad for weight in self.model.encoder.parameters()):
             self.model.encoder.eval()  # frozen: its normalisations do not move either
@@ -194,9 +194,9 @@ class Trainer:
             if isinstance(self.objective, Objective) and not self._pretraining:
                 self.objective.after_step(update.means["rate"], self.schedule_step)
             progress.add(update, len(batch), time.monotonic() - began)
-            self._call("on_step", update)
+            self.notify("on_step", update)
             if self._interrupt.is_set():
-                self._call("on_end")
+                self.notify("on_end")
                 raise Interrupted
             if self._stop.is_set():
                 return
@@ -240,18 +240,16 @@ class Trainer:
             update = self.step(current, "encoder")
             inner.add(update.means["loss"] * len(current), current.predicted)
         self.phase.count(inner)
-        self._call("on_inner")
+        self.notify("on_inner")
         return self.step(batch, "decoder")
 
     @torch.no_grad()
     def _held_losses(self) -> Tensor:
         """Return the loss of some validation batches, `[HELD_BATCHES]`, the same at every call but for the weights."""
-        training = self.model.training
-        self.model.eval()
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+        random = torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
+        with random, evaluation_mode(self.model):
             torch.manual_seed(0)
             losses = [self._objective(self.model, batch, self.schedule_step).loss for batch in self._held]
-        self.model.train(training)
         return torch.stack(losses).cpu()
 
     @cached_property
@@ -319,6 +317,12 @@ class Trainer:
         return {key: measured[key] for key in LOGGED} | own, scores
 
     @property
+    def warming_up(self) -> bool:
+        """Return whether the first epoch is not over, or a schedule of the objective has not settled."""
+        settles = getattr(self.objective, "settles", 0)
+        return self.progress.epoch < 1 or self._pretraining or self.schedule_step < settles
+
+    @property
     def _pretraining(self) -> bool:
         return self.progress.epoch < self.pretrain_epochs
 
@@ -355,13 +359,14 @@ class Trainer:
         for weight in chain.from_iterable(self.weights[part] for part in parts):
             weight.grad = None
 
-    def _call(self, name: str, *arguments: Any) -> None:
+    def notify(self, name: str, *arguments: Any) -> None:
+        """Call a method of every callback."""
         for callback in self.callbacks:
             getattr(callback, name)(self, *arguments)
 
     def _refuse(self, batch: Batch, update: Update) -> None:
         progress = self.progress
-        self._call("on_end")  # the weights are still those before this step
+        self.notify("on_end")  # the weights are still those before this step
         raise TrainingError(
             f"the loss or its gradient is not finite at step {progress.step} (epoch {progress.epoch + 1}, batch "
             f"{progress.batch + 1}, sentences {', '.join(map(str, batch.index[:5]))}{' …' if len(batch) > 5 else ''}; "

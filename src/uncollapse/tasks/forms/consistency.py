@@ -15,7 +15,7 @@ from torch import Tensor
 from uncollapse.data.corpus import Batch, Corpus
 from uncollapse.distributions.priors import Source
 from uncollapse.generation.decode import generate_ids
-from uncollapse.model import VAE
+from uncollapse.model import VAE, evaluation_mode
 from uncollapse.objectives import ForwardPass
 from uncollapse.schedules import Schedule
 
@@ -69,11 +69,11 @@ class FormConsistency:
 
     def draw(self, model: VAE, count: int) -> tuple[Tensor, Batch] | None:
         """Return the codes that give a known form, `[N, Z]`, and a form of the row of each; None where there are none."""
-        training, device = model.training, model.device
+        device = model.device
         labels = torch.randint(len(self.corpus.label_names[self.field]), (count,))
         z = model.prior.sample(count, Source(device=device), {self.field: labels.to(device)}).detach()
-        written = generate_ids(model.eval(), z, self.length_limit, labels={self.field: labels})
-        model.train(training)
+        with evaluation_mode(model):
+            written = generate_ids(model, z, self.length_limit, labels={self.field: labels})
         sentences = [self.known.get((label, tuple(ids))) for label, ids in zip(labels.tolist(), written, strict=True)]
         rows = torch.tensor([i for i, sentence in enumerate(sentences) if sentence is not None], dtype=torch.long)
         if not len(rows):

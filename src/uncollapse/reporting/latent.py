@@ -1,0 +1,199 @@
+"""Figures of latent spaces: rates over training, the rate-distortion plane, maps, codes beside the prior, robustness."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from uncollapse.errors import UserError, suggest
+from uncollapse.reporting.canvas import COLOURS, MARKERS, label, legend, panels, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+METHODS = ("pca", "tsne")
+MOST_CLASSES = 7
+"""Labels with a colour of their own on a map; the rest are grey."""
+SHOWN_DIMENSIONS = 4
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run on the rate-distortion plane: nats per sentence, with standard errors (0 where unknown)."""
+
+    rate: float
+    distortion: float
+    rate_se: float = 0.0
+    distortion_se: float = 0.0
+
+
+def frontier(points: Mapping[str, Point]) -> list[str]:
+    """Return the runs that no other beats in both rate and distortion, by rising rate."""
+    best, kept = math.inf, []
+    for name, point in sorted(points.items(), key=lambda item: (item[1].rate, item[1].distortion)):
+        if point.distortion < best:
+            best = point.distortion
+            kept.append(name)
+    return kept
+
+
+def plane_figure(points: Mapping[str, Point]) -> "Figure":
+    """Draw runs on the rate-distortion plane, with the frontier and lines of equal nll_elbo (Alemi et al. 2018, figure 1)."""
+    figure, (axis,) = panels(1, size=(5.6, 4.2))
+    edge = [points[name] for name in frontier(points)]
+    axis.plot([p.rate for p in edge], [p.distortion for p in edge], color="0.6", linewidth=1, zorder=1)
+    for number, (name, point) in enumerate(points.items()):
+        marks: dict[str, Any] = {
+            "color": COLOURS[number % len(COLOURS)],
+            "marker": MARKERS[number // len(COLOURS) % len(MARKERS)],
+        }
+        axis.errorbar(point.rate, point.distortion, point.distortion_se, point.rate_se, color="0.5", zorder=1)
+        axis.plot([point.rate], [point.distortion], linestyle="", label=name, **marks)
+    label(
+        axis,
+        "rate-distortion plane; dashed: equal nll_elbo",
+        "rate (nats per sentence)",
+        "distortion (nats per sentence)",
+    )
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    for total in np.linspace(left + low, right + high, 7)[1:-1]:
+        axis.plot([left, right], [total - left, total - right], color="0.75", linewidth=0.7, linestyle="--", zorder=0)
+    axis.set(xlim=(left, right), ylim=(low, high))
+    legend(axis, outside=True)
+    return figure
+
+
+def rates_figure(looks: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Draw the rate of every dimension over training as a heat map, the dimensions by their last rate.
+
+    Args:
+        looks: of the monitor.
+
+    Raises:
+        UserError: no looks, or no rates by dimension in them.
+    """
+    looks = [look for look in looks if look["rates"]]
+    if not looks:
+        raise UserError(
+            "rates: the monitor has recorded none; train with --monitor.enabled true, and a Gaussian posterior"
+        )
+    rates = np.array([look["rates"] for look in looks]).T
+    order = np.argsort(-rates[:, -1], kind="stable")
+    figure, (axis,) = panels(1, size=(6.4, min(6.0, 1.4 + 0.14 * len(rates))))
+    steps = [look["step"] for look in looks]
+    extent = (0.5, len(steps) + 0.5, len(rates) + 0.5, 0.5)
+    image = axis.imshow(
+        rates[order],
+        aspect="auto",
+        cmap="cividis",
+        extent=extent,
+        interpolation="nearest",
+        vmin=0,
+        vmax=max(0.1, rates.max()),
+    )
+    places = np.unique(np.linspace(1, len(steps), min(6, len(steps))).round().astype(int))
+    axis.set_xticks(places, [str(steps[place - 1]) for place in places])
+    label(axis, "rate of each dimension", "step", "dimension, by its last rate")
+    axis.grid(False)
+    figure.colorbar(image, ax=axis, label="nats")
+    return figure
+
+
+def project(codes: np.ndarray, method: str = "pca", *, seed: int = 0) -> tuple[np.ndarray, str]:
+    """Return codes `[N, Z]` in two dimensions, `[N, 2]`, and how they came there.
+
+    Args:
+        codes: at least 3 of them.
+        method: pca: the plane of largest variance; tsne: neighbours stay neighbours (van der Maaten & Hinton 2008).
+        seed: of tsne.
+
+    Raises:
+        UserError: an unknown method, or too few codes.
+    """
+    if method not in METHODS:
+        raise UserError(f"unknown method {method!r}: {suggest(method, METHODS)}")
+    if len(codes) < 3:
+        raise UserError(f"map: expected at least 3 sentences, got {len(codes)}")
+    if method == "tsne":
+        from sklearn.manifold import TSNE
+
+        return TSNE(perplexity=min(30.0, (len(codes) - 1) / 3), random_state=seed).fit_transform(codes), "t-SNE"
+    centred = codes - codes.mean(0)
+    if codes.shape[1] == 1:
+        return np.concatenate([centred, np.zeros_like(centred)], 1), "the only dimension"
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    share = (s[:2] ** 2).sum() / max((s**2).sum(), 1e-30)
+    return u[:, :2] * s[:2], f"PCA, {share:.0%} of the variance"
+
+
+def map_figure(places: np.ndarray, how: str, classes: Sequence[str] = (), *, gid: str = "map") -> "Figure":
+    """Draw codes in two dimensions, coloured by a label.
+
+    Args:
+        places: `[N, 2]`.
+        how: they came there.
+        classes: the label of each; none for one colour.
+        gid: of the points in an SVG, which then are one group in the order of `places`.
+    """
+    figure, (axis,) = panels(1, size=(5.2, 4.4))
+    names = sorted(set(classes), key=lambda name: -list(classes).count(name))[:MOST_CLASSES]
+    colour = {name: COLOURS[i] for i, name in enumerate(names)}
+    axis.scatter(
+        places[:, 0],
+        places[:, 1],
+        s=14,
+        c=[colour.get(name, "0.6") for name in classes] or COLOURS[0],
+        linewidth=0,
+        alpha=0.7,
+        gid=gid,
+    )
+    for name in names:
+        axis.plot([], [], "o", markersize=4, color=colour[name], label=name)
+    label(axis, f"posterior means ({how})")
+    if names:
+        legend(axis, outside=True)
+    return figure
+
+
+def codes_figure(z: np.ndarray, rates: Sequence[float]) -> "Figure":
+    """Draw histograms of one draw of q for every sentence beside the standard normal prior: the dimensions of most rate.
+
+    Args:
+        z: `[N, Z]`.
+        rates: of every dimension, nats.
+    """
+    order = np.argsort(-np.array(rates), kind="stable")[:SHOWN_DIMENSIONS]
+    figure, axes = panels(len(order), size=(2.9, 2.2), columns=2)
+    line = np.linspace(-4, 4, 81)
+    for axis, d in zip(axes, order, strict=True):
+        axis.hist(z[:, d], bins=30, range=(-4, 4), density=True, color=COLOURS[5], label="codes")
+        axis.plot(line, np.exp(-(line**2) / 2) / math.sqrt(2 * math.pi), color=COLOURS[1], linewidth=1.4, label="prior")
+        label(axis, f"dimension {d}: {rates[d]:.2f} nats", "z", "density")
+    legend(axes[0])
+    return figure
+
+
+def robustness_figure(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
+    """Draw the share of tokens recovered from moved codes, a line a run.
+
+    Args:
+        rows: of protocol robustness, by run.
+    """
+    figure, (noise, way) = panels(2, size=(4.4, 3.1))
+    for number, (name, table) in enumerate(rows.items()):
+        shares = {row["codes"]: row["tokens"] for row in table}
+        sigmas = [(float(key.split()[2]), share) for key, share in shares.items() if key.startswith("mu +")]
+        ways = [(float(key.split("%")[0]), share) for key, share in shares.items() if "% of the way" in key]
+        ways = [(0.0, sigmas[0][1]), *ways]
+        for axis, points in ((noise, sigmas), (way, ways)):
+            axis.plot(*zip(*points, strict=True), marker=".", label=name, **style(number))
+        noise.axhline(shares["another sentence's"], linewidth=0.8, **{**style(number), "linestyle": ":"})
+    label(noise, "noise on the code; dotted: another's code", "sigma (the prior has 1)", "share of tokens recovered")
+    label(way, "on the line to another sentence's code", "% of the way", "share of tokens recovered")
+    for axis in (noise, way):
+        axis.set_ylim(0, 1.02)
+    if len(rows) > 1:
+        legend(noise)
+    return figure

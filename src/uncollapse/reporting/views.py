@@ -1,0 +1,80 @@
+"""Figures of a run, from its data: what `plot` and `report` show of a latent space."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from uncollapse.errors import UserError, suggest
+from uncollapse.evaluation.bounds import subsample_indices
+from uncollapse.evaluation.posterior import drawn_codes, posteriors, rates_by_dimension
+from uncollapse.reporting.latent import Point, codes_figure, map_figure, project
+from uncollapse.runs.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SENTENCES = 600
+"""Sentences of a map."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map of codes.
+
+    Attributes:
+        figure: it.
+        texts: the sentence of each point.
+        indices: its position in the split.
+        places: where each is, `[N, 2]`.
+    """
+
+    figure: "Figure"
+    texts: Sequence[str]
+    indices: np.ndarray
+    places: np.ndarray
+
+
+def map_view(run: Run, split: str, *, field: str = "", method: str = "pca") -> Map:
+    """Return a map of some sentences of a split.
+
+    Args:
+        run: with a latent space.
+        split: which of its data.
+        field: the label field of the colours; by default the first of the data, where there is one.
+        method: of `latent.project`.
+
+    Raises:
+        UserError: no such field, an unknown method, a language model.
+    """
+    run.need_latent()
+    corpus = run.subject(run.splits()[0], split).corpus
+    if field and field not in corpus.label_names:
+        have = suggest(field, corpus.label_names) if corpus.label_names else "the data have no labels"
+        raise UserError(f"--color: unknown label field {field!r}: {have}")
+    few = corpus.subset(subsample_indices(len(corpus), SENTENCES, seed=0))
+    places, how = project(posteriors(run.model, few).mean.flatten(1).numpy(), method)
+    field = field or next(iter(few.label_names), "")
+    classes = [few.label_names[field][i] for i in few.labels[field]] if field else []
+    order = subsample_indices(len(corpus), SENTENCES, seed=0)
+    return Map(map_figure(places, how, classes), few.texts(), order, places)
+
+
+def codes_view(run: Run, split: str) -> "Figure":
+    """Return histograms of one code a sentence, of the dimensions of most rate, beside the standard normal prior.
+
+    Raises:
+        UserError: a language model, or rates without a closed form.
+    """
+    run.need_latent()
+    corpus = run.subject(run.splits()[0], split).corpus
+    rates = rates_by_dimension(run.model, corpus, posteriors(run.model, corpus))
+    if rates is None:
+        raise UserError("codes: rates by dimension have no closed form for this posterior and prior")
+    return codes_figure(drawn_codes(run.model, corpus).flatten(1).numpy(), rates)
+
+
+def plane_points(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Point]:
+    """Return evaluated runs as points of the rate-distortion plane."""
+    return {name: Point(metrics["rate"], metrics["distortion"]) for name, metrics in evaluations.items()}
