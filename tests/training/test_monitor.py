@@ -12,7 +12,7 @@ from tests.conftest import TINY
 from uncollapse.cli import main
 from uncollapse.files import read_lines
 from uncollapse.runs.advice import ADVICE
-from uncollapse.training.monitor import LAG_COST, LAG_SHARE, LOOK_COST, SHARE, Monitor
+from uncollapse.training.callbacks.monitor import LAG_COST, LAG_SHARE, LOOK_COST, SHARE, Monitor
 
 train = partial(uc.train, "grammar", callbacks=[])
 

@@ -31,6 +31,7 @@ VERBS = {
     "compare": "show several runs in one table, with a paired test",
     "doctor": "say what is wrong with a run, why, and what to type",
     "report": "write a web page about runs",
+    "explore": "play with the latent space in a browser",
     "plot": "draw runs over training",
     "losses": "write the loss of each epoch as text",
     "recipes": "list the recipes",

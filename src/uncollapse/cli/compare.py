@@ -121,4 +121,4 @@ def _show_sentences(runs: Mapping[str, Run], split: str, count: int) -> None:
 
 def _first(run: Run, split: str, count: int) -> Corpus:
     corpus = run.subject(run.splits()[0], split).corpus
-    return corpus.subset(np.arange(min(count, len(corpus))))
+    return corpus.first(count)

@@ -37,6 +37,7 @@ def run(arguments: list[str]) -> None:
     parser.flag("--protocol", "NAME", protocols)
     parser.flag("--pairs", "FILE", "of minimal-pairs: CLASS<tab>RIGHT<tab>WRONG a line (default: generated ones)")
     parser.switch("--all", "every protocol that fits the run")
+    parser.flag("--epoch", "N", "the weights that train.keep has kept of this epoch; 0: the best", default=0, least=0)
     parser.switch("--json", "print JSON instead of a table")
     parser.flag("--per-sentence", "FILE", "also write one row a sentence (TSV)")
     parser.add_settings(["data.path", "data.valid", "data.test", "data.pairs", "data.directions"])
@@ -46,7 +47,7 @@ def run(arguments: list[str]) -> None:
     sentences = _count(asked.iw_sentences)
     if asked.per_sentence and Path(asked.per_sentence).is_dir():
         raise UserError(f"--per-sentence: expected a file, got the folder {asked.per_sentence}")
-    done = uc.load(asked.run)
+    done = uc.load(asked.run, epoch=asked.epoch)
     splits = read_splits(done, settings)
     subject = done.subject(splits, asked.split, asked.seed, data=settings.get("data"))
     if asked.pairs and asked.protocol != "minimal-pairs":

@@ -123,7 +123,7 @@ def _read_pictures(source: str, run: Run) -> Texts:
         pictures = pictures_in(Path(source), run.config.data.side)
         return Texts(texts_of(pictures.ink), pictures.labels)
     few = run.splits()[0].test
-    few = few.subset(np.arange(min(SHOWN, len(few))))
+    few = few.first(SHOWN)
     say(f"the first {len(few)} pictures of the test split")
     names = run.label_space.names
     return Texts(few.texts(), {field: [names[field][i] for i in few.labels[field]] for field in names})

@@ -46,6 +46,7 @@ def run(arguments: list[str]) -> int:
     parser.flag(
         "--stop-when", "STATE", "short for --monitor.stop_when: collapsed ends a training without hope (status 3)"
     )
+    parser.flag("--log", "NAMES", "short for --monitor.log: tensorboard, wandb")
     parser.flag("--out", "DIR", "the run folder (default: runs/DATA-SEED, or runs/RECIPE-REMEDIES-SEED)")
     parser.switch(
         "--resume", "go on with a run of the same settings, to more --train.minutes or --train.epochs if asked"
@@ -57,8 +58,9 @@ def run(arguments: list[str]) -> int:
     short = {"seed": asked.seed, "init_from": asked.init_from or None, "freeze": asked.freeze or None}
     named = {name: value for name, value in short.items() if value is not None}
     settings = {**settings, "train": {**settings.get("train", {}), **named}}
-    if asked.stop_when:
-        settings = {**settings, "monitor": {**settings.get("monitor", {}), "stop_when": asked.stop_when}}
+    watched = {"stop_when": asked.stop_when or None, "log": asked.log or None}
+    watched = {name: value for name, value in watched.items() if value is not None}
+    settings = {**settings, "monitor": {**settings.get("monitor", {}), **watched}}
     try:
         with Bars() as bars:
             if asked.dry_run:
@@ -138,7 +140,7 @@ def _show(title: str, lines: list[str]) -> None:
 
 def _tour(done: Run, valid: Corpus) -> None:
     """Show reconstructions, a way between two sentences, and neighbours."""
-    few = valid.subset(np.arange(min(SHOWN_RECONSTRUCTIONS, len(valid))))
+    few = valid.first(SHOWN_RECONSTRUCTIONS)
     originals, labels = few.texts(), done.labels_of(few)
     back = done.reconstruct(originals, labels=labels)
     pairs = [f"{original}\n    -> {written}" for original, written in zip(originals, back, strict=True)]

@@ -183,6 +183,10 @@ class Corpus:
         table[row, self.labels[self.form_field]] = np.arange(len(self))
         return table[(table >= 0).all(1)]
 
+    def first(self, count: int) -> "Corpus":
+        """Return the corpus of the first sentences, at most so many."""
+        return self.subset(np.arange(min(count, len(self))))
+
     def subset(self, indices: np.ndarray) -> "Corpus":
         """Return the corpus of the sentences at `indices`, in that order."""
         labels = {name: values[indices] for name, values in self.labels.items()}

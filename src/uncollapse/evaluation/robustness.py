@@ -49,7 +49,7 @@ def robustness_protocol(
         its own code; margin_right: the share of tokens where it is more probable at all; dead_region: the share of 500 draws from
         the prior that decode to the one most frequent sentence; prior_distinct: different sentences among them, as a share.
     """
-    corpus = splits[split].subset(np.arange(min(sentences, len(splits[split]))))
+    corpus = splits[split].first(sentences)
     labels, originals = corpus.classes(np.arange(len(corpus))), [corpus.ids(i).tolist() for i in range(len(corpus))]
     mu = posteriors(model, corpus).mean
     other = mu.roll(1, 0)

@@ -32,7 +32,7 @@ def use_protocol(model: VAE, splits: Splits, split: str, *, seed: int = 0, sente
         different sentence, 1 where no two are alike; z_use (and _se): by how much the distortion rises where every sentence is
         decoded from the code of another.
     """
-    few = splits[split].subset(np.arange(min(sentences, len(splits[split]))))
+    few = splits[split].first(sentences)
     scores = score(model, few, seed)
     written = generate_ids(
         model, scores.posterior.mean, splits.longest_sentence, labels=few.classes(np.arange(len(few)))

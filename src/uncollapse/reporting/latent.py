@@ -101,6 +101,38 @@ def rates_figure(looks: Sequence[Mapping[str, Any]]) -> "Figure":
     return figure
 
 
+@dataclass(frozen=True)
+class Plane:
+    """A plane in the space of codes.
+
+    Attributes:
+        mean: a point of it, `[Z]`.
+        basis: two directions of length 1, `[2, Z]`; the second is 0 in a space of one dimension.
+        how: it was chosen.
+    """
+
+    mean: np.ndarray
+    basis: np.ndarray
+    how: str
+
+    def project(self, codes: np.ndarray) -> np.ndarray:
+        """Return codes `[N, Z]` on the plane, `[N, 2]`."""
+        return (codes - self.mean) @ self.basis.T
+
+    def lift(self, places: np.ndarray) -> np.ndarray:
+        """Return the codes `[N, Z]` of places on the plane, `[N, 2]`."""
+        return self.mean + places @ self.basis
+
+
+def plane_of(codes: np.ndarray) -> Plane:
+    """Return the plane of largest variance of codes `[N, Z]` (PCA)."""
+    mean = codes.mean(0)
+    _, s, v = np.linalg.svd(codes - mean, full_matrices=False)
+    if codes.shape[1] == 1:
+        return Plane(mean, np.concatenate([v, np.zeros((1, 1))]), "the only dimension")
+    return Plane(mean, v[:2], f"PCA, {(s[:2] ** 2).sum() / max((s**2).sum(), 1e-30):.0%} of the variance")
+
+
 def project(codes: np.ndarray, method: str = "pca", *, seed: int = 0) -> tuple[np.ndarray, str]:
     """Return codes `[N, Z]` in two dimensions, `[N, 2]`, and how they came there.
 
@@ -120,12 +152,8 @@ def project(codes: np.ndarray, method: str = "pca", *, seed: int = 0) -> tuple[n
         from sklearn.manifold import TSNE
 
         return TSNE(perplexity=min(30.0, (len(codes) - 1) / 3), random_state=seed).fit_transform(codes), "t-SNE"
-    centred = codes - codes.mean(0)
-    if codes.shape[1] == 1:
-        return np.concatenate([centred, np.zeros_like(centred)], 1), "the only dimension"
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
-    share = (s[:2] ** 2).sum() / max((s**2).sum(), 1e-30)
-    return u[:, :2] * s[:2], f"PCA, {share:.0%} of the variance"
+    plane = plane_of(codes)
+    return plane.project(codes), plane.how
 
 
 def map_figure(places: np.ndarray, how: str, classes: Sequence[str] = (), *, gid: str = "map") -> "Figure":

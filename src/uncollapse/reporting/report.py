@@ -146,7 +146,7 @@ def _texts(run: Run, split: str, chart: Chart) -> list[tuple[str, Cells]]:
     if not run.model.latent:
         return tables
     corpus = run.subject(run.splits()[0], split).corpus
-    few = corpus.subset(np.arange(min(RECONSTRUCTED, len(corpus))))
+    few = corpus.first(RECONSTRUCTED)
     labels, texts = run.labels_of(few), few.texts()
     back = run.reconstruct(texts, labels=labels)
     tables.append(
@@ -185,7 +185,7 @@ def _pictures(run: Run, split: str) -> list[tuple[str, str]]:
     grids = [("Samples from the prior", grid_png(samples, 2 * SAMPLES))]
     if run.model.latent:
         corpus = run.subject(run.splits()[0], split).corpus
-        few = corpus.subset(np.arange(min(MOST, len(corpus))))
+        few = corpus.first(MOST)
         back = arrays_of(run.reconstruct(few.texts(), labels=run.labels_of(few)))
         pairs = below(arrays_of(few.texts()), back, MOST)
         grids.append(("Pictures, and below each its reconstruction", grid_png(pairs, MOST)))

@@ -7,8 +7,8 @@ from uncollapse.messages import say
 from uncollapse.training.callbacks import Callback
 
 if TYPE_CHECKING:
+    from uncollapse.training.callbacks import Look
     from uncollapse.training.fit import Trainer
-    from uncollapse.training.monitor import Look
 
 ADVICE: dict[State, str] = {
     "collapsed": "hold the rate: --remedy kl-controller, or free bits, --objective.floor 5",

@@ -5,14 +5,19 @@ from collections.abc import Sequence
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.splits import Splits
 from uncollapse.data.vocabulary import UNK
-from uncollapse.errors import UserError
+from uncollapse.errors import UserError, suggest
 from uncollapse.nn.kinds import PixelCNNConfig
 from uncollapse.runs.config import Config
 from uncollapse.tasks.forms.pairs import Pair
+from uncollapse.training.callbacks.files import read_condition
+from uncollapse.training.fit import LOGGED
 
 ZERO = ("0", "0.0")
 ADDITIVE = ("kl", "renyi")
 """The divergences that are sums over dimensions."""
+LOGGERS = ("tensorboard", "wandb")
+KEPT_BY = (*LOGGED, "transfer_exact", "transfer_bleu4", "transfer_copied", "tense_bleu4", "gaussian_score")
+"""Numbers of validation that train.keep may ask for."""
 
 
 def validate_pictures(config: Config) -> None:
@@ -68,6 +73,10 @@ def validate(config: Config) -> None:
             f"objective.df: expected more than 2, got {objective.df:g}: below, t has no second moment and the "
             "gamma-divergence is infinite; the default is 5"
         )
+    if config.train.keep and (name := read_condition(config.train.keep)[0]) not in KEPT_BY:
+        raise UserError(f"train.keep: unknown number {name!r}: {suggest(name, KEPT_BY)}")
+    if wrong := [name for name in config.monitor.log if name not in LOGGERS]:
+        raise UserError(f"monitor.log: unknown logger {wrong[0]!r}: {suggest(wrong[0], LOGGERS)}")
     if objective.divergence == "gamma" and pooling != "last":
         raise UserError(f"encoder.pooling {pooling}: a mean or sum of t codes is no t; with gamma use last")
     if model.prior == "label" and (objective.divergence == "gamma" or pooling != "last" or not model.condition):

@@ -6,6 +6,7 @@
     prior.safetensors   a mixture fitted to the codes, where asked for
     monitor.jsonl       looks at a sample during training
     posterior-mean-space.jsonl   records of a scalar latent, where asked for
+    kept/               weights of epochs that reached train.keep
     state/last.pt       the last state, for an exact resume
 
 A run is there with all that is known before training, or not at all: config.yaml comes last.
@@ -37,6 +38,7 @@ from uncollapse.files import expect, parse_json, read_lines, read_text, read_yam
 from uncollapse.runs.config import Config
 from uncollapse.runs.migration import VERSION, migrated
 from uncollapse.runs.shipped import refuse_shipped
+from uncollapse.training.callbacks.files import KEPT
 from uncollapse.training.states import STATE, WEIGHTS, load_weights, save_weights
 
 try:
@@ -84,9 +86,15 @@ class MeanSpace:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run."""
+    """The files of one run.
+
+    Attributes:
+        path: the folder.
+        epoch: whose weights are meant, of those that `train.keep` has kept; 0: the best.
+    """
 
     path: Path
+    epoch: int = 0
 
     @property
     def config_file(self) -> Path:
@@ -95,8 +103,18 @@ class RunFolder:
 
     @property
     def model_file(self) -> Path:
-        """Return the path of model.safetensors."""
-        return self.path / WEIGHTS
+        """Return the path of the weights: model.safetensors, or those kept of an epoch.
+
+        Raises:
+            UserError: none were kept of that epoch.
+        """
+        if not self.epoch:
+            return self.path / WEIGHTS
+        kept = {int(file.name[:4]): file for file in sorted((self.path / KEPT).glob("[0-9]*-*.safetensors"))}
+        if self.epoch not in kept:
+            there = ", ".join(map(str, kept)) or "none; train with --train.keep"
+            raise UserError(f"{self.path}: no weights were kept of epoch {self.epoch}; kept: {there}")
+        return kept[self.epoch]
 
     @property
     def prior_file(self) -> Path:
@@ -180,7 +198,8 @@ class RunFolder:
         """
         for name in OWN:
             (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.state_file.parent, ignore_errors=True)
+        for made in (self.state_file.parent, self.path / KEPT):
+            shutil.rmtree(made, ignore_errors=True)
         for name in ("state", "vocab.json", "corpus.json", "model.safetensors", "config.yaml"):
             if (prepared.path / name).exists():
                 (prepared.path / name).rename(self.path / name)

@@ -1,7 +1,7 @@
 """From settings to a finished run folder: compose, prepare, train."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,10 +20,9 @@ from uncollapse.runs.folder import Origin, RunFolder
 from uncollapse.runs.job import Job
 from uncollapse.runs.plan import MOST_EPOCHS, plan
 from uncollapse.runs.shipped import refuse_shipped, run_path
-from uncollapse.training.callbacks import Callback, Checkpoint, Log, MeanSpace, first_sentences
+from uncollapse.training.callbacks import Callback, Checkpoint, Keep, Log, MeanSpace, Monitor, TensorBoard, WandB
 from uncollapse.training.fit import Trainer
 from uncollapse.training.guards import cpu_threads
-from uncollapse.training.monitor import Monitor
 
 OPEN = (
     ("data", "level", "auto"),
@@ -101,7 +100,7 @@ def _begin(
         config, job = plan(origin, prepared.cache, modules=modules)
         torch.manual_seed(config.train.seed)
         prepared.begin(replace(origin, config=config), job.splits)
-        trainer, _ = _trainer(folder, job, callbacks)
+        trainer, _ = _trainer(folder, job, callbacks, config)
         Checkpoint(prepared.path).save(trainer)
         folder.take_over(prepared)  # only now: everything that could be refused has been checked
     _fit(folder, trainer, job)
@@ -113,7 +112,7 @@ def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], mo
         raise UserError(f"{folder.path}: nothing to resume, there is no run; leave --resume out to begin")
     origin = replace(origin, config=_same_settings(folder, origin))
     _, job = plan(origin, folder.cache, folder, modules=modules)
-    trainer, checkpoint = _trainer(folder, job, callbacks)
+    trainer, checkpoint = _trainer(folder, job, callbacks, origin.config)
     checkpoint.resume(trainer)
     if (
         origin.config.train != folder.origin().config.train
@@ -124,7 +123,14 @@ def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], mo
     return job
 
 
-def _trainer(folder: RunFolder, job: Job, callbacks: Sequence[Callback]) -> tuple[Trainer, Checkpoint]:
+LOGGERS: dict[str, Callable[[RunFolder, Job, Config], Callback]] = {
+    "tensorboard": lambda folder, job, _: TensorBoard(folder.path / "tensorboard", job.splits.valid),
+    "wandb": lambda folder, job, config: WandB(folder.path, job.splits.valid, config.settings()),
+}
+"""Name -> from the run to the callback that logs it."""
+
+
+def _trainer(folder: RunFolder, job: Job, callbacks: Sequence[Callback], config: Config) -> tuple[Trainer, Checkpoint]:
     """Return a training that goes to a folder."""
     checkpoint, train = Checkpoint(folder.path, job.train.checkpoint_minutes), job.train
     own: list[Callback] = [Log(folder.log_file)]
@@ -133,8 +139,11 @@ def _trainer(folder: RunFolder, job: Job, callbacks: Sequence[Callback]) -> tupl
             job.splits.valid, every=job.monitor.every, path=folder.monitor_file, stop_when=job.monitor.stop_when
         )
         own = [monitor, *own, Warn()]
+    if train.keep:
+        own.append(Keep(folder.path, train.keep))
+    own += [LOGGERS[name](folder, job, config) for name in job.monitor.log]
     if train.record_every:
-        points = first_sentences(job.splits.valid, train.record_points)
+        points = job.splits.valid.first(train.record_points)
         own.append(MeanSpace(folder.mean_space_file, points, train.record_every, halves=train.record_halves))
     return job.trainer([*own, checkpoint, *callbacks]), checkpoint
 

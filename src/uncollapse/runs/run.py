@@ -73,9 +73,15 @@ class Run:
     """
 
     def __init__(
-        self, path: str | Path, device: str = "auto", job: Job | None = None, *, modules: Modules = NONE_OWN
+        self,
+        path: str | Path,
+        device: str = "auto",
+        job: Job | None = None,
+        *,
+        modules: Modules = NONE_OWN,
+        epoch: int = 0,
     ) -> None:
-        self.folder = RunFolder(run_path(path))
+        self.folder = RunFolder(run_path(path), epoch)
         origin = self.folder.origin()
         self.config, self.recipe, self.remedies = origin.config, origin.recipe, origin.remedies
         self.vocabulary = self.folder.vocabulary()
@@ -208,6 +214,8 @@ class Run:
     def measure(self, subject: Subject, by_protocol: Mapping[str, Any] = {}, **options: Any) -> Evaluation:
         """Evaluate on a split already read; write `metrics.json`; return the numbers of every sentence too.
 
+        The numbers of weights kept of an epoch stand under `SPLIT@EPOCH`.
+
         What protocols measured before, on the same sentences with the same weights, stays.
 
         Args:
@@ -217,6 +225,7 @@ class Run:
         """
         refuse_shipped(self.path)
         corpus, split = subject.corpus, subject.split
+        entry = f"{split}@{self.folder.epoch}" if self.folder.epoch else split
         done = evaluate(self.model, corpus, seed=subject.seed, **options)
         metrics = dict(done.metrics)
         metrics["protocol"] = {
@@ -238,13 +247,13 @@ class Run:
             if protocol.always and protocol.fits(subject):
                 metrics |= protocol.run(subject)
         metrics["state"] = judge(metrics).state
-        before = self.metrics.get(split, {})
+        before = self.metrics.get(entry, {})
         then, now = before.get("protocol", {}), metrics["protocol"]
         same = all(then.get(key) == now[key] for key in ("fingerprint", "weights"))
         kept = [key for key in before.get("by_protocol", []) if key in before] if same else []
         metrics |= by_protocol
         names = {"by_protocol": sorted({*kept, *by_protocol})} if kept or by_protocol else {}
-        self.folder.write_metrics(split, {**{key: before[key] for key in kept}, **metrics, **names})
+        self.folder.write_metrics(entry, {**{key: before[key] for key in kept}, **metrics, **names})
         return replace(done, metrics=metrics)
 
     def labels_of(self, corpus: Corpus) -> LabelSpec | None:
@@ -651,18 +660,19 @@ def as_codes(z: np.ndarray | Tensor) -> Tensor:
     return codes
 
 
-def load(path: str | Path, device: str = "auto", **modules: nn.Module) -> Run:
+def load(path: str | Path, device: str = "auto", *, epoch: int = 0, **modules: nn.Module) -> Run:
     """Load a run from its folder; neither the corpus nor the network is needed.
 
     Args:
         path: the folder, or `model:NAME` for a run that comes with the package (`uncollapse models`).
         device: where the model will be.
+        epoch: whose weights, of those that `train.keep` has kept; by default the best.
         modules: `encoder` and `decoder` of a run that was trained with networks of one's own.
 
     Raises:
         UserError: no run there, an incomplete or damaged one, or one of another version.
     """
-    return Run(path, device, modules=modules)
+    return Run(path, device, modules=modules, epoch=epoch)
 
 
 def train(

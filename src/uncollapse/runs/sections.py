@@ -86,6 +86,7 @@ class MonitorConfig:
         True, "look at a sample of the validation split now and then; it changes nothing in training"
     )
     every: int = setting(0, "steps between looks; 0: as many as cost about 2 % of the training", 0)
+    log: tuple[str, ...] = setting((), "loggers besides the run's own files: tensorboard, wandb")
     stop_when: Literal["", "collapsed"] = setting(
         "", "collapsed: end a training when z carries no information after an epoch, schedules settled; exit status 3"
     )
@@ -130,6 +131,10 @@ class TrainConfig:
         "loss",
         "which weights are kept: the best on validation by the loss with final weight and target (KL as the divergence), or "
         "by conversions between forms, or the last",
+    )
+    keep: str = setting(
+        "",
+        "keep the weights of every epoch that reaches a value on validation, such as mi>=4 (`evaluate RUN --epoch N`)",
     )
     fit_prior: int = setting(
         0, "components of a Gaussian mixture fitted to the training codes at the end, to sample from; 0: none", 0, 16

@@ -25,7 +25,7 @@ from uncollapse.objectives import Objective, Terms
 from uncollapse.schedules import Schedule, constant
 from uncollapse.training.aggressive import HELD_BATCHES, HELD_SENTENCES, MI_SENTENCES, Phase
 from uncollapse.training.batches import Epochs, batches_of
-from uncollapse.training.callbacks import Callback
+from uncollapse.training.callbacks.base import Callback
 from uncollapse.training.guards import Interrupted, stop_requests
 from uncollapse.training.optimizers import clip_and_step, gradient_norm
 from uncollapse.training.plateau import Plateau

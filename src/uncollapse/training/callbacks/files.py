@@ -1,75 +1,25 @@
-"""Callbacks watch a training: a log, checkpoints, a bar.
+"""Files that a training writes: its log, checkpoints, records of the posterior-mean space."""
 
-    class Print(uc.callbacks.Callback):
-        def on_validate(self, trainer, entry):
-            print(entry["valid"]["nll_elbo"])
-
-They do not change what is learned.
-"""
-
+import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from uncollapse.data.corpus import Corpus
-from uncollapse.errors import UserError
+from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.mean_space import posterior_means
 from uncollapse.files import append_line, keep_lines
-from uncollapse.messages import Bar, say, sparkline
 from uncollapse.model import evaluation_mode
+from uncollapse.training.callbacks.base import Callback
 from uncollapse.training.progress import Update
 from uncollapse.training.states import STATE, WEIGHTS, load_state, load_weights, save_state, save_weights
 
 if TYPE_CHECKING:
     from uncollapse.training.fit import Trainer
-    from uncollapse.training.monitor import Look
-
-ADVICE = {
-    "improved": "",
-    "wait": "  (no better)",
-    "decay": "  (best reloaded, the learning rate falls)",
-    "stop": "  (stopped)",
-    "pretrain": "  (pretraining)",
-}
 
 
-RECENT = 24
-"""Looks of the monitor that are drawn."""
-
-
-class Callback:
-    """Watches a training; this one does nothing. It may end the training: `trainer.stop()`.
-
-    A callback with a memory of its own returns it from `state_dict`, and a resumed training gives it back.
-    """
-
-    def on_epoch(self, trainer: "Trainer") -> None:
-        """Run before the first step of an epoch (or before the first that is left of it, in a resumed training)."""
-
-    def on_step(self, trainer: "Trainer", update: Update) -> None:
-        """Run after every step."""
-
-    def on_inner(self, trainer: "Trainer") -> None:
-        """Run in aggressive training between the encoder's own steps and the decoder's."""
-
-    def on_look(self, trainer: "Trainer", look: "Look") -> None:
-        """Run after a look of the `Monitor`, where there is one."""
-
-    def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
-        """Run after the validation that ends an epoch; `entry` is its entry in the log."""
-
-    def on_end(self, trainer: "Trainer") -> None:
-        """Run when training ends, is asked to stop, or fails."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state."""
+KEPT = "kept"
+"""The folder of weights that were kept."""
 
 
 class Log(Callback):
@@ -193,63 +143,40 @@ class MeanSpace(Callback):
         append_line(self.path, {"step": trainer.progress.step + half, **rounded, **({"half": True} if half else {})})
 
 
-class Progress(Callback):
-    """Shows a bar of the whole training, and a line for every epoch, on stderr.
+class Keep(Callback):
+    """Keeps the weights of every epoch that reaches a value on validation.
+
+    The files are `kept/EPOCH-NAME-VALUE.safetensors`, such as `kept/0012-mi-4.310.safetensors`.
 
     Args:
-        bar: to draw on; one of its own by default.
+        path: the folder of the run.
+        condition: such as `mi>=4` or `nll_elbo<=105`, of a number of the log's `valid`.
+
+    Raises:
+        UserError: a condition of another form.
     """
 
-    def __init__(self, bar: Bar | None = None) -> None:
-        self.own = bar is None
-        self.bar = bar or Bar()
-        self.looks: list[Look] = []
-
-    def on_epoch(self, trainer: "Trainer") -> None:
-        """Name the epoch."""
-        done, progress, epochs = trainer.progress.batch, trainer.progress, trainer.epochs
-        total, passed = trainer.batches * epochs, trainer.batches * progress.epoch + done
-        if self.own:
-            self.bar.bar.start()
-        if (self.bar.total, self.bar.done) != (total, passed):
-            self.bar.begin("", total, passed)
-        self.bar.rename(f"epoch {progress.epoch + 1} of {epochs}")
-
-    def on_step(self, trainer: "Trainer", update: Update) -> None:
-        """Move on by a step; show distortion and rate so far."""
-        means = trainer.progress.means()
-        self.bar.advance(f"distortion {means['distortion']:.2f}  rate {means['rate']:.3f}")
-
-    def on_look(self, trainer: "Trainer", look: "Look") -> None:
-        """Show the state of the space, and rate and MI of the last looks."""
-        self.looks = [*self.looks, look][-RECENT:]
-        rates, mis = ([getattr(one.health, name) for one in self.looks] for name in ("rate", "mi"))
-        self.bar.note = (
-            f"{look.diagnosis.state}   rate {sparkline(rates)} {rates[-1]:.2f}   MI {sparkline(mis)} {mis[-1]:.2f}   "
-            f"z_use {look.health.z_use:.2f} nats   {look.health.au} of {look.health.latent} units   weight {look.weight:.2f}"
-        )
+    def __init__(self, path: str | Path, condition: str) -> None:
+        self.path = Path(path) / KEPT
+        self.name, self.sign, self.value = read_condition(condition)
 
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
-        """Print the line of an epoch."""
-        train, valid = entry["train"], entry["valid"]
-        state = f"  {entry['monitor']['state']}" if "monitor" in entry else ""
-        say(
-            f"epoch {entry['epoch']:>3}  step {entry['step']:>6}  weight {entry['weight']:.3f}  "
-            f"train distortion {train['distortion']:.2f} rate {train['rate']:.3f}  "
-            f"valid nll_elbo {valid['nll_elbo']:.2f} rate {valid['rate']:.3f} mi {valid['mi']:.2f} au {valid['au']}  "
-            f"{entry['seconds']:.1f} s{state}{ADVICE[entry['advice']]}"
-        )
-        aggressive = entry.get("aggressive")
-        if aggressive and not aggressive["goes_on"]:
-            change = f"MI {aggressive['mi_before']:.3f} -> {aggressive['mi_after']:.3f}"
-            say(f"the aggressive phase ends after {trainer.phase.outer} outer steps ({change})")
-
-    def on_end(self, trainer: "Trainer") -> None:
-        """Take the bar away."""
-        if self.own:
-            self.bar.bar.stop()
+        """Save the weights where the value is reached."""
+        if self.name not in entry["valid"]:
+            raise UserError(f"train.keep: {suggest(self.name, entry['valid'])}")
+        value = entry["valid"][self.name]
+        if self.sign * (value - self.value) >= 0:
+            file = self.path / f"{entry['epoch']:04d}-{self.name}-{value:.3f}.safetensors"
+            save_weights(file, {name: tensor.detach().cpu() for name, tensor in trainer.model.state_dict().items()})
 
 
-def first_sentences(corpus: Corpus, count: int) -> Corpus:
-    """Return the first sentences of a corpus."""
-    return corpus.subset(np.arange(min(count, len(corpus))))
+def read_condition(text: str) -> tuple[str, int, float]:
+    """Return a number's name, 1 for a lower bound and -1 for an upper one, and the bound, of `mi>=4`.
+
+    Raises:
+        UserError: text of another form.
+    """
+    match = re.fullmatch(r"\s*(\w+)\s*(>=|<=)\s*(-?\d+(?:\.\d*)?(?:[eE]-?\d+)?)\s*", text)
+    if not match:
+        raise UserError(f"train.keep: expected a condition such as mi>=4 or nll_elbo<=105, got {text!r}")
+    return match[1], 1 if match[2] == ">=" else -1, float(match[3])

@@ -12,7 +12,7 @@ from uncollapse.evaluation.health import DEAD, Diagnosis, Health, diagnose, meas
 from uncollapse.files import append_line, keep_lines
 from uncollapse.model import evaluation_mode
 from uncollapse.objectives import Objective
-from uncollapse.training.callbacks import Callback
+from uncollapse.training.callbacks.base import Callback
 from uncollapse.training.optimizers import gradient_norm
 from uncollapse.training.progress import Update
 
