@@ -29,7 +29,17 @@ LIBRARY = {
     "objectives": {"distributions", "schedules", "data", "model", "nn"},
     "generation": {"distributions", "data", "model", "nn"},
     "evaluation": {"distributions", "data", "nn", "model", "generation"},
-    "training": {"files", "data", "schedules", "nn", "model", "objectives", "evaluation"},
+    "training": {
+        "files",
+        "distributions",
+        "data",
+        "schedules",
+        "nn",
+        "model",
+        "objectives",
+        "generation",
+        "evaluation",
+    },
 }
 """The lower storey: it knows no settings of a run, no run folder, no command line."""
 APPLICATION = {

@@ -133,7 +133,7 @@ def test_what_makes_no_sense_is_one_clear_line(drawn, trained, tmp_path, capsys)
             ["train", "--recipe", "strokes", "--model.latent", "0", "--decoder.kind", "deconvolution"],
             "draws from the code alone",
         ),
-        (["plot", str(drawn.path), "curves", "--trajectories"], "are for posterior-mean-space"),
+        (["plot", str(drawn.path), "curves", "--trajectories"], "is for posterior-mean-space, not for curves"),
         (["evaluate", str(drawn.path), "--protocol", "reconstruction"], "counts words"),
     ):
         assert main([*arguments, *(["--out", str(tmp_path / "new")] if arguments[0] == "train" else [])]) == 2, (

@@ -139,6 +139,14 @@ def test_data_that_are_absent(tmp_path):
     assert data_settings(study, "full", tmp_path) == ({"data": {"path": str(tmp_path / "ptb")}}, "")
 
 
+def test_a_tier_may_read_other_data_than_the_study(tmp_path):
+    study = load_study("prokhorov-figure1")
+    (tmp_path / "yahoo").mkdir()
+    (tmp_path / "yahoo" / "val.txt").write_text("a line\n")
+    for tier, name in (("minutes", "yahoo/val.txt"), ("hours", "yahoo/val.txt"), ("full", "yahoo")):
+        assert data_settings(study, tier, tmp_path) == ({"data": {"path": str(tmp_path / name)}}, "")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import uncollapse as uc
 from uncollapse.cli.output import show
 from uncollapse.cli.parser import Parser, converted
 from uncollapse.cli.progress import Bars, show_table
 from uncollapse.errors import UserError
+from uncollapse.files import write_atomically
+from uncollapse.reporting.report import report
 from uncollapse.reporting.table import bench_table
 from uncollapse.runs.bench import DEFAULT_REMEDIES, bench, frontier, recommend, relative_time
 from uncollapse.runs.config import catalogue, check, split_key
@@ -25,6 +28,7 @@ def run(arguments: list[str]) -> None:
     parser.flag(
         "--jobs", "N", "trainings at a time, each in a process with its share of the CPU's threads", default=1, least=1
     )
+    parser.switch("--no-report", "write no web page about the runs of seed 1 (see `report`)")
     parser.add_settings(key for key in catalogue() if key != "train.seed")
     asked, settings = parser.parse(arguments)
     remedies = [name.strip() for name in asked.remedies.split(",") if name.strip()]
@@ -45,6 +49,11 @@ def run(arguments: list[str]) -> None:
     show("budget: the same model and the same epochs of the recipe for each")
     show(f"rate-distortion frontier: {', '.join(frontier(results))}")
     show(f"recommendation: {recommend(results)}")
+    if not asked.no_report:
+        with Bars() as bars:
+            page = report({one.remedy: uc.load(one.paths[0]) for one in results}, track=bars.track)
+        write_atomically(out / "report.html", page.encode())
+        show(f"report: {out / 'report.html'}")
 
 
 def sweep_of(text: str) -> tuple[str, list[Any]]:

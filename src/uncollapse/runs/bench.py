@@ -28,12 +28,14 @@ class Result:
         values: for each number shown (those of forms where the data have them), that of every seed.
         states: the verdict of every seed.
         floor: the lowest NLL that any model can reach, where it is known.
+        paths: the run of every seed.
     """
 
     remedy: str
     values: Mapping[str, Sequence[float]]
     states: tuple[str, ...]
     floor: float | None = None
+    paths: tuple[Path, ...] = ()
 
     def mean(self, name: str) -> float:
         """Return the mean of a number over seeds."""
@@ -109,14 +111,16 @@ def bench(
         budget = {"train": {"epochs": chosen.epochs, "steps_per_epoch": chosen.steps_per_epoch}}
         trials = [replace(trial, settings=merge(trial.settings, budget)) for trial in trials]
     numbers = [{"accuracy": 0.0, **one} for one in run_trials(trials, callbacks, jobs)]
-    return [result_of(row, numbers[i * seeds : (i + 1) * seeds]) for i, (row, *_) in enumerate(rows)]
+    paths = [trial.path for trial in trials]
+    of_row = [slice(i * seeds, (i + 1) * seeds) for i in range(len(rows))]
+    return [result_of(row, numbers[part], tuple(paths[part])) for (row, *_), part in zip(rows, of_row, strict=True)]
 
 
-def result_of(remedy: str, numbers: Sequence[Mapping[str, Any]]) -> Result:
+def result_of(remedy: str, numbers: Sequence[Mapping[str, Any]], paths: tuple[Path, ...] = ()) -> Result:
     """Return the result of one remedy from the numbers of its seeds."""
     names = [name for name in (*SHOWN, *SHOWN_OF_FORMS) if all(name in one for one in numbers)]
     values = {name: [one[name] for one in numbers] for name in names}
-    return Result(remedy, values, tuple(one["state"] for one in numbers), numbers[0].get("nll_floor"))
+    return Result(remedy, values, tuple(one["state"] for one in numbers), numbers[0].get("nll_floor"), paths)
 
 
 def frontier(results: Sequence[Result]) -> list[str]:

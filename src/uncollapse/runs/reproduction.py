@@ -53,7 +53,7 @@ def data_settings(study: Study, tier_name: TierName, root: Path) -> tuple[Settin
     """
     if not study.data:
         return {}, ""
-    path = root / study.data
+    path = root / (study.tiers[tier_name].data or study.data)
     if path.exists():
         return {"data": {"path": str(path)}}, ""
     if tier_name != "minutes" or not study.stand_in:

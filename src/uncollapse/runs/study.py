@@ -29,8 +29,8 @@ FORM = {
 COLUMN_FORM = {"digits": int, "tolerance": NUMBER, "better": str}
 ROW: dict[str, Any] = {"remedies": [], "settings": {}, "published": {}, "why": ""}
 ROW_FORM = {"remedies": [str], "settings": SETTINGS, "published": {str: NUMBER}, "why": str}
-TIER: dict[str, Any] = {"settings": {}, "bound": {}, "reduced": ""}
-TIER_FORM = {"settings": SETTINGS, "bound": {str: (int, type(None))}, "reduced": str}
+TIER: dict[str, Any] = {"settings": {}, "bound": {}, "reduced": "", "data": ""}
+TIER_FORM = {"settings": SETTINGS, "bound": {str: (int, type(None))}, "reduced": str, "data": str}
 """What a study holds: the forms of its parts, and what they have where they leave it out."""
 TierName = Literal["minutes", "hours", "full"]
 Better = Literal["lower", "higher", "neither"]
@@ -60,12 +60,14 @@ class Tier:
         settings: changes to all rows.
         bound: of the evaluation: iw_samples (0, no bound, by default), iw_sentences (all by default).
         reduced: what is smaller than published; empty where nothing is, and verdicts are given.
+        data: the file or folder that is read in place of the study's.
     """
 
     seeds: int
     settings: Settings
     bound: Mapping[str, Any]
     reduced: str
+    data: str = ""
 
 
 @dataclass(frozen=True)
