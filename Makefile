@@ -13,24 +13,28 @@ DEMO := runs/demo
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --editable '.[dev]'
 	touch $@
 
-$(VENV)/.notebook: $(VENV)/.installed
+$(VENV)/.notebook: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --editable '.[notebook]'
 	touch $@
 
 # Train and evaluate five models on the embedded grammar: a language model, the collapsed baseline, and three remedies.
-# One table, with the exact floor; the runs stay in runs/demo, and a repeated demo only reads them.
+# One table, with the exact floor, and a web page about the runs; they stay in runs/demo, and a repeated demo only reads them.
 demo: $(VENV)/.installed
 	$(BIN)/uncollapse bench --recipe grammar --remedies lm,vanilla,annealed,bn,kl-controller --jobs 2 --out $(DEMO)
 
 # The tests that take no more than a few minutes.
-test: $(VENV)/.installed
+test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'not slow' --numprocesses 2
 
 # Everything a reviewer would run.
-check: $(VENV)/.installed
+check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -49,7 +53,7 @@ slow: $(VENV)/.notebook
 models: $(VENV)/.installed
 	$(BIN)/python benchmarks/models.py
 
-format: $(VENV)/.installed
+format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

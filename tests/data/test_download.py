@@ -215,6 +215,7 @@ def test_a_bomb_is_refused(fetch, monkeypatch):
         (b"no archive at all", "expected an archive, got something else"),
         (zipped({"train.txt": b"a" * 9999, "test.txt": b"b"})[:80], "expected an archive, got something else"),
     ],
+    ids=["a file is missing", "text", "cut"],  # a zip holds the time: the workers must collect the same names
 )
 def test_an_archive_that_is_not_what_it_should_be_is_one_line(fetch, content, words):
     Server.files["corpus.zip"] = content
