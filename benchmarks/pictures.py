@@ -54,8 +54,8 @@ def main() -> None:
     if sys.argv[1:]:
         runs = {Path(path).name: uc.load(path) for path in sys.argv[1:]}
     else:
-        watched = Drawn(2100, IMAGES / "monitor.svg")
-        train = {"epochs": 8}
+        watched = Drawn(1250, IMAGES / "monitor.svg")
+        train = {"epochs": 5}
         runs = {
             "vanilla": uc.train("grammar", "vanilla", out=folder / "vanilla", train=train, callbacks=[]),
             "kl-controller": uc.train("grammar", "kl-controller", out=folder / "kl", train=train, callbacks=[watched]),

@@ -138,6 +138,7 @@ def test_a_job_that_fails_ends_the_list_and_names_its_run(tmp_path, capfd):
     assert "lm-1: uncollapse: " in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_stopped_jobs_are_saved_and_go_on(tmp_path):
     flags = {"data.sentences": 200, "encoder.hidden": 12, "decoder.hidden": 12, "encoder.emb": 8, "decoder.emb": 8}
     flags |= {"model.latent": 4, "train.epochs": 12, "train.batch_size": 8}

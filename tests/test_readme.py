@@ -14,7 +14,7 @@ from uncollapse.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-SHORT = {"train": ["--train.epochs", "1"], "samples": ["-n", "200", "--epochs", "1"]}
+SHORT = {"train": ["--train.epochs", "1", "--monitor.every", "10"], "samples": ["-n", "200", "--epochs", "1"]}
 
 
 def blocks(language):

@@ -213,12 +213,12 @@ def test_steps_of_one_part_are_clipped_by_the_norm_over_all_weights(part):
 def test_the_log_says_what_the_phase_did_and_it_resumes_bitwise(tmp_path):
     from tests.training.test_fit import StopAt, assert_same
 
-    changes = merge(TINY, {"data": {"sentences": 80}, "train": {"epochs": 3}})
+    changes = merge(TINY, {"data": {"sentences": 40}, "train": {"epochs": 3}})
     run = uc.train("grammar", "aggressive", out=tmp_path / "whole", **changes)
     first = run.log[0]["aggressive"]
     assert 30 <= first["inner_steps"] <= 99 and first["mi_before"] == 0 and isinstance(first["goes_on"], bool)
     with pytest.raises(uc.Interrupted):
-        uc.train("grammar", "aggressive", out=tmp_path / "parts", callbacks=[StopAt(7)], **changes)
+        uc.train("grammar", "aggressive", out=tmp_path / "parts", callbacks=[StopAt(4)], **changes)
     uc.train("grammar", "aggressive", out=tmp_path / "parts", resume=True, **changes)
     assert_same(tmp_path / "whole", tmp_path / "parts")
 

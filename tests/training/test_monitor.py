@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
 from uncollapse.files import read_lines
-from uncollapse.runs.advice import ADVICE
+from uncollapse.runs.advice import ADVICE, Warn
 from uncollapse.training.callbacks.monitor import LAG_COST, LAG_SHARE, LOOK_COST, SHARE, Monitor
 
 train = partial(uc.train, "grammar", callbacks=[])
@@ -110,7 +111,7 @@ def test_a_training_without_hope_ends_early_with_its_status(tmp_path, capsys):
     command = ["train", "--recipe", "grammar", "--remedy", "beta", *flags, *HOPELESS, "--stop-when", "collapsed"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 3
     run = uc.load(tmp_path / "run")
-    assert 1 < len(run.log) < 9 and run.log[-1]["monitor"]["state"] == "collapsed"
+    assert 3 < len(run.log) < 9 and {entry["monitor"]["state"] for entry in run.log[-3:]} == {"collapsed"}
     err = capsys.readouterr().err
     assert err.count("monitor: collapsed at step") == 1 and "--remedy kl-controller" in err
     assert main([*command, "--out", str(tmp_path / "run"), "--resume"]) == 3  # it is still hopeless
@@ -122,3 +123,21 @@ def test_a_damaged_file_of_looks_is_one_line(tmp_path):
     run.folder.monitor_file.write_text(json.dumps({"step": 1}) + "\n")
     with pytest.raises(uc.UserError, match="monitor.jsonl"):
         run.folder.looks()
+
+
+def test_a_state_is_warned_of_at_its_second_look_in_a_row(capsys):
+    warn, number = Warn(), iter(range(99))
+
+    def look(state, lag=None):
+        health = SimpleNamespace(lag=lag)
+        warn.on_look(
+            None,
+            SimpleNamespace(step=next(number), diagnosis=SimpleNamespace(state=state, evidence="e"), health=health),
+        )
+        return capsys.readouterr().err
+
+    assert not look("collapsed") and not look("partial") and not look("collapsed")  # it came and went
+    assert "monitor: collapsed at step 3 (e); to change it: hold the rate" in look("collapsed")
+    assert not look("collapsed")  # once
+    assert not look("lagging", 5.0) and not look("healthy") and "monitor: lagging at step 7" in look("lagging", 5.0)
+    assert not look("dead rate") and not look("healthy", 1.0) and not look("healthy") and not look("warming up")

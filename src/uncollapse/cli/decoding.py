@@ -92,7 +92,7 @@ def print_written(
         extra: further fields of the object of each code.
         later: is added to the seed, where the codes too were drawn by it.
     """
-    how, seed, pictures = decoding(asked), asked.seed + later, run.vocabulary.level == "pixel"
+    how, seed, pictures = decoding(asked), asked.seed + later, not run.vocabulary.of_text
     if pictures and not asked.json:
         home = Path() if is_shipped(run.path) else run.path
         path = Path(asked.png) if asked.png else home / f"{asked.verb}.png"

@@ -104,7 +104,7 @@ def read_sentences(source: str, run: Run, label: str = "") -> Texts:
     A file is read as the run's own data were (rows of forms: as its suffix says). If it carries labels and one is asked for, the
     sentences of that label are taken; a file without labels may stand where labels are given.
     """
-    if run.vocabulary.level == "pixel":
+    if not run.vocabulary.of_text:
         return _of_label(_read_pictures(source, run), run, label, source)
     if source == "-":
         if sys.stdin.isatty():

@@ -105,7 +105,7 @@ def _without(arguments: list[str], *flags: str) -> list[str]:
 def close(done: Run, arguments: list[str], timed: bool) -> None:
     """Print what was learned, the verdict and the next commands; whether more time would help, where time was the limit."""
     splits, _ = done.splits()
-    text = done.vocabulary.level != "pixel"
+    text = done.vocabulary.of_text
     if text:
         _show("samples from the prior", done.sample(SHOWN_SAMPLES))
     if text and done.model.latent:
@@ -119,6 +119,8 @@ def close(done: Run, arguments: list[str], timed: bool) -> None:
         f"\nvalidation: nll_elbo {metrics['nll_elbo']:.2f} nats per sentence, perplexity {metrics['ppl_elbo']:.1f} (EOS counted)"
     )
     show(f"verdict: {verdict.state} ({verdict.evidence})")
+    if watched := done.log[-1].get("monitor"):
+        show(f"monitor: {watched['state']} at the end; its looks took {watched['share']:.1%} of the time")
     if CURE in done.remedies and verdict.state != "alive" and len(splits.train) < FEW:
         show(f"what is missing: more text ({len(splits.train):,} training sentences; {FEW:,} are enough as a rule)")
     timed &= done.config.train.epochs < MOST_EPOCHS
@@ -158,7 +160,7 @@ def _tour(done: Run, valid: Corpus) -> None:
 
 def _next(done: Run, state: str, valid: Corpus, arguments: list[str]) -> list[str]:
     """Return the three commands to type next."""
-    here, text = shlex.quote(str(done.path)), done.vocabulary.level != "pixel"
+    here, text = shlex.quote(str(done.path)), done.vocabulary.of_text
     evaluate = f"uncollapse evaluate {here}"
     sample = f"uncollapse sample {here} -n 20{' --decode nucleus' if text else ''}"
     if state == "collapsed":

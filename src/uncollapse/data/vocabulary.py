@@ -47,6 +47,11 @@ class Vocabulary:
         """Return the number of tokens V, specials included."""
         return len(self.tokens)
 
+    @property
+    def of_text(self) -> bool:
+        """Return whether the tokens are of text, not of pictures."""
+        return self.level != "pixel"
+
     @cached_property
     def ids(self) -> dict[str, int]:
         """Return the id of every token; the written unknowns share one."""

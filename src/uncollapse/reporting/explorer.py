@@ -44,7 +44,7 @@ class Explorer:
 
     def __init__(self, run: Run, split: str = "test") -> None:
         run.need_latent()
-        if run.vocabulary.level == "pixel":
+        if not run.vocabulary.of_text:
             raise UserError(
                 f"{run.path}: explore is for text; of pictures draw `uncollapse sample {run.path} --png FILE`"
             )

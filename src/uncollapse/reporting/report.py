@@ -120,7 +120,7 @@ def _section(name: str, run: Run, chart: Chart, split: str) -> Section:
         )
         if chart.metrics.get("rate_by_dimension"):
             figures.append(Drawn(svg(codes_view(run, split)), "One code of each sentence, and the prior."))
-    text = run.vocabulary.level != "pixel"
+    text = run.vocabulary.of_text
     changed = differences(chart.origin.config, Config())
     measured = chart.metrics.get("protocol", {})
     return Section(

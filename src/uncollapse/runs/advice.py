@@ -1,5 +1,6 @@
 """What to change when a latent space fares badly, and the callback that says so while it is trained."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from uncollapse.evaluation.health import State
@@ -21,14 +22,22 @@ ADVICE: dict[State, str] = {
 
 
 class Warn(Callback):
-    """Warns of a state of the space that training does not get out of by itself: each state once."""
+    """Warns of a state that training does not get out of by itself: at its second look in a row, each state once.
+
+    A look that has not measured the lag neither confirms nor ends the state `lagging`.
+    """
 
     def __init__(self) -> None:
+        self.looks: Counter[State] = Counter()
         self.warned: set[State] = set()
 
     def on_look(self, trainer: "Trainer", look: "Look") -> None:
         """Warn where there is something new to warn of."""
         state = look.diagnosis.state
-        if state in ADVICE and state not in self.warned:
+        self.looks[state] += 1
+        for other in ADVICE:
+            if other != state and not (other == "lagging" and look.health.lag is None):
+                self.looks[other] = 0
+        if state in ADVICE and self.looks[state] >= 2 and state not in self.warned:
             self.warned.add(state)
             say(f"monitor: {state} at step {look.step} ({look.diagnosis.evidence}); to change it: {ADVICE[state]}")

@@ -64,7 +64,7 @@ class Subject:
     @property
     def text(self) -> bool:
         """Return whether the data are text."""
-        return self.splits.vocabulary.level != "pixel"
+        return self.splits.vocabulary.of_text
 
     @property
     def timestepwise(self) -> bool:

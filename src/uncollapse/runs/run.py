@@ -591,7 +591,7 @@ class Run:
 
     def _write(self, z: Tensor, classes: Labels, decode: How, seed: int) -> list[list[list[int]]]:
         how = decode if isinstance(decode, Decoding) else Decoding(decode)
-        if self.vocabulary.level == "pixel" and (how.min_length or how.max_length or how.no_repeat):
+        if not self.vocabulary.of_text and (how.min_length or how.max_length or how.no_repeat):
             raise UserError("min_length, max_length and no_repeat are for text; a picture has all its pixels")
         return generate_n_best(self.model, z, self.longest_sentence, labels=classes, decoding=how, seed=seed)
 
@@ -635,7 +635,7 @@ class Run:
         if strange := [text for text in texts if not isinstance(text, str)]:
             raise UserError(f"expected sentences as text, got {strange[0]!r}")
         corpus = Corpus.from_texts(texts, self.vocabulary)
-        if self.vocabulary.level == "pixel":
+        if not self.vocabulary.of_text:
             side = self.config.data.side
             if (corpus.lengths != side**2 + 1).any() or corpus.unknown:
                 raise UserError(

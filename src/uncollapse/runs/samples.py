@@ -73,7 +73,7 @@ def judge_samples(
     Raises:
         UserError: fewer than 100 sentences, no epoch, or an `out` that holds another corpus or judges of another budget.
     """
-    if run.vocabulary.level == "pixel":
+    if not run.vocabulary.of_text:
         raise UserError(
             "samples: judges sentences by language models, and this run is on pictures; see uncollapse sample"
         )

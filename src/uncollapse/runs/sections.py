@@ -88,7 +88,8 @@ class MonitorConfig:
     every: int = setting(0, "steps between looks; 0: as many as cost about 2 % of the training", 0)
     log: tuple[str, ...] = setting((), "loggers besides the run's own files: tensorboard, wandb")
     stop_when: Literal["", "collapsed"] = setting(
-        "", "collapsed: end a training when z carries no information after an epoch, schedules settled; exit status 3"
+        "",
+        "collapsed: end a training whose z carries no information after three epochs in a row, schedules settled; exit status 3",
     )
 
 

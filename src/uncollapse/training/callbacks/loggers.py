@@ -63,12 +63,12 @@ class Logger(Callback):
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Log the numbers of an epoch, and sentences from the prior."""
         self.scalars(dict(numbers({name: value for name, value in entry.items() if name != "monitor"})), entry["step"])
-        if self.corpus.vocabulary.level != "pixel":
+        if self.corpus.vocabulary.of_text:
             self.sentences("samples", self._samples(trainer), entry["step"])
 
     def on_end(self, trainer: "Trainer") -> None:
         """Log the map of codes."""
-        if trainer.model.latent and self.corpus.vocabulary.level != "pixel":
+        if trainer.model.latent and self.corpus.vocabulary.of_text:
             few = self.corpus.first(MAPPED)
             with evaluation_mode(trainer.model):
                 codes = posteriors(trainer.model, few).mean.flatten(1)

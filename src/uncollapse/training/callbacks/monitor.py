@@ -25,6 +25,8 @@ LAG_SENTENCES = (8, 50)
 """Least and most of them that the encoder's lag is measured on."""
 SHARE, LAG_SHARE = 0.012, 0.008
 """Of the training's work that looks, and the lag, may cost by the counts below; the time they take is measured and logged."""
+PATIENCE = 3
+"""Epochs without information after which a training is ended: a space may wake up late."""
 LOOK_COST = 0.5
 """Work of a look at a sentence: a pass of the encoder and two of the decoder, where a training step has three of both."""
 LAG_COST = 11.0
@@ -73,17 +75,15 @@ class Monitor(Callback):
         corpus: validation sentences, of which a sample is taken.
         every: steps between looks; 0: as many as keep the work of the looks within 2 % of the training's.
         path: a file for the looks, one JSON object a line.
-        stop_when: `collapsed` ends training after an epoch whose last look found z without information.
+        stop_when: `collapsed` ends training after three epochs in a row whose last look found z without information.
     """
 
     def __init__(self, corpus: Corpus, *, every: int = 0, path: str | Path | None = None, stop_when: str = "") -> None:
         self.sample = corpus.subset(subsample_indices(len(corpus), SENTENCES, seed=0))
         self.every, self.path, self.stop_when = every, Path(path) if path else None, stop_when
         self.last: Look | None = None
-        self.stopped = False
         self._earned = {"look": 0.0, "lag": 0.0}
-        self._counted, self._lag_epoch = 0, -1
-        self._lag: tuple[float | None, float | None] = (None, None)
+        self._counted, self._lag_epoch, self._dead = 0, -1, 0
         self._began, self._seconds = time.monotonic(), 0.0
 
     @property
@@ -152,14 +152,14 @@ class Monitor(Callback):
             return
         diagnosis = self.last.diagnosis
         entry["monitor"] = {"state": diagnosis.state, "evidence": diagnosis.evidence, "share": round(self.share, 4)}
-        if self.stop_when == "collapsed" and diagnosis.state in DEAD:
-            self.stopped = True
+        self._dead = self._dead + 1 if diagnosis.state in DEAD else 0
+        if self.stop_when == "collapsed" and self._dead >= PATIENCE:
             trainer.stop()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been earned."""
-        return {"earned": dict(self._earned), "lag_epoch": self._lag_epoch}
+        """Return the work that looks may cost by now, and how long the space has been dead."""
+        return {"earned": dict(self._earned), "lag_epoch": self._lag_epoch, "dead": self._dead}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state."""
-        self._earned, self._lag_epoch = dict(state["earned"]), state["lag_epoch"]
+        self._earned, self._lag_epoch, self._dead = dict(state["earned"]), state["lag_epoch"], state["dead"]
