@@ -6,6 +6,7 @@ RUN: evaluated runs for the report; by default two are trained on the grammar. N
 """
 
 import io
+import re
 import sys
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,7 +22,7 @@ from uncollapse.reporting.report import report
 from uncollapse.training.callbacks import Progress
 
 IMAGES = Path(__file__).parents[1] / "docs" / "img"
-COLOURS = 64
+COLOURS = 192
 
 
 class Drawn(Progress):
@@ -38,7 +39,8 @@ class Drawn(Progress):
             console = Console(record=True, width=130, file=io.StringIO(), force_terminal=True)
             console.print("$ uncollapse train --recipe grammar --remedy kl-controller")
             console.print(*self.bar.bar.get_renderables())
-            self.path.write_text(console.export_svg(title="uncollapse train"))
+            drawn = console.export_svg(title="uncollapse train")
+            self.path.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL))  # no font from elsewhere
 
 
 def small(png: bytes, path: Path, width: int) -> None:
@@ -46,7 +48,7 @@ def small(png: bytes, path: Path, width: int) -> None:
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     if picture.width > width:
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
-    picture.quantize(COLOURS).save(path, optimize=True)
+    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def main() -> None:
     if sys.argv[1:]:
         runs = {Path(path).name: uc.load(path) for path in sys.argv[1:]}
     else:
-        watched = Drawn(1250, IMAGES / "monitor.svg")
+        watched = Drawn(1500, IMAGES / "monitor.svg")
         train = {"epochs": 5}
         runs = {
             "vanilla": uc.train("grammar", "vanilla", out=folder / "vanilla", train=train, callbacks=[]),

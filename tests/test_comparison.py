@@ -65,6 +65,9 @@ def test_seeds_are_paired_where_both_have_them():
     (test,) = over_seeds(origins, {name: {"nll_elbo": value} for name, value in numbers.items()})
     expected = stats.ttest_rel([9.0, 11.5], [10.0, 12.0])
     assert (test.name, test.count, test.over) == ("bn - annealed", 2, "seeds")
+    others = {"a": origin(seed=1), "b": origin(seed=2), "c": origin(seed=1, **{"objective.target": "3"}),
+              "d": origin(seed=2, **{"objective.target": "15"})}  # fmt: skip
+    assert over_seeds(others, {name: {"nll_elbo": 1.0} for name in others}) == []  # two targets are no group
     assert test.difference == pytest.approx(-0.75) and test.p == pytest.approx(expected.pvalue)
 
 

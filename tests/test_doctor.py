@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from uncollapse.cli import main
 from uncollapse.runs.config import compose, nest
 from uncollapse.runs.doctor import CHECKS, Chart, examine, findings, train_command
 from uncollapse.runs.folder import Origin
+from uncollapse.training.states import save_weights
 
 METRICS = {
     "sentences": 1000, "tokens": 10000, "distortion": 80.0, "rate": 8.0, "nll_elbo": 88.0, "nll_elbo_se": 0.5, "nll_iw": 85.0,
@@ -19,7 +21,7 @@ METRICS = {
     "distinct": 0.95, "aggregate_mismatch": 0.5, "rate_by_dimension": [0.5] * 16, "robust_sigma": 1.2, "dead_region": 0.02,
     "prior_distinct": 0.8,
 }  # fmt: skip
-LOOK = {"step": 900, "rate": 8.0, "mi": 5.0, "lag": 2.0, "log_width": -0.05}
+LOOK = {"step": 900, "rate": 8.0, "mi": 5.0, "lag": 2.0, "log_width": -0.05, "mi_cap": 5.3, "rates": []}
 
 
 def entry(epoch, valid, *, train=None, advice="improved", weight=1.0, **more):
@@ -44,12 +46,12 @@ def chart(metrics=(), *, settings=(), log=LOG, looks=(LOOK,), corpus=CORPUS, lm=
     return Chart("runs/x", Origin("grammar", remedies, config), log, looks, corpus, "test", numbers, dict(lm))
 
 
-DEAD = {"rate": 0.01, "mi": 0.01, "z_use": 0.0, "distinct": 0.01, "dead_region": 0.9, "robust_sigma": 0.0}
+DEAD = {"rate": 0.01, "mi": 0.01, "z_use": 0.0, "distinct": 0.01, "dead_region": 0.9, "robust_sigma": None}
 PLANTED = {
     "dead_rate": chart({"mi": 0.01}, remedies=("kl-target",), settings={"objective.target": "8"}),
     "collapse": chart(DEAD, remedies=("vanilla",)),
     "unread_code": chart({"z_use": 0.4}),
-    "lagging": chart(looks=[{**LOOK, "lag": 5.1}, {**LOOK, "lag": None}]),
+    "lagging": chart(looks=[{**LOOK, "mi": 4.0, "lag": 4.1}, {**LOOK, "lag": None}]),
     "unfinished_schedule": chart(
         settings={
             "objective.weight": "linear(0, 1, 8 epochs)",
@@ -80,7 +82,7 @@ PLANTED = {
             entry(4, 93.0, train=70.0, advice="wait"),
         ]
     ),
-    "no_gain": chart(lm={"nll_elbo": 84.0, "nll_elbo_se": 0.5}),
+    "no_gain": chart(lm={"nll_elbo": 84.8, "nll_elbo_se": 0.5}),
     "capped": chart({"mi": 6.5}),
     "coarse": chart({"iw_gap_se": 0.6}),
     "unknown_words": chart(corpus={"train": {**CORPUS["train"], "unknown": 900}}),
@@ -104,6 +106,12 @@ def test_a_healthy_run_is_not_found_fault_with():
     assert findings(chart()) == []
     assert findings(chart(lm={"nll_elbo": 86.0, "nll_elbo_se": 0.5})) == []
     assert findings(chart(looks=())) == []
+    assert findings(chart(looks=[{**LOOK, "mi": 5.2, "lag": 5.2}])) == []  # the MI of a look is at most log 200
+    assert findings(chart(log=())) == []  # an imported run
+    few = {"sentences": 200, "latent": 32, "au": 32, "aggregate_mismatch": 1.5}
+    assert findings(chart(few)) == []  # what the moments of so few sentences are off by
+    last = {"train.select": "last"}
+    assert findings(chart(settings=last, log=[entry(i, 88.0, selection=-float(i)) for i in (1, 2, 3)])) == []
 
 
 def test_close_numbers_beside_a_language_model_are_too_coarse():
@@ -132,8 +140,40 @@ def test_the_command_keeps_the_settings_of_the_run():
     words = shlex.split(train_command(origin, "--optim.clip", "2"))
     assert words == ["uncollapse", "train", "--recipe", "grammar", "--model.latent", "5", "--train.optimisations", "false",
                      "--remedy", "annealed", "--optim.clip", "2"]  # fmt: skip
-    other = train_command(replace(origin, recipe="grammar"), remedies=("bn",))
-    assert "--remedy bn" in other and "annealed" not in other
+    changed = replace(origin, config=replace(config, objective=replace(config.objective, target="4")))
+    other, more = train_command(changed, remedies=("bn",)), train_command(changed, remedies=("annealed", "bn"))
+    assert "--remedy bn" in other and "annealed" not in other and "target" not in other
+    assert "--objective.target 4" in more and "--remedy annealed --remedy bn" in more
+    assert train_command(replace(origin, recipe="mine")) == train_command(replace(origin, remedies=("own",))) == ""
+
+
+def test_numbers_of_an_evaluation_stay_and_those_of_other_weights_go(trained, tmp_path):
+    run = uc.load(shutil.copytree(trained.path, tmp_path / "run"))
+    before = run.evaluate("valid", 7, 30)
+    chart = examine(run, "valid")
+    after = run.metrics["valid"]
+    assert {key: after[key] for key in before if key != "by_protocol"} == {
+        k: before[k] for k in before if k != "by_protocol"
+    }
+    assert {"margin", "aggregate_kl"} <= set(after["by_protocol"]) and chart.metrics == after
+    save_weights(run.folder.model_file, {name: value * 0.5 for name, value in run.folder.load_weights().items()})
+    again = examine(uc.load(run.path), "valid").metrics
+    assert again["nll_elbo"] != before["nll_elbo"] and again["margin"] != after["margin"]
+
+
+def test_a_split_of_few_sentences_is_judged_without_its_moments(tmp_path):
+    text = tmp_path / "few.txt"
+    text.write_text("\n".join(f"the {a} {b} {c}" for a in "abcde" for b in "fghij" for c in "klm") + "\n")
+    settings = {**TINY, "model": {"latent": 32}, "data": {"path": str(text), "level": "word"}}
+    run = uc.train("default", "vanilla", out=tmp_path / "run", callbacks=[], **settings)
+    assert len(run.splits()[0].test) <= 32
+    assert "aggregate_kl" not in examine(run).metrics and "margin" in run.metrics["test"]
+
+
+def test_a_language_model_must_be_one_on_the_same_sentences(trained, tmp_path):
+    run = uc.load(shutil.copytree(trained.path, tmp_path / "run"))
+    with pytest.raises(uc.UserError, match="expected a language model on the same valid sentences"):
+        examine(run, "valid", lm=run)
 
 
 def test_a_real_run_is_measured_once_and_judged(tmp_path, capsys, monkeypatch):

@@ -50,7 +50,7 @@ def test_the_page_is_well_formed_and_says_what_was_measured(page):
     tags.feed(page.read_text())
     words = " ".join(" ".join(tags.words).split())
     metrics = uc.load(page.parent / "one").metrics["test"]
-    assert not tags.open and f"{metrics['nll_elbo']:.2f}" in words and f"{metrics['robust_sigma']:.2f}" in words
+    assert not tags.open and f"{metrics['nll_elbo']:.2f}" in words and f"{metrics['margin']:.2f}" in words
     assert metrics["state"] in words and "no latent" in words
     for part in (
         "Samples from the prior",

@@ -1,6 +1,7 @@
 """Messages and progress, on stderr: no control character of the data in them, and one that takes long says how long."""
 
 import io
+import math
 import re
 import sys
 import time
@@ -61,8 +62,10 @@ def plain_console(**options: Any) -> Any:
 
 def sparkline(values: Sequence[float]) -> str:
     """Return numbers as a row of bars from the least to the greatest, one character each."""
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    return "".join(BLOCKS[round((value - low) / (high - low) * 7) if high > low else 0] for value in values)
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    heights = ((value - low) / (high - low) if high > low else 0.0 for value in values)
+    return "".join(BLOCKS[round(7 * height) if math.isfinite(height) else 7] for height in heights)
 
 
 class Bar:

@@ -17,7 +17,17 @@ from uncollapse.evaluation.lag import encoder_lag
 from uncollapse.model import VAE
 
 GOOD = Health(
-    distortion=80.0, rate=8.0, rates=(4.0, 4.0), mi=4.0, mi_se=0.1, au=2, latent=2, z_use=20.0, z_use_se=1.0, lag=1.5
+    distortion=80.0,
+    rate=8.0,
+    rates=(4.0, 4.0),
+    mi=4.0,
+    mi_se=0.1,
+    mi_cap=5.3,
+    au=2,
+    latent=2,
+    z_use=20.0,
+    z_use_se=1.0,
+    lag=1.5,
 )
 
 
@@ -28,6 +38,8 @@ GOOD = Health(
         ({"lag": None}, "healthy"),
         ({"lag": 4.0}, "lagging"),
         ({"lag": 3.9}, "healthy"),
+        ({"lag": 5.2, "mi": 5.1}, "healthy"),  # the MI is at its cap: the lag is compared with the rate
+        ({"lag": 8.1, "mi": 5.1}, "lagging"),
         ({"mi": 0.9, "lag": 0.5}, "partial"),
         ({"z_use": 0.9, "lag": 0.5, "z_use_se": 0.1}, "partial"),
         ({"rate": 0.05, "mi": 0.02}, "collapsed"),
@@ -46,9 +58,10 @@ def test_the_state_of_made_numbers(changes, state):
     assert diagnosis.state == state and diagnosis.evidence
 
 
-def test_nothing_but_an_explosion_is_said_while_warming_up():
-    assert diagnose(replace(GOOD, rate=0.0, mi=0.0), warming_up=True).state == "warming up"
-    assert diagnose(replace(GOOD, rate=200.0), warming_up=True).state == "exploding"
+def test_nothing_but_a_rate_that_is_not_finite_is_said_while_warming_up():
+    for rate in (0.0, 200.0):  # of an autoencoder, which is trained first, the rate is free
+        assert diagnose(replace(GOOD, rate=rate, mi=0.0), warming_up=True).state == "warming up"
+    assert diagnose(replace(GOOD, rate=math.inf), warming_up=True).state == "exploding"
 
 
 def test_a_record_gives_back_what_was_measured():

@@ -94,7 +94,7 @@ def test_weights_are_kept_at_every_epoch_that_reaches_the_value(tmp_path, capsys
         def __init__(self):
             self.seen = {}
 
-        def on_validate(self, trainer, entry):
+        def on_measure(self, trainer, entry):
             self.seen[entry["epoch"]] = {n: v.clone() for n, v in trainer.model.state_dict().items()}
 
     train, weights = {**SETTINGS["train"], "epochs": 4}, Weights()
@@ -125,4 +125,17 @@ def test_a_number_that_is_not_measured(tmp_path, capsys):
     assert main(["train", "--recipe", "grammar", "--train.keep", "m>=1"]) == 2
     assert "unknown number 'm'" in capsys.readouterr().err
     with pytest.raises(uc.UserError, match=r"train.keep"):
-        Keep(tmp_path, "nothing>=1").on_validate(None, {"valid": {"mi": 1.0}, "epoch": 1})
+        Keep(tmp_path, "nothing>=1").on_measure(None, {"valid": {"mi": 1.0}, "epoch": 1})
+
+
+def test_what_is_kept_of_an_epoch_whose_rate_decays_is_what_was_measured(tmp_path):
+    settings = {
+        **SETTINGS,
+        "optim": {"optimizer": "sgd", "lr": 100.0, "clip": 1.0, "decay_after": 0, "patience": 1},
+        "train": {**SETTINGS["train"], "epochs": 5, "keep": "nll_elbo<=1e6"},
+    }
+    run = uc.train("grammar", "vanilla", out=tmp_path / "run", callbacks=[], **settings)
+    decays = [entry for entry in run.log if entry["advice"] == "decay"]
+    assert decays
+    kept = uc.load(run.path, epoch=decays[0]["epoch"])
+    assert kept.evaluate("valid", 0)["nll_elbo"] == pytest.approx(decays[0]["valid"]["nll_elbo"], rel=1e-6)

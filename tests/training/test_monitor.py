@@ -1,6 +1,7 @@
 """The monitor changes nothing, sees what there is, and can end a training."""
 
 import json
+import math
 from functools import partial
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
 from uncollapse.files import read_lines
+from uncollapse.messages import sparkline
 from uncollapse.runs.advice import ADVICE, Warn
 from uncollapse.training.callbacks.monitor import LAG_COST, LAG_SHARE, LOOK_COST, SHARE, Monitor
 
@@ -116,6 +118,18 @@ def test_a_training_without_hope_ends_early_with_its_status(tmp_path, capsys):
     assert err.count("monitor: collapsed at step") == 1 and "--remedy kl-controller" in err
     assert main([*command, "--out", str(tmp_path / "run"), "--resume"]) == 3  # it is still hopeless
     assert main(["train", "--stop-when", "never", "--out", str(tmp_path / "x")]) == 2
+
+
+def test_a_look_counts_for_its_epoch_alone():
+    monitor, entry = Monitor(fit()[1].valid, stop_when="collapsed"), {"epoch": 7}
+    monitor.last = SimpleNamespace(epoch=2, diagnosis=SimpleNamespace(state="collapsed", evidence=""))
+    for _ in range(5):
+        monitor.on_validate(None, entry)
+    assert "monitor" not in entry
+
+
+def test_bars_of_numbers_that_are_not_finite():
+    assert sparkline([0.0, 1.0, math.inf, math.nan]) == "▁███" and sparkline([2.0, 2.0]) == "▁▁" and sparkline([]) == ""
 
 
 def test_a_damaged_file_of_looks_is_one_line(tmp_path):

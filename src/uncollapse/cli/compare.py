@@ -18,7 +18,7 @@ from uncollapse.reporting.formats import FORMATS, terminal_table
 from uncollapse.runs.comparison import Paired, over_seeds, over_sentences, settings_that_differ, short_names
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.run import Run
-from uncollapse.runs.shipped import run_path
+from uncollapse.runs.shipped import is_shipped, run_path
 
 STEPS = 5
 """Sentences on the way from the first sentence shown to the last."""
@@ -50,6 +50,13 @@ def run(arguments: list[str]) -> None:
             again = f"uncollapse evaluate {path} --split {asked.split}"
             raise UserError(f"{path}: not evaluated on {asked.split}; run `{again}`")
         evaluations[name] = metrics[asked.split]
+        if (
+            not is_shipped(folder.path)
+            and metrics[asked.split].get("protocol", {}).get("weights") != folder.fingerprint()
+        ):
+            say(
+                f"{path}: was trained further after this evaluation; run `uncollapse evaluate {path} --split {asked.split}`"
+            )
     by_name = dict(zip(names, origins, strict=True))
     tests = over_seeds(by_name, evaluations)
     loaded: dict[str, Run] = {}
@@ -72,7 +79,9 @@ def run(arguments: list[str]) -> None:
         return
     _show_tables(evaluations, differing, tests, split=asked.split, format=asked.format)
     if asked.sentences:
-        _show_sentences(loaded, asked.split, asked.sentences)
+        _show_sentences(
+            {name: uc.load(path) for name, path in zip(names, asked.runs, strict=True)}, asked.split, asked.sentences
+        )
 
 
 def _show_tables(
@@ -105,6 +114,9 @@ def _show_tables(
 def _show_sentences(runs: Mapping[str, Run], split: str, count: int) -> None:
     """Show sentences of a split as every run reconstructs them, and the way from the first to the last."""
     few = {name: _first(run, split, count) for name, run in runs.items() if run.model.latent}
+    texts = [part.texts() for part in few.values()]
+    if any(other != texts[0] for other in texts):
+        raise UserError(f"--sentences: the runs have other {split} sentences, or other tokens")
     back = {name: runs[name].reconstruct(part.texts(), labels=runs[name].labels_of(part)) for name, part in few.items()}
     for number, text in enumerate(next(iter(few.values())).texts() if few else []):
         show(f"\n{text}")

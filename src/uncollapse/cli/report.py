@@ -29,7 +29,8 @@ def run(arguments: list[str]) -> None:
     path = Path(asked.out) if asked.out else default_path(runs)
     if path.suffix not in (".html", ".htm"):
         raise UserError(f"--out: expected a file named *.html, got {path.name!r}")
-    refuse_shipped(path.parent)
+    for one in loaded if not asked.out else ():
+        refuse_shipped(one.path)
     with Bars() as bars:
         page = report(runs, asked.split, track=bars.track)
     write_atomically(path, page.encode())

@@ -9,7 +9,6 @@ from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars
 from uncollapse.data.corpus import Corpus
-from uncollapse.evaluation.health import DEAD
 from uncollapse.evaluation.use import use_protocol
 from uncollapse.evaluation.verdict import judge
 from uncollapse.runs.config import catalogue, compose
@@ -27,9 +26,9 @@ ENOUGH = 10
 """Epochs after which a living space needs no more time."""
 SEARCHED = 1000
 """Validation sentences that neighbours are looked for among."""
-OF_ONE_RUN = ("--remedy", "--out", "--seed", "--train.seed", "--init-from", "--freeze", "--stop-when")
+OF_ONE_RUN = ("--remedy", "--out", "--seed", "--train.seed", "--init-from", "--freeze", "--stop-when", "--log")
 """Flags that a bench, or another remedy, does not take over."""
-HOPELESS = 3
+COLLAPSED = 3
 """Exit status of a training that the monitor ended."""
 CURE, CURE_SAYS = "kl-controller", "holds the rate at a target, whatever weight that takes"
 
@@ -44,7 +43,9 @@ def run(arguments: list[str]) -> int:
     parser.flag("--init-from", "RUN", "short for --train.init_from: begin with the weights of a run")
     parser.flag("--freeze", "PARTS", "short for --train.freeze: encoder, decoder, prior")
     parser.flag(
-        "--stop-when", "STATE", "short for --monitor.stop_when: collapsed ends a training without hope (status 3)"
+        "--stop-when",
+        "STATE",
+        "short for --monitor.stop_when: collapsed ends a training that stays collapsed (status 3)",
     )
     parser.flag("--log", "NAMES", "short for --monitor.log: tensorboard, wandb")
     parser.flag("--out", "DIR", "the run folder (default: runs/DATA-SEED, or runs/RECIPE-REMEDIES-SEED)")
@@ -81,13 +82,12 @@ def run(arguments: list[str]) -> int:
         return 130
     timed = not compose(asked.recipe, asked.remedy, settings).train.epochs
     close(done, arguments, timed)
-    return HOPELESS if ended_without_hope(done) else 0
+    return COLLAPSED if ended_by_monitor(done) else 0
 
 
-def ended_without_hope(done: Run) -> bool:
+def ended_by_monitor(done: Run) -> bool:
     """Return whether the monitor ended the training of a run."""
-    state = done.log[-1].get("monitor", {}).get("state")
-    return bool(done.config.monitor.stop_when) and state in DEAD
+    return bool(done.log[-1].get("monitor", {}).get("ended"))
 
 
 def _again(arguments: list[str], *more: str) -> str:

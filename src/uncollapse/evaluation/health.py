@@ -18,7 +18,7 @@ from uncollapse.model import VAE
 State = Literal["warming up", "healthy", "partial", "collapsed", "dead rate", "exploding", "lagging"]
 DEAD: tuple[State, ...] = ("collapsed", "dead rate")
 """The states in which z says nothing about the sentence."""
-SPENT = 0.5
+LEAST_RATE = 0.5
 """Rate, nats, from which a code that carries no information is a dead rate and no plain collapse."""
 
 
@@ -32,6 +32,7 @@ class Health:
         rates: the rate of every dimension; empty where it has no closed form.
         mi: mutual information of sentence and code.
         mi_se: its standard error.
+        mi_cap: the most that it could be on this sample.
         au: active units.
         latent: dimensions.
         z_use: how much the distortion rises where every sentence is decoded from the code of another.
@@ -45,12 +46,18 @@ class Health:
     rates: tuple[float, ...]
     mi: float
     mi_se: float
+    mi_cap: float
     au: int
     latent: int
     z_use: float
     z_use_se: float
     lag: float | None = None
     log_width: float | None = None
+
+    @property
+    def carried(self) -> float:
+        """Return the nats that the code carries: the MI, or the rate where the MI is at its cap."""
+        return self.rate if self.mi > self.mi_cap - 0.5 else self.mi
 
     def record(self) -> dict[str, Any]:
         """Return the numbers for a log, rounded."""
@@ -93,6 +100,7 @@ def measure_health(model: VAE, corpus: Corpus, *, lag_sentences: int = 0, seed: 
         rates=tuple(rates_by_dimension(model, corpus, scores.posterior) or ()),
         mi=mi.value,
         mi_se=mi.se,
+        mi_cap=mi.cap,
         au=active_units(scores.posterior.mean),
         latent=scores.z[0].numel(),
         z_use=float(use.mean()),
@@ -107,11 +115,11 @@ def diagnose(health: Health, *, warming_up: bool = False) -> Diagnosis:
 
     | state | |
     | --- | --- |
-    | exploding | the rate is not finite, or above the distortion with another sentence's code: z costs more than it can save |
     | warming up | schedules have not settled, or the first epoch is not over |
+    | exploding | the rate is not finite, or above the distortion with another sentence's code: z costs more than it can save |
     | dead rate | rate of at least 0.5 nats, and no information: q is the same for every sentence, or the decoder reads no z |
     | collapsed | rate below 0.1 nats, or MI below 0.1 nats or two of its standard errors |
-    | lagging | KL(q(z given x), p(z given x)) of at least 1 nat and the MI: q loses more than it carries |
+    | lagging | KL(q(z given x), p(z given x)) of at least 1 nat and the MI (the rate, where the MI is at its cap) |
     | partial | MI or z_use below 1 nat |
     | healthy | all else |
 
@@ -122,16 +130,16 @@ def diagnose(health: Health, *, warming_up: bool = False) -> Diagnosis:
     rate, mi, use = health.rate, health.mi, health.z_use
     numbers = f"rate {rate:.2f}, MI {mi:.2f} +- {health.mi_se:.2f}, z_use {use:.2f} nats, {health.au} of {health.latent} units"
     without = health.distortion + max(use, 0.0)
+    if warming_up and math.isfinite(rate):
+        return Diagnosis("warming up", numbers)
     if not math.isfinite(rate) or rate > without:
         return Diagnosis("exploding", f"rate {rate:.1f} nats, above the {without:.1f} of a sentence with a wrong code")
-    if warming_up:
-        return Diagnosis("warming up", numbers)
     silent = mi < max(COLLAPSED, 2 * health.mi_se)
     unread = use < max(COLLAPSED, 2 * health.z_use_se)
-    if rate >= SPENT and (silent or unread):
+    if rate >= LEAST_RATE and (silent or unread):
         return Diagnosis("dead rate", numbers)
     if rate < COLLAPSED or silent:
         return Diagnosis("collapsed", numbers)
-    if health.lag is not None and health.lag >= max(LIVING, mi):
+    if health.lag is not None and health.lag >= max(LIVING, health.carried):
         return Diagnosis("lagging", f"{health.lag:.1f} nats from q to the true posterior, MI {mi:.2f}")
     return Diagnosis("healthy" if min(mi, use) >= LIVING else "partial", numbers)

@@ -1,4 +1,4 @@
-"""What a code endures: whoever samples, interpolates, or trains a second model on the codes leaves the place of the posterior."""
+"""How far a code may be moved: sampling, interpolation and models of the codes leave the posteriors of sentences."""
 
 from collections import Counter
 from itertools import pairwise
@@ -22,9 +22,11 @@ from uncollapse.nn.products import pack
 
 SIGMAS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Standard deviations of the noise that codes are moved by; the prior has 1."""
-WAYS = (0.0, 0.125, 0.25, 0.375, 0.5)
+SHARES = (0.0, 0.125, 0.25, 0.375, 0.5)
 """Shares of the way to the code of another sentence."""
 SENTENCES = 200
+LEAST_GAIN = 0.02
+"""Share of tokens that a code must recover beyond the code of another sentence for its loss to be followed."""
 DRAWS = 500
 """Codes of the prior that are decoded."""
 
@@ -43,8 +45,9 @@ def robustness_protocol(
 
     Returns:
         robustness: rows of the share of tokens recovered at their places from mu + sigma e, by sigma, and from codes on the line
-        to the mean of another sentence, by the share of the way; robust_sigma: the sigma at which half of what is recovered at
-        sigma 0 beyond what another sentence's code gives is lost (interpolated; the largest tried where it is not lost);
+        to the mean of another sentence, by the share of the way; robust_sigma: the sigma at which half of the gain is lost, the
+        share recovered at sigma 0 less that from another sentence's code (interpolated; the largest tried where it is not lost;
+        left out where the gain is below 0.02);
         margin (and _se): nats by which the true token is more probable than the next, mean over the tokens of a sentence, under
         its own code; margin_right: the share of tokens where it is more probable at all; dead_region: the share of 500 draws from
         the prior that decode to the one most frequent sentence; prior_distinct: different sentences among them, as a share.
@@ -61,16 +64,20 @@ def robustness_protocol(
     noise = torch.randn(mu.shape, generator=seeded(seed))
     by_sigma = [recovered(mu + sigma * noise) for sigma in SIGMAS]
     chance = recovered(other)
+    gained = [share - chance for share in by_sigma]
     rows = [
         *({"codes": f"mu + {sigma:g} e", "tokens": share} for sigma, share in zip(SIGMAS, by_sigma, strict=True)),
-        *({"codes": f"{way:.1%} of the way to another", "tokens": recovered(mu.lerp(other, way))} for way in WAYS[1:]),
+        *(
+            {"codes": f"{way:.1%} of the way to another", "tokens": recovered(mu.lerp(other, way))}
+            for way in SHARES[1:]
+        ),
         {"codes": "another sentence's", "tokens": chance},
     ]
     margins, right = decoding_margins(model, corpus, mu, labels)
     written = Counter(map(tuple, prior_sentences(model, splits, DRAWS, seed=seed)))
     return {
         "robustness": rows,
-        "robust_sigma": half_life(SIGMAS, [share - chance for share in by_sigma]),
+        **({"robust_sigma": half_point(SIGMAS, gained)} if gained[0] >= LEAST_GAIN else {}),
         "margin": float(margins.mean()),
         "margin_se": standard_error(margins),
         "margin_right": right,
@@ -79,13 +86,13 @@ def robustness_protocol(
     }
 
 
-def half_life(places: tuple[float, ...], values: list[float]) -> float:
+def half_point(places: tuple[float, ...], values: list[float]) -> float:
     """Return where values, the first of them the whole, have fallen to its half, on straight lines between places."""
     half = values[0] / 2
     for (a, b), (above, below) in zip(pairwise(places), pairwise(values), strict=True):
         if below <= half < above:
             return a + (b - a) * (above - half) / (above - below)
-    return places[-1] if values[0] > 0 else 0.0
+    return places[-1]
 
 
 def prior_sentences(model: VAE, splits: Splits, count: int, *, seed: int = 0) -> list[list[int]]:

@@ -70,7 +70,8 @@ def style(number: int) -> dict[str, Any]:
 def legend(axis: "Axes", *, outside: bool = False) -> None:
     """Add a legend without a frame, inside of the panel or to the right of it."""
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if outside else {}
-    axis.legend(fontsize=8, frameon=False, **place)
+    for text in axis.legend(fontsize=8, frameon=False, **place).get_texts():
+        text.set_parse_math(False)  # a $ in a label is a $
 
 
 def save(figure: "Figure", path: Path) -> None:

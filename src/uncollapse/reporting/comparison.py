@@ -49,7 +49,13 @@ def paired_cells(tests: Sequence[Paired], first: str) -> Cells:
     """Return a row a paired test."""
     head = [f"nll_elbo less that of {first}", "nats", "standard error", "p (t-test)", "pairs"]
     rows = [
-        [one.name, f"{one.difference:+.3f}", f"{one.se:.3f}", f"{one.p:.2g}", f"{one.count:,} {one.over}"]
+        [
+            one.name,
+            f"{one.difference:+.3f}",
+            f"{one.se:.3f}",
+            f"{one.p:.2g}" if one.p else "< 1e-300",
+            f"{one.count:,} {one.over}",
+        ]
         for one in tests
     ]
     return head, rows

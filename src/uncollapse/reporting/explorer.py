@@ -94,7 +94,10 @@ class Explorer:
         """Return the sentence at a share of the way between two, and the Python."""
         ends, share = (self.read(first), self.read(last)), _within(share, 0, 1)
         a, b = self.run.encode(ends, _each(labels, 2))
-        python = f"a, b = run.encode([{ends[0]!r}, {ends[1]!r}]{_spelled(labels)})\nrun.decode((a + {share:g} * (b - a))[None])"
+        python = (
+            f"a, b = run.encode([{ends[0]!r}, {ends[1]!r}]{_spelled(labels)})\n"
+            f"run.decode((a + {share:g} * (b - a))[None]{_spelled(labels)})"
+        )
         return self.run.decode((a + share * (b - a))[None], labels=labels or None)[0], python
 
     def move(self, labels: Labels, sentence: str, *values: float) -> tuple[str, str]:
@@ -104,7 +107,9 @@ class Explorer:
         for d, value in zip(self.informative, values, strict=True):
             code[d] = _within(value, -SPAN, SPAN)
         changes = "".join(f"code[{d}] = {code[d]:g}\n" for d in self.informative)
-        python = f"code = run.encode([{text!r}]{_spelled(labels)})[0]\n{changes}run.decode(code[None])"
+        python = (
+            f"code = run.encode([{text!r}]{_spelled(labels)})[0]\n{changes}run.decode(code[None]{_spelled(labels)})"
+        )
         return self.run.decode(code[None], labels=labels or None)[0], python
 
     def start(self, labels: Labels, sentence: str) -> list[float]:
@@ -159,9 +164,12 @@ class Explorer:
         """Return the sentence at a pixel of the map (from its upper left), the nearest one of the data, and the Python."""
         _, plane, to_plane = self._map
         place = to_plane.transform([[_within(x, 0, SIDE), SIDE - _within(y, 0, SIDE)]])
-        code = plane.lift(place).astype(np.float32)
+        code = plane.lift(place).round(4).astype(np.float32)
         nearest = self.texts[int(((self.codes - code) ** 2).sum(1).argmin())]
-        python = f"code = np.array({np.round(code[0], 3).tolist()})\nrun.decode(code[None].astype('float32'){_spelled(labels)})"
+        python = (
+            f"import numpy as np\ncode = np.array([{[round(float(x), 4) for x in code[0]]}], np.float32)\n"
+            f"run.decode(code{_spelled(labels)})"
+        )
         return self.run.decode(code, labels=labels or None)[0], nearest, python
 
 
@@ -211,7 +219,7 @@ def build_page(explorer: Explorer) -> Any:
 
 
 class _Form:
-    """What the tabs are made with.
+    """The parts of the page that the tabs share.
 
     Attributes:
         gr: gradio.

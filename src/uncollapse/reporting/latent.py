@@ -194,9 +194,10 @@ def codes_figure(z: np.ndarray, rates: Sequence[float]) -> "Figure":
     """
     order = np.argsort(-np.array(rates), kind="stable")[:SHOWN_DIMENSIONS]
     figure, axes = panels(len(order), size=(2.9, 2.2), columns=2)
-    line = np.linspace(-4, 4, 81)
+    far = max(4.0, float(np.abs(z[:, order]).max()))
+    line = np.linspace(-far, far, 121)
     for axis, d in zip(axes, order, strict=True):
-        axis.hist(z[:, d], bins=30, range=(-4, 4), density=True, color=COLOURS[5], label="codes")
+        axis.hist(z[:, d], bins=30, range=(-far, far), density=True, color=COLOURS[5], label="codes")
         axis.plot(line, np.exp(-(line**2) / 2) / math.sqrt(2 * math.pi), color=COLOURS[1], linewidth=1.4, label="prior")
         label(axis, f"dimension {d}: {rates[d]:.2f} nats", "z", "density")
     legend(axes[0])

@@ -94,9 +94,8 @@ def _paired(runs: Mapping[str, Run], split: str) -> Cells:
 
 def _figures(charts: Mapping[str, Chart]) -> list[Drawn]:
     """Return the figures of all runs together."""
-    drawn = [
-        Drawn(svg(curves_figure({name: chart.log for name, chart in charts.items()})), "Over training, on validation.")
-    ]
+    logs = {name: chart.log for name, chart in charts.items() if chart.log}
+    drawn = [Drawn(svg(curves_figure(logs)), "Over training, on validation.")] if logs else []
     if len(charts) > 1:
         points = plane_points({name: chart.metrics for name, chart in charts.items()})
         drawn.append(Drawn(svg(plane_figure(points)), "The lower left is better; the grey line is the frontier."))
@@ -116,9 +115,12 @@ def _section(name: str, run: Run, chart: Chart, split: str) -> Section:
     if run.model.latent:
         mapped = map_view(run, split)
         figures.append(
-            Drawn(svg(mapped.figure, {"map": mapped.texts}), "Rest the pointer on a point to read its sentence.")
+            Drawn(
+                svg(mapped.figure, {"map": mapped.texts} if run.vocabulary.of_text else {}),
+                "Rest the pointer on a point to read its sentence." if run.vocabulary.of_text else "Posterior means.",
+            )
         )
-        if chart.metrics.get("rate_by_dimension"):
+        if chart.metrics.get("rate_by_dimension"):  # the prior is N(0, I)
             figures.append(Drawn(svg(codes_view(run, split)), "One code of each sentence, and the prior."))
     text = run.vocabulary.of_text
     changed = differences(chart.origin.config, Config())

@@ -65,9 +65,11 @@ def codes_view(run: Run, split: str) -> "Figure":
     """Return histograms of one code a sentence, of the dimensions of most rate, beside the standard normal prior.
 
     Raises:
-        UserError: a language model, or rates without a closed form.
+        UserError: a language model, priors of labels, or rates without a closed form.
     """
     run.need_latent()
+    if run.model.prior.labelled:
+        raise UserError("codes: every label has a prior of its own, and they are not drawn")
     corpus = run.subject(run.splits()[0], split).corpus
     rates = rates_by_dimension(run.model, corpus, posteriors(run.model, corpus))
     if rates is None:

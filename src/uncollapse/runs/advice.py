@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ADVICE: dict[State, str] = {
     "collapsed": "hold the rate: --remedy kl-controller, or free bits, --objective.floor 5",
     "dead rate": "the rate is paid and not used: --model.init torch (small first weights make q the same for all sentences), "
-    "a lower --objective.target, or a weaker decoder, --remedy word-dropout",
+    "a lower --objective.target, or, for text, a weaker decoder, --remedy word-dropout",
     "exploding": "the weight is too small or comes too late: raise --objective.weight, shorten its schedule, lower --optim.lr",
     "lagging": "the encoder is behind the decoder: --remedy aggressive-adaptive",
 }

@@ -13,6 +13,9 @@ from uncollapse.runs.config import flatten
 from uncollapse.runs.folder import Origin
 from uncollapse.runs.run import Run
 
+OF_A_RUN = ("train.seed", "train.device", "train.threads", "monitor.")
+"""Settings in which the runs of one group may differ."""
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -99,15 +102,16 @@ def over_seeds(origins: Mapping[str, Origin], evaluations: Mapping[str, Mapping[
         origins: settings of each run.
         evaluations: numbers of each run, on one split.
     """
-    groups: dict[str, dict[int, float]] = {}
+    groups: dict[str, tuple[str, dict[int, float]]] = {}
     for name, origin in origins.items():
-        group = "+".join(origin.remedies) or origin.recipe
-        groups.setdefault(group, {})[origin.config.train.seed] = evaluations[name]["nll_elbo"]
-    (base, first), *others = groups.items()
+        key = repr([item for item in flatten(origin.config.settings()) if not item[0].startswith(OF_A_RUN)])
+        _, seeds = groups.setdefault(key, ("+".join(origin.remedies) or origin.recipe, {}))
+        seeds[origin.config.train.seed] = evaluations[name]["nll_elbo"]
+    (base, first), *others = groups.values()
     compared = []
     for group, by_seed in others:
-        seeds = sorted(first.keys() & by_seed.keys())
-        if len(seeds) > 1:
-            pairs = [first[seed] for seed in seeds], [by_seed[seed] for seed in seeds]
-            compared.append(Paired(f"{group} - {base}", *paired_test(*pairs), len(seeds), "seeds"))
+        both = sorted(first.keys() & by_seed.keys())
+        if len(both) > 1:
+            pairs = [first[seed] for seed in both], [by_seed[seed] for seed in both]
+            compared.append(Paired(f"{group} - {base}", *paired_test(*pairs), len(both), "seeds"))
     return compared

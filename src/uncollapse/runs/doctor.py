@@ -2,20 +2,20 @@
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from uncollapse.data.splits import Splits
+from uncollapse.data.splits import Splits, fingerprint
+from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import Track, untracked
-from uncollapse.evaluation.health import SPENT
+from uncollapse.evaluation.health import LEAST_RATE, Health
 from uncollapse.evaluation.verdict import judge
-from uncollapse.files import expect
 from uncollapse.objectives import Objective
 from uncollapse.runs.build import build_objective
-from uncollapse.runs.config import compose, differences
+from uncollapse.runs.config import available, compose, differences
 from uncollapse.runs.folder import Origin
-from uncollapse.runs.launch import OPEN
 from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.run import Run
 from uncollapse.runs.shipped import is_shipped
@@ -27,14 +27,14 @@ SAMPLES, SENTENCES = 50, 200
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One thing that is wrong with a run.
 
     Attributes:
-        title: what.
-        evidence: the numbers.
+        title: the fault in one line.
+        evidence: the numbers that show it.
         reason: why it happens or why it matters.
-        remedy: what to change.
-        command: what to type; empty where nothing can be typed.
+        remedy: the change that helps.
+        command: the command to type; empty where there is none.
     """
 
     title: str
@@ -95,31 +95,29 @@ class Chart:
 
 
 def train_command(origin: Origin, *more: str, remedies: Sequence[str] | None = None) -> str:
-    """Return the command of a training with an origin's settings.
+    """Return the command of a training with an origin's settings; empty where its recipe or remedies are not of this package.
 
     Args:
         origin: recipe, remedies and settings.
         more: further flags; they take the place of settings of the same name.
-        remedies: in place of its own, whose settings are dropped.
+        remedies: in place of its own. Where its own are not among them, the settings of the objective are dropped too.
     """
-    chosen = {f"{section}.{name}" for section, name, _ in OPEN}
+    if origin.recipe not in available("recipes") or not set(origin.remedies) <= set(available("remedies")):
+        return ""
     changed = differences(origin.config, compose(origin.recipe, origin.remedies))
-    dropped = {flag.removeprefix("--") for flag in more[::2]} | chosen | {"train.seed"}
-    kept = {key: value for key, (value, _) in changed.items() if key not in dropped and value is not None}
-    dropped_sections = ("monitor.", "objective.") if remedies is not None else ("monitor.",)
-    kept = {key: value for key, value in kept.items() if not key.startswith(dropped_sections)}
-    spelled = {
-        key: ",".join(map(str, value))
-        if isinstance(value, list | tuple)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-        for key, value in kept.items()
-    }
-    settings = [part for key, value in spelled.items() for part in (f"--{key}", value)]
+    replaced = remedies is not None and not set(origin.remedies) <= set(remedies)
+    dropped = ("train.seed", "monitor.", *(flag.removeprefix("--") for flag in more[::2]), *(["objective."] * replaced))
+    kept = {key: value for key, (value, _) in changed.items() if value is not None and not key.startswith(dropped)}
+    settings = [part for key, value in kept.items() for part in (f"--{key}", _spelled(value))]
     named = [part for name in (origin.remedies if remedies is None else remedies) for part in ("--remedy", name)]
     recipe = [] if origin.recipe == "default" else ["--recipe", origin.recipe]
     return shlex.join(["uncollapse", "train", *recipe, *settings, *named, *more])
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def examine(
@@ -135,36 +133,45 @@ def examine(
         track: shows the progress.
 
     Raises:
-        UserError: a run without a finished epoch; and all that `Run.splits` raises.
+        UserError: a language model on other sentences; and all that `Run.splits` raises.
     """
-    chart = _measured(run, split, splits or run.splits()[0], track)
-    beside = _measured(lm, split, lm.splits()[0], track).metrics if lm else {}
-    return replace(chart, lm=beside)
+    splits = splits or run.splits()[0]
+    chart = _measured(run, split, splits, track)
+    if lm is None:
+        return chart
+    theirs = lm.splits()[0]
+    if lm.model.latent or fingerprint(theirs[split]) != fingerprint(splits[split]):
+        raise UserError(f"{lm.path}: expected a language model on the same {split} sentences, in the same tokens")
+    return replace(chart, lm=_measured(lm, split, theirs, track).metrics)
 
 
 def _measured(run: Run, split: str, splits: Splits, track: Track) -> Chart:
     subject = run.subject(splits, split)
     metrics = run.metrics.get(split, {})
-    missing = [
-        name
-        for name in PROTOCOLS_NEEDED
-        if PROTOCOLS[name].fits(subject) and not any(column in metrics for column in PROTOCOLS[name].columns)
-    ]
-    numbers = {key: value for name in missing for key, value in run.by_protocol(name, subject).items()}
+    if "protocol" in metrics and not is_shipped(run.path) and not run.still_holds(metrics, subject):
+        metrics = {}  # of other weights, or other sentences
+    numbers: dict[str, Any] = {}
+    for name in PROTOCOLS_NEEDED:
+        protocol = PROTOCOLS[name]
+        if protocol.fits(subject) and not any(number in metrics for number in (*protocol.columns, *protocol.rows)):
+            with suppress(UserError):  # too few sentences, say
+                numbers |= run.by_protocol(name, subject)
     if is_shipped(run.path):
         metrics = {**metrics, **numbers}
-    elif missing or "nll_iw" not in metrics:
-        bound = {"iw_samples": metrics.get("iw_samples", SAMPLES), "iw_sentences": SENTENCES}
-        metrics = run.measure(subject, numbers, track=track, **bound).metrics
-    shape = {"distortion": (int, float), "rate": (int, float), "mi": (int, float), "latent": int}
-    expect(dict(metrics), shape, f"{run.path}, evaluation of {split}")
+    elif "nll_iw" not in metrics:
+        metrics = run.measure(subject, numbers, track=track, iw_samples=SAMPLES, iw_sentences=SENTENCES).metrics
+    elif numbers:
+        names = {"by_protocol": sorted({*metrics.get("by_protocol", ()), *numbers})}
+        metrics = {**metrics, **numbers, **names}
+        run.folder.write_metrics(split, metrics)
     origin = run.folder.origin()
     return Chart(str(run.path), origin, run.log, run.folder.looks(), run.folder.corpus(), split, metrics, {})
 
 
 def findings(chart: Chart) -> list[Finding]:
-    """Return what is wrong with a run, the worst first."""
-    return [finding for check in CHECKS for finding in [check(chart)] if finding is not None]
+    """Return what is wrong with a run, the worst first. An imported run has no log: what needs one is not looked for."""
+    checks = CHECKS if chart.log else tuple(check for check in CHECKS if check not in OF_THE_LOG)
+    return [finding for check in checks for finding in [check(chart)] if finding is not None]
 
 
 Check = Callable[[Chart], Finding | None]
@@ -173,7 +180,7 @@ Check = Callable[[Chart], Finding | None]
 def dead_rate(chart: Chart) -> Finding | None:
     """The rate carries no information."""
     m = chart.metrics
-    if chart.state != "collapsed" or m["rate"] < SPENT:
+    if chart.state != "collapsed" or m["rate"] < LEAST_RATE:
         return None
     small = chart.origin.config.model.init == "lagging"
     return Finding(
@@ -188,7 +195,7 @@ def dead_rate(chart: Chart) -> Finding | None:
 
 def collapse(chart: Chart) -> Finding | None:
     """Z says nothing."""
-    if chart.state != "collapsed" or chart.metrics["rate"] >= SPENT:
+    if chart.state != "collapsed" or chart.metrics["rate"] >= LEAST_RATE:
         return None
     own = chart.origin.remedies == ("kl-controller",)
     return Finding(
@@ -211,19 +218,20 @@ def unread_code(chart: Chart) -> Finding | None:
         f"MI {m['mi']:.2f} nats, but the code of another sentence costs only {use:.2f} nats",
         "the decoder predicts the next token from the tokens before it",
         "weaken the decoder: drop words of its input",
-        chart.again(remedies=(*chart.origin.remedies, "word-dropout")),
+        chart.again(remedies=(*chart.origin.remedies, "word-dropout"))
+        if hasattr(chart.origin.config.decoder, "word_dropout")
+        else "",
     )
 
 
 def no_gain(chart: Chart) -> Finding | None:
     """A language model is as good."""
     m, lm = chart.metrics, chart.lm
-    if not lm or not m["latent"] or "nll_iw" not in m or m["nll_iw"] <= lm["nll_elbo"]:
+    if not lm or not m["latent"] or "nll_iw" not in m or m["nll_iw"] - lm["nll_elbo"] <= 2 * m["iw_gap_se"]:
         return None
-    error = (m["nll_iw_se"] ** 2 + lm["nll_elbo_se"] ** 2) ** 0.5
     return Finding(
         "a language model gives the data a higher probability",
-        f"nll_iw {m['nll_iw']:.2f}, language model {lm['nll_elbo']:.2f} (each +- {error / 2**0.5:.2f} over sentences)",
+        f"nll_iw {m['nll_iw']:.2f}, language model {lm['nll_elbo']:.2f} (+- {m['iw_gap_se']:.2f} by the draws)",
         "z is not needed to predict the text: what the code tells costs more than it saves, or the bound is loose",
         "the tighter bound first, then a lower target or more training",
         f"uncollapse evaluate {shlex.quote(chart.path)} --split {chart.split} --adaptive --iw-samples 500",
@@ -280,7 +288,7 @@ def early_decay(chart: Chart) -> Finding | None:
 def lagging(chart: Chart) -> Finding | None:
     """The encoder lags."""
     look = chart.lag
-    if look is None or chart.state in ("collapsed", "no latent") or look["lag"] < max(1.0, look["mi"]):
+    if look is None or chart.state in ("collapsed", "no latent") or look["lag"] < max(1.0, Health.of(look).carried):
         return None
     return Finding(
         "the encoder lags behind the true posterior",
@@ -326,6 +334,8 @@ def holes(chart: Chart) -> Finding | None:
     """The aggregate posterior is far from the prior."""
     m = chart.metrics
     mismatch = m.get("aggregate_mismatch")
+    if mismatch is not None:  # less the bias of the moments of so many sentences
+        mismatch -= m["latent"] * (m["latent"] + 3) / (4 * min(m["sentences"], 10_000))
     if mismatch is None or chart.state == "collapsed" or mismatch < max(1.0, 0.2 * m["rate"]):
         return None
     return Finding(
@@ -361,8 +371,8 @@ def fragile(chart: Chart) -> Finding | None:
         "the codes do not endure noise",
         f"noise of sigma {sigma:.2f} (the prior has 1) costs half of what a code tells",
         "codes of different sentences lie close to each other: the space is used as a table, not as a map",
-        "a higher weight of the KL: wider posteriors",
-        chart.again("--objective.target", "5", remedies=("kl-controller",)),
+        "a lower rate: wider posteriors",
+        chart.again("--objective.target", f"{m['rate'] / 2:.2g}", remedies=("kl-controller",)),
     )
 
 
@@ -384,12 +394,17 @@ def missed_target(chart: Chart) -> Finding | None:
     target, rate = chart.objective.penalties[0].schedules[1].end, chart.metrics["rate"]
     if chart.origin.config.objective.divergence != "kl" or not target or abs(rate - target) <= max(0.5, 0.25 * target):
         return None
+    held = chart.origin.config.objective.target_kind == "controller"
     return Finding(
         "the rate is far from its target",
         f"rate {rate:.2f}, target {target:g} nats",
-        "the penalty was too weak, or training too short",
-        "hold it by the weight, or train longer",
-        chart.again("--objective.target", f"{target:g}", remedies=("kl-controller",)),
+        "training was too short for the weight to find it"
+        if held
+        else "the penalty was too weak, or training too short",
+        "train longer" if held else "hold it by the weight",
+        chart.again("--train.epochs", str(2 * chart.log[-1]["epoch"]))
+        if held
+        else chart.again("--objective.target", f"{target:g}", remedies=("kl-controller",)),
     )
 
 
@@ -425,7 +440,7 @@ def first_epoch(chart: Chart) -> Finding | None:
 def still_improving(chart: Chart) -> Finding | None:
     """Training was short."""
     log = chart.log
-    if len(log) < 3 or chart.best < log[-1]["epoch"]:
+    if chart.origin.config.train.select != "loss" or len(log) < 3 or chart.best < log[-1]["epoch"]:
         return None
     before, now = log[-2]["selection"], log[-1]["selection"]
     if before - now < 0.01 * abs(now) or unfinished_schedule(chart):
@@ -492,3 +507,5 @@ CHECKS: tuple[Check, ...] = (
     still_improving,
 )
 """What is looked for, the worst first."""
+OF_THE_LOG = (unfinished_schedule, early_decay, missed_target, first_epoch, overfitting, still_improving)
+"""What needs the log of the training."""

@@ -48,7 +48,7 @@ except ImportError:  # not on this system
 
 OWN = ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "monitor.jsonl", "model.safetensors",
        "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl", "report.html")  # fmt: skip
-"""The files of a run; besides them it has the folders `state` and `cache`, and anything else in its folder is the user's."""
+"""The files of a run; besides them it has the folders `state`, `cache`, `kept` and `tensorboard`. Anything else is the user's."""
 LONGEST = 1_000_000
 """Tokens of a sentence above which a corpus.json is not believed."""
 
@@ -110,7 +110,7 @@ class RunFolder:
         """
         if not self.epoch:
             return self.path / WEIGHTS
-        kept = {int(file.name[:4]): file for file in sorted((self.path / KEPT).glob("[0-9]*-*.safetensors"))}
+        kept = {int(file.name.split("-")[0]): file for file in sorted((self.path / KEPT).glob("[0-9]*-*.safetensors"))}
         if self.epoch not in kept:
             there = ", ".join(map(str, kept)) or "none; train with --train.keep"
             raise UserError(f"{self.path}: no weights were kept of epoch {self.epoch}; kept: {there}")
@@ -198,7 +198,7 @@ class RunFolder:
         """
         for name in OWN:
             (self.path / name).unlink(missing_ok=True)
-        for made in (self.state_file.parent, self.path / KEPT):
+        for made in (self.state_file.parent, self.path / KEPT, self.path / "tensorboard"):
             shutil.rmtree(made, ignore_errors=True)
         for name in ("state", "vocab.json", "corpus.json", "model.safetensors", "config.yaml"):
             if (prepared.path / name).exists():

@@ -248,13 +248,19 @@ class Run:
                 metrics |= protocol.run(subject)
         metrics["state"] = judge(metrics).state
         before = self.metrics.get(entry, {})
-        then, now = before.get("protocol", {}), metrics["protocol"]
-        same = all(then.get(key) == now[key] for key in ("fingerprint", "weights"))
-        kept = [key for key in before.get("by_protocol", []) if key in before] if same else []
+        kept = (
+            [key for key in before.get("by_protocol", []) if key in before] if self.still_holds(before, subject) else []
+        )
         metrics |= by_protocol
         names = {"by_protocol": sorted({*kept, *by_protocol})} if kept or by_protocol else {}
         self.folder.write_metrics(entry, {**{key: before[key] for key in kept}, **metrics, **names})
         return replace(done, metrics=metrics)
+
+    def still_holds(self, metrics: Mapping[str, Any], subject: Subject) -> bool:
+        """Return whether an evaluation is of the weights and of the sentences that there are now."""
+        then = metrics.get("protocol", {})
+        sentences = fingerprint(subject.corpus, tuple(self.label_space.names))
+        return then.get("weights") == self.folder.fingerprint() and then.get("fingerprint") == sentences
 
     def labels_of(self, corpus: Corpus) -> LabelSpec | None:
         """Return the labels of a corpus that the model is conditioned on, or None for an unconditional run."""

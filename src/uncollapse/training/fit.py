@@ -282,6 +282,7 @@ class Trainer:
         entry["selection"] = self._selection(valid, scores)
         trained = epoch - self.pretrain_epochs
         entry["advice"] = "pretrain" if trained <= 0 else self.plateau.advise(entry["selection"], trained, settled)
+        self.notify("on_measure", entry)
         if entry["advice"] == "improved":
             self.best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
         elif entry["advice"] == "decay" and self.best is not None:

@@ -28,8 +28,14 @@ class Callback:
     def on_look(self, trainer: "Trainer", look: "Look") -> None:
         """Run after a look of the `Monitor`, where there is one."""
 
+    def on_measure(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
+        """Run after the validation that ends an epoch, with the weights that were validated; `entry` is its entry in the log.
+
+        After it the plateau rule may load the best weights back, and the end of pretraining makes the decoder anew.
+        """
+
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
-        """Run after the validation that ends an epoch; `entry` is its entry in the log."""
+        """Run when an epoch is over: the weights are those that the next one begins with."""
 
     def on_end(self, trainer: "Trainer") -> None:
         """Run when training ends, is asked to stop, or fails."""

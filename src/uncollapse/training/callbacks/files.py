@@ -160,7 +160,7 @@ class Keep(Callback):
         self.path = Path(path) / KEPT
         self.name, self.sign, self.value = read_condition(condition)
 
-    def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
+    def on_measure(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Save the weights where the value is reached."""
         if self.name not in entry["valid"]:
             raise UserError(f"train.keep: {suggest(self.name, entry['valid'])}")

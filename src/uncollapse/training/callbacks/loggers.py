@@ -60,7 +60,7 @@ class Logger(Callback):
         """Log the numbers of a look."""
         self.scalars({f"monitor/{name}": value for name, value in numbers(look.record())}, look.step)
 
-    def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
+    def on_measure(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Log the numbers of an epoch, and sentences from the prior."""
         self.scalars(dict(numbers({name: value for name, value in entry.items() if name != "monitor"})), entry["step"])
         if self.corpus.vocabulary.of_text:

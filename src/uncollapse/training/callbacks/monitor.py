@@ -97,6 +97,7 @@ class Monitor(Callback):
             self._began = time.monotonic()
         self._counted = trainer.progress.sentences
         if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             keep_lines(self.path, "step", trainer.progress.step)
 
     def on_step(self, trainer: "Trainer", update: Update) -> None:
@@ -148,12 +149,13 @@ class Monitor(Callback):
 
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Write the state into the entry; end a training without hope where that is wanted."""
-        if self.last is None:
+        if self.last is None or self.last.epoch != entry["epoch"] - 1:  # there was no look in this epoch
             return
         diagnosis = self.last.diagnosis
         entry["monitor"] = {"state": diagnosis.state, "evidence": diagnosis.evidence, "share": round(self.share, 4)}
         self._dead = self._dead + 1 if diagnosis.state in DEAD else 0
         if self.stop_when == "collapsed" and self._dead >= PATIENCE:
+            entry["monitor"]["ended"] = trainer.progress.finished = True
             trainer.stop()
 
     def state_dict(self) -> dict[str, Any]:
