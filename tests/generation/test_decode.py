@@ -100,9 +100,9 @@ def test_a_wide_beam_is_the_best_of_all_sentences(cell, penalty):
         decoder.output.bias = torch.nn.Parameter(forbidden)
     everything = [ids for n in range(longest + 1) for ids in itertools.product(words, repeat=n)]
     result = beam_search(
-        decoder, codes(5), Decoding("beam", 1.0, beam_width=200, n_best=6, length_penalty=penalty), length_limit=longest
+        decoder, codes(3), Decoding("beam", 1.0, beam_width=200, n_best=6, length_penalty=penalty), length_limit=longest
     )
-    for z, beams in zip(codes(5), result, strict=True):
+    for z, beams in zip(codes(3), result, strict=True):
         ranked = sorted(
             ((log_prob(decoder, z, ids) / (len(ids) + 1) ** penalty, ids) for ids in everything), reverse=True
         )
@@ -119,9 +119,9 @@ def test_beams_are_those_of_a_plain_search(cell, width, penalty):
         for position in range(longest + 1):
             grown = []
             for ids, score in in_hand:
-                for token in range(2, 9) if position < longest else [EOS]:
-                    step = log_prob_of_next(decoder, z, ids, token)
-                    grown.append(((*ids, token), score + step))
+                log_p = log_probs_of_next(decoder, z, ids)
+                next_tokens = range(2, 9) if position < longest else [EOS]
+                grown += [((*ids, token), score + log_p[token]) for token in next_tokens]
             grown.sort(key=lambda one: -one[1])
             finished += [one for one in grown[:width] if one[0][-1] == EOS]
             in_hand = [one for one in grown if one[0][-1] != EOS][:width]
@@ -133,11 +133,11 @@ def test_beams_are_those_of_a_plain_search(cell, width, penalty):
             assert one.log_prob == pytest.approx(log_prob(decoder, z, one.ids), abs=1e-4)
 
 
-def log_prob_of_next(decoder, z, ids, token):
+def log_probs_of_next(decoder, z, ids):
     state, read = decoder.start(z[None]), [BOS, *ids]
     for one in read:
         logits, state = decoder.step(torch.tensor([one]), state)
-    return logits.double().log_softmax(-1)[0, token].item()
+    return logits.double().log_softmax(-1)[0].tolist()
 
 
 def test_the_whole_vocabulary_and_the_whole_nucleus_are_ancestral(cell):

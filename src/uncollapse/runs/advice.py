@@ -19,10 +19,12 @@ ADVICE: dict[State, str] = {
     "lagging": "the encoder is behind the decoder: --remedy aggressive-adaptive",
 }
 """State -> the settings to change."""
+IN_A_ROW: Counter[State] = Counter({"lagging": 3, "collapsed": 2, "dead rate": 2, "exploding": 2})
+"""State -> looks in a row after which it is warned of; a young encoder lags for a while."""
 
 
 class Warn(Callback):
-    """Warns of a state that training does not get out of by itself: at its second look in a row, each state once.
+    """Warns of a state that training does not get out of by itself: after some looks in a row, each state once.
 
     A look that has not measured the lag neither confirms nor ends the state `lagging`.
     """
@@ -38,6 +40,6 @@ class Warn(Callback):
         for other in ADVICE:
             if other != state and not (other == "lagging" and look.health.lag is None):
                 self.looks[other] = 0
-        if state in ADVICE and self.looks[state] >= 2 and state not in self.warned:
+        if state in ADVICE and self.looks[state] >= IN_A_ROW[state] and state not in self.warned:
             self.warned.add(state)
             say(f"monitor: {state} at step {look.step} ({look.diagnosis.evidence}); to change it: {ADVICE[state]}")
