@@ -57,6 +57,18 @@ def test_sentences_are_paired_by_their_place(pair):
     assert test.difference == pytest.approx(numbers[1] - numbers[0], abs=1e-6)
 
 
+def test_data_are_read_once_for_runs_that_read_the_same(pair, monkeypatch):
+    one, two = (uc.load(run.path) for run in pair.values())
+    splits, _ = one.splits()
+    monkeypatch.setattr("uncollapse.runs.run.build_splits", lambda *_, **__: pytest.fail("read again"))
+    two.share_splits(one)
+    assert two.splits()[0] is splits
+    other = uc.load("model:verbs")
+    other.share_splits(one)
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        other.splits()
+
+
 def test_seeds_are_paired_where_both_have_them():
     origins = {
         f"{r}{s}": origin(r, s) for r, seeds in (("annealed", (1, 2, 3)), ("bn", (3, 1)), ("mmd", (1,))) for s in seeds

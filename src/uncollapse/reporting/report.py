@@ -66,7 +66,11 @@ def report(runs: Mapping[str, Run], split: str = "test", *, track: Track = untra
     """
     from jinja2 import Environment, PackageLoader
 
-    charts = {name: examine(run, split, track=track) for name, run in runs.items()}
+    charts = {}
+    for name, run in runs.items():
+        for other in runs.values():
+            run.share_splits(other)
+        charts[name] = examine(run, split, track=track)
     evaluations = {name: chart.metrics for name, chart in charts.items()}
     protocols = protocol_cells(evaluations)
     page = Environment(loader=PackageLoader("uncollapse.reporting", "."), autoescape=True).get_template("report.html")

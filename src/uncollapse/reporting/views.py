@@ -15,7 +15,7 @@ from uncollapse.runs.run import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SENTENCES = 600
+SENTENCES = 300
 """Sentences of a map."""
 
 

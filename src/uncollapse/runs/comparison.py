@@ -79,6 +79,8 @@ def over_sentences(runs: Mapping[str, Run], split: str, *, seed: int = 0) -> lis
     """
     scores, first, theirs = {}, "", ""
     for name, run in runs.items():
+        for other in runs.values():
+            run.share_splits(other)
         corpus = run.subject(run.splits()[0], split).corpus
         sentences = fingerprint(corpus, ())
         first, theirs = first or name, theirs or sentences

@@ -142,6 +142,14 @@ class Run:
             self._splits = splits
         return splits, messages
 
+    def share_splits(self, other: "Run") -> None:
+        """Take the data that another run has read, where both read the same by the same tokens and labels."""
+        mine, theirs = (
+            (run.config.data, run.vocabulary.tokens, run.vocabulary.subwords, run.label_space) for run in (self, other)
+        )
+        if self._splits is None and mine == theirs:
+            self._splits = other._splits
+
     def _data(self, data: Mapping[str, Any] | None) -> DataConfig:
         """Return the run's data settings, some of them changed."""
         given = {"data": data or {}}
