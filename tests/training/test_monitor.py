@@ -74,8 +74,8 @@ def test_looks_cost_no_more_than_their_share():
     splits = fit()[1]
     seen = Seen()
     few = splits.valid.subset(np.arange(12))
-    fit(Monitor(few), seen, epochs=40)
-    sentences = 40 * len(splits.train)
+    fit(Monitor(few), seen, epochs=60)
+    sentences = 60 * len(splits.train)
     assert len(seen.looks) == int(SHARE * sentences / (LOOK_COST * len(few))) > 0
     assert any(look.health.lag is not None for look in seen.looks)
     assert sum(look.health.lag is not None for look in seen.looks) * 8 * LAG_COST <= LAG_SHARE * sentences
