@@ -144,6 +144,12 @@ def test_the_command_keeps_the_settings_of_the_run():
     other, more = train_command(changed, remedies=("bn",)), train_command(changed, remedies=("annealed", "bn"))
     assert "--remedy bn" in other and "annealed" not in other and "target" not in other
     assert "--objective.target 4" in more and "--remedy annealed --remedy bn" in more
+    kind = replace(
+        origin, config=replace(config, objective=replace(config.objective, target="4", target_kind="sentence"))
+    )
+    assert "--objective.target_kind sentence" in train_command(
+        kind, "--objective.target", "9"
+    )  # no prefix is taken for it
     assert train_command(replace(origin, recipe="mine")) == train_command(replace(origin, remedies=("own",))) == ""
 
 

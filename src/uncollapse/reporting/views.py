@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.bounds import subsample_indices
 from uncollapse.evaluation.posterior import drawn_codes, posteriors, rates_by_dimension
@@ -26,14 +24,10 @@ class Map:
     Attributes:
         figure: it.
         texts: the sentence of each point.
-        indices: its position in the split.
-        places: where each is, `[N, 2]`.
     """
 
     figure: "Figure"
     texts: Sequence[str]
-    indices: np.ndarray
-    places: np.ndarray
 
 
 def map_view(run: Run, split: str, *, field: str = "", method: str = "pca") -> Map:
@@ -57,8 +51,7 @@ def map_view(run: Run, split: str, *, field: str = "", method: str = "pca") -> M
     places, how = project(posteriors(run.model, few).mean.flatten(1).numpy(), method)
     field = field or next(iter(few.label_names), "")
     classes = [few.label_names[field][i] for i in few.labels[field]] if field else []
-    order = subsample_indices(len(corpus), SENTENCES, seed=0)
-    return Map(map_figure(places, how, classes), few.texts(), order, places)
+    return Map(map_figure(places, how, classes), few.texts())
 
 
 def codes_view(run: Run, split: str) -> "Figure":

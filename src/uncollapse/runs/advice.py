@@ -19,7 +19,7 @@ ADVICE: dict[State, str] = {
     "lagging": "the encoder is behind the decoder: --remedy aggressive-adaptive",
 }
 """State -> the settings to change."""
-IN_A_ROW: Counter[State] = Counter({"lagging": 3, "collapsed": 2, "dead rate": 2, "exploding": 2})
+IN_A_ROW: dict[State, int] = {"collapsed": 2, "dead rate": 2, "exploding": 2, "lagging": 3}
 """State -> looks in a row after which it is warned of; a young encoder lags for a while."""
 
 

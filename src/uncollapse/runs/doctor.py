@@ -106,8 +106,13 @@ def train_command(origin: Origin, *more: str, remedies: Sequence[str] | None = N
         return ""
     changed = differences(origin.config, compose(origin.recipe, origin.remedies))
     replaced = remedies is not None and not set(origin.remedies) <= set(remedies)
-    dropped = ("train.seed", "monitor.", *(flag.removeprefix("--") for flag in more[::2]), *(["objective."] * replaced))
-    kept = {key: value for key, (value, _) in changed.items() if value is not None and not key.startswith(dropped)}
+    named_anew = {"train.seed", *(flag.removeprefix("--") for flag in more[::2])}
+    sections = ("monitor.", "objective.") if replaced else ("monitor.",)
+    kept = {
+        key: value
+        for key, (value, _) in changed.items()
+        if value is not None and key not in named_anew and not key.startswith(sections)
+    }
     settings = [part for key, value in kept.items() for part in (f"--{key}", _spelled(value))]
     named = [part for name in (origin.remedies if remedies is None else remedies) for part in ("--remedy", name)]
     recipe = [] if origin.recipe == "default" else ["--recipe", origin.recipe]

@@ -84,7 +84,7 @@ class Monitor(Callback):
         self.last: Look | None = None
         self._earned = {"look": 0.0, "lag": 0.0}
         self._counted, self._lag_epoch, self._dead = 0, -1, 0
-        self._began, self._seconds = time.monotonic(), 0.0
+        self._began, self._seconds = 0.0, 0.0
 
     @property
     def share(self) -> float:
@@ -93,8 +93,7 @@ class Monitor(Callback):
 
     def on_epoch(self, trainer: "Trainer") -> None:
         """Begin to count; drop looks of later steps, as `Log` drops epochs."""
-        if self._counted == 0 == trainer.progress.epoch:
-            self._began = time.monotonic()
+        self._began = self._began or time.monotonic()
         self._counted = trainer.progress.sentences
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +147,7 @@ class Monitor(Callback):
         return count
 
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
-        """Write the state into the entry; end a training without hope where that is wanted."""
+        """Write the state into the entry; end a training that stays collapsed, where that is wanted."""
         if self.last is None or self.last.epoch != entry["epoch"] - 1:  # there was no look in this epoch
             return
         diagnosis = self.last.diagnosis
