@@ -24,7 +24,14 @@ RANDOM = np.random.default_rng(0)
 
 
 def test_the_frontier_is_what_no_other_run_beats():
-    points = {"a": Point(0, 10), "b": Point(1, 8), "c": Point(2, 9), "d": Point(3, 5), "e": Point(3, 6)}
+    points = {
+        "a": Point(0, 10),
+        "b": Point(1, 8),
+        "c": Point(2, 9),
+        "d": Point(3, 5),
+        "e": Point(3, 6),
+        "f": Point(4, 5),
+    }
     assert frontier(points) == ["a", "b", "d"]
     figure = plane_figure(points)
     lines = {line.get_label(): line.get_xydata() for line in figure.axes[0].lines}
