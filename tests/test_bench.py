@@ -12,8 +12,9 @@ from uncollapse.cli.bench import sweep_of
 from uncollapse.errors import UserError
 from uncollapse.runs.bench import Result, bench, frontier, recommend, relative_time
 from uncollapse.runs.config import merge
+from uncollapse.runs.executors import EndWithParent, Processes
 from uncollapse.runs.folder import RunFolder
-from uncollapse.runs.trials import EndWithParent, Trial
+from uncollapse.runs.trials import Trial
 from uncollapse.training.callbacks import Callback
 from uncollapse.training.guards import Interrupted
 from uncollapse.training.states import load_state
@@ -120,21 +121,23 @@ def quiet(name):
 
 
 def test_several_jobs_at_a_time_give_what_one_after_another_gives(tmp_path):
-    options = {"seeds": 2, "settings": TINY, "callbacks": quiet, "iw_samples": 3, "iw_sentences": 20}
+    options = {"seeds": 1, "settings": TINY, "callbacks": quiet, "iw_samples": 3, "iw_sentences": 20}
     one = bench(tmp_path / "one", "grammar", ["vanilla", "lm"], **options)
-    two = bench(tmp_path / "two", "grammar", ["vanilla", "lm"], jobs=2, **options)
+    two = bench(tmp_path / "two", "grammar", ["vanilla", "lm"], executor=Processes(2), **options)
     for remedy, other in zip(one, two, strict=True):
         assert remedy.states == other.states
         assert {**remedy.values, "seconds": 0} == {**other.values, "seconds": 0}
-    written = (tmp_path / "two" / "lm-2" / "model.safetensors").stat().st_mtime_ns
-    assert bench(tmp_path / "two", "grammar", ["vanilla", "lm"], jobs=2, **options) == two  # finished: read again
-    assert (tmp_path / "two" / "lm-2" / "model.safetensors").stat().st_mtime_ns == written
+    written = (tmp_path / "two" / "lm-1" / "model.safetensors").stat().st_mtime_ns
+    assert (
+        bench(tmp_path / "two", "grammar", ["vanilla", "lm"], executor=Processes(2), **options) == two
+    )  # finished: read again
+    assert (tmp_path / "two" / "lm-1" / "model.safetensors").stat().st_mtime_ns == written
 
 
 def test_a_job_that_fails_ends_the_list_and_names_its_run(tmp_path, capfd):
     (tmp_path / "lm-1").write_text("not a folder")
     with pytest.raises(UserError, match="lm-1: ended with status 2; its message is above"):
-        bench(tmp_path, "grammar", ["vanilla", "lm"], seeds=1, settings=TINY, callbacks=quiet, jobs=2)
+        bench(tmp_path, "grammar", ["vanilla", "lm"], seeds=1, settings=TINY, callbacks=quiet, executor=Processes(2))
     assert "lm-1: uncollapse: " in capfd.readouterr().err
 
 

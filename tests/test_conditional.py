@@ -289,7 +289,13 @@ def test_every_remedy_goes_with_a_conditional_model(remedy, tmp_path):
         "encoder": {"emb": 8, "hidden": 12},
         "decoder": {"emb": 8, "hidden": 12},
         "data": {"sentences": 80},
-        "train": {"epochs": 2, "pretrain_epochs": int(remedy == "fbp"), "batch_size": 16, "device": "cpu"},
+        "train": {
+            "epochs": 2,
+            "pretrain_epochs": int(remedy == "fbp"),
+            "batch_size": 16,
+            "device": "cpu",
+            "aggressive_steps": 3 * remedy.startswith("aggressive"),
+        },
         "objective": {"form_consistency": "0.1"},
     }
     if remedy == "lm":

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-SENTENCES = 700
+SENTENCES = 500
 
 
 def docstrings():

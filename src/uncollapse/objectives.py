@@ -178,7 +178,10 @@ class Penalty:
 
 
 Extra = Callable[[ForwardPass, int], Tensor]
-"""A further term of the loss, scalar, from a forward pass and the step."""
+"""A further term of the loss, scalar, from a forward pass and the step.
+
+In several processes it has the rows of its own: `forward.batch.shard.join` gives a tensor `[B, ...]` of the whole batch.
+"""
 
 
 @dataclass(frozen=True)
@@ -202,14 +205,21 @@ class Objective:
     per_token: bool = False
 
     def __call__(self, model: VAE, batch: Batch, step: int) -> Terms:
-        """Return the terms of a batch at a step of the schedules, with one draw of z a sentence."""
+        """Return the terms of a batch at a step of the schedules, with one draw of z a sentence.
+
+        Of a part of a joined batch (`Batch.shard`) it returns the terms of the joined batch, in every process.
+        """
         target = self.target_of(batch) if self.target_of else batch
+        shard = batch.shard
         output = model.encode(batch)
-        z = output.posterior.transform(output.posterior.noise(len(batch), 1))
+        with shard.world.shared_random():
+            noise = output.posterior.noise(shard.total(len(batch)), 1)[shard.rows]
+        z = output.posterior.transform(noise)
         distortion = model.distortion(target, z, self.teacher_forcing(step), feedback=self.feedback).squeeze(1)
-        loss, first, weight = self.mean_distortion(distortion, target.lengths), None, 1.0
+        distortion, tokens = shard.join(distortion), shard.join(target.lengths)
+        loss, first, weight = self.mean_distortion(distortion, tokens), None, 1.0
         for penalty in self.penalties:
-            divergence = penalty.divergences(output, model.prior, z, labels=batch.labels)
+            divergence = shard.join(penalty.divergences(output, model.prior, z, labels=batch.labels))
             loss = loss + penalty.weight_at(step) * penalty.distance(divergence, step)
             if first is None:
                 weight = penalty.weight_at(step)
@@ -218,7 +228,7 @@ class Objective:
         for extra in self.extras:
             loss = loss + extra(forward, step)
         with torch.no_grad():  # it is only reported
-            rate = model.rate(output.posterior, z, batch.labels)
+            rate = shard.join(model.rate(output.posterior, z, batch.labels))
         return Terms(loss, distortion, rate, first, weight)
 
     def after_step(self, rate: float, step: int) -> None:
@@ -284,7 +294,11 @@ class MMD:
 
     def __call__(self, forward: ForwardPass, step: int) -> Tensor:
         """Return the weighted discrepancy."""
-        return self.weight * discrepancy(forward.z[:, 0].flatten(1), forward.model.prior, forward.batch.labels)
+        shard = forward.batch.shard
+        z = shard.join(forward.z[:, 0].flatten(1))
+        labels = {field: shard.join(classes) for field, classes in forward.batch.labels.items()}
+        with shard.world.shared_random():
+            return self.weight * discrepancy(z, forward.model.prior, labels)
 
 
 @dataclass(frozen=True)
@@ -297,7 +311,8 @@ class BagOfWordsLoss:
         """Return the weighted loss."""
         model, target = forward.model, forward.target
         assert model.bow_decoder is not None
-        return self.weight * model.bow_decoder(target, model.decoder_input(forward.z[:, 0], target.labels)).mean()
+        losses = model.bow_decoder(target, model.decoder_input(forward.z[:, 0], target.labels))
+        return self.weight * forward.batch.shard.join(losses).mean()
 
 
 def discrepancy(z: Tensor, prior: Prior, labels: Labels = UNLABELLED) -> Tensor:

@@ -4,9 +4,10 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from keyword import iskeyword
+from pathlib import Path
 from types import ModuleType
 
 import uncollapse
@@ -40,6 +41,9 @@ VERBS = {
     "import": "make a run of another repository's checkpoint",
     "data": "write an embedded corpus, or download a public one",
 }
+
+SHARED_VERBS = ("train", "evaluate")
+"""Verbs whose work several processes share (`torchrun -m uncollapse VERB`)."""
 
 USAGE = """usage: uncollapse VERB [options]
 
@@ -80,7 +84,9 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         if arguments[0] not in VERBS:
             raise UserError(f"unknown verb {arguments[0]!r}: {suggest(arguments[0], VERBS)}")
-        return module_of(arguments[0]).run(list(arguments[1:])) or 0
+        if os.environ.get("WORLD_SIZE", "1") == "1":  # what torchrun sets
+            return module_of(arguments[0]).run(list(arguments[1:])) or 0
+        return _share(arguments[0], arguments[1:])
     except (UserError, TrainingError) as error:
         return _complain(str(error), 2 if isinstance(error, UserError) else 1)
     except OSError as error:
@@ -91,6 +97,21 @@ def _run(arguments: Sequence[str]) -> int:
         return _complain("interrupted", 130)
     except uncollapse.Interrupted:
         return _complain("stopped; the state is saved. The same command goes on.", 130)
+
+
+def _share(verb: str, arguments: Sequence[str]) -> int:
+    """Run a verb in one of several processes; the first one speaks."""
+    from uncollapse.parallel import process_group
+
+    if verb not in SHARED_VERBS:
+        raise UserError(
+            f"{verb}: runs in one process; {' and '.join(SHARED_VERBS)} can share their work between several"
+        )
+    with process_group() as world:
+        if not world.rank:
+            return module_of(verb).run(list(arguments)) or 0
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            return module_of(verb).run(list(arguments)) or 0
 
 
 def module_of(verb: str) -> ModuleType:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import uncollapse as uc
+from uncollapse.cli.inputs import add_executor
 from uncollapse.cli.output import show
 from uncollapse.cli.parser import Parser, converted
 from uncollapse.cli.progress import Bars, show_table
@@ -14,6 +15,7 @@ from uncollapse.reporting.report import report
 from uncollapse.reporting.table import bench_table
 from uncollapse.runs.bench import DEFAULT_REMEDIES, bench, frontier, recommend, relative_time
 from uncollapse.runs.config import catalogue, check, split_key
+from uncollapse.runs.executors import executor_of
 
 
 def run(arguments: list[str]) -> None:
@@ -25,14 +27,13 @@ def run(arguments: list[str]) -> None:
     parser.flag("--sweep", "KEY=A,B,…", "values that a setting takes in turn, such as objective.target=3,15,100")
     parser.flag("--out", "DIR", "folder of the runs (default: runs/bench-RECIPE)")
     parser.flag("--iw-samples", "K", "samples of the importance-weighted bound", default=50, least=1)
-    parser.flag(
-        "--jobs", "N", "trainings at a time, each in a process with its share of the CPU's threads", default=1, least=1
-    )
+    add_executor(parser)
     parser.switch("--no-report", "write no web page about the runs of seed 1 (see `report`)")
     parser.add_settings(key for key in catalogue() if key != "train.seed")
     asked, settings = parser.parse(arguments)
     remedies = [name.strip() for name in asked.remedies.split(",") if name.strip()]
     out = Path(asked.out or f"runs/bench-{Path(asked.recipe).stem}")
+    executor = executor_of(asked.executor, asked.jobs)
     with Bars() as bars:
         results = bench(
             out,
@@ -40,9 +41,9 @@ def run(arguments: list[str]) -> None:
             remedies,
             seeds=asked.seeds,
             settings=settings,
-            callbacks=bars.of_jobs(asked.jobs),
+            callbacks=bars.of(executor),
             iw_samples=asked.iw_samples,
-            jobs=asked.jobs,
+            executor=executor,
             sweep=sweep_of(asked.sweep),
         )
     show_table(bench_table(results, relative_time(results), asked.seeds))

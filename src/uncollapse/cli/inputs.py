@@ -37,6 +37,13 @@ def add_label(parser: Parser, help: str, flag: str = "--label") -> None:
     parser.add_argument(flag, dest="label", default="", metavar="LABEL", help=help)
 
 
+def add_executor(parser: Parser) -> None:
+    """Add the flags that say where several trainings run."""
+    jobs = "trainings at a time, each in a process with its share of the CPU's threads"
+    parser.flag("--jobs", "N", jobs, default=1, least=1)
+    parser.flag("--executor", "NAME", "ray or ray:ADDRESS: on a Ray cluster (extra `ray`; docs/scale.md)")
+
+
 def add_points(parser: Parser, names: str, purpose: str) -> None:
     """Add the run, sentences, the file of codes that may stand for them, and their label."""
     parser.add_run()

@@ -7,6 +7,7 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 
 from uncollapse.messages import Bar, plain_console, say, shown
+from uncollapse.runs.executors import Executor
 from uncollapse.training.callbacks import Callback, Progress
 
 
@@ -30,9 +31,9 @@ class Bars(Bar):
         say(f"-- {name}")
         return [Progress(self)]
 
-    def of_jobs(self, jobs: int) -> Callable[[str], list[Callback]]:
-        """Return what announces trainings, so many at a time."""
-        return self.announce if jobs == 1 else announce_lines
+    def of(self, executor: Executor) -> Callable[[str], list[Callback]]:
+        """Return what announces the trainings of an executor."""
+        return self.announce if executor.alone else announce_lines
 
     def track(self, batches: Sequence[np.ndarray], name: str) -> Iterator[np.ndarray]:
         """Pass on the batches of an evaluation, and show how far it is."""

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import get_args
 
 import uncollapse
+from uncollapse.cli.inputs import add_executor
 from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars, show_table
 from uncollapse.files import write_atomically
 from uncollapse.reporting.study import cells, draw_figures, latex, markdown, rich_table
+from uncollapse.runs.executors import executor_of
 from uncollapse.runs.reproduction import provenance, reproduce
 from uncollapse.runs.study import TierName, load_study, studies
 
@@ -28,9 +30,7 @@ def run(arguments: list[str]) -> None:
     parser.flag("--seeds", "N", "of each row; 0: those of the tier", default=0, least=0)
     root = os.environ.get("UNCOLLAPSE_DATA", "data")
     parser.flag("--data", "DIR", "the folder that holds ptb, yahoo, tense …, or $UNCOLLAPSE_DATA", default=root)
-    parser.flag(
-        "--jobs", "N", "trainings at a time, each in a process with its share of the CPU's threads", default=1, least=1
-    )
+    add_executor(parser)
     parser.flag("--out", "DIR", "folder of the runs (default: runs/NAME-TIER)")
     asked, _ = parser.parse(arguments)
     if not asked.name:
@@ -41,15 +41,16 @@ def run(arguments: list[str]) -> None:
     study = load_study(asked.name)
     out = Path(asked.out or f"runs/{study.name}-{asked.tier}")
     say(f"{study.title}. Source: {study.source}", f"protocol: {study.protocol}")
+    executor = executor_of(asked.executor, asked.jobs)
     with Bars() as bars:
         outcomes, reduced = reproduce(
             study,
             asked.tier,
             Path(asked.data),
             out=out,
-            callbacks=bars.of_jobs(asked.jobs),
+            callbacks=bars.of(executor),
             seeds=asked.seeds,
-            jobs=asked.jobs,
+            executor=executor,
         )
     for note in reduced:
         show(f"reduced: {note}")

@@ -11,6 +11,7 @@ from uncollapse.cli.progress import Bars
 from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.use import use_protocol
 from uncollapse.evaluation.verdict import judge
+from uncollapse.parallel import World
 from uncollapse.runs.config import catalogue, compose
 from uncollapse.runs.launch import preview
 from uncollapse.runs.plan import MOST_EPOCHS
@@ -80,6 +81,8 @@ def run(arguments: list[str]) -> int:
     except uc.Interrupted:
         say(f"stopped; the state is saved. Go on with: {_again(arguments)}")
         return 130
+    if World.current().rank:  # the first process says it
+        return 0
     timed = not compose(asked.recipe, asked.remedy, settings).train.epochs
     close(done, arguments, timed)
     return COLLAPSED if ended_by_monitor(done) else 0

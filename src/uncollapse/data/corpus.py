@@ -11,6 +11,7 @@ from torch import Tensor
 
 from uncollapse.data.encoding import encode
 from uncollapse.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from uncollapse.parallel import WHOLE, Shard
 
 Labels = dict[str, np.ndarray]
 
@@ -28,6 +29,7 @@ class Batch:
         index: position of each sentence in its corpus, `[B]`.
         labels: for each label field, the class of each sentence, `[B]`.
         padded: whether there are pads; where there may be some, yes.
+        shard: the part of a joined batch that these sentences are, in a training in several processes.
     """
 
     tokens: Tensor
@@ -35,6 +37,7 @@ class Batch:
     index: np.ndarray
     labels: dict[str, Tensor] = field(default_factory=dict)
     padded: bool = True
+    shard: Shard = WHOLE
 
     def __len__(self) -> int:
         """Return the number of sentences B."""
@@ -59,6 +62,13 @@ class Batch:
     def predicted(self) -> int:
         """Return how many tokens are predicted in all."""
         return int(self.lengths.sum())
+
+    def part(self, shard: Shard) -> "Batch":
+        """Return the share of one of several processes."""
+        rows = shard.rows
+        lengths, labels = self.lengths[rows], {name: classes[rows] for name, classes in self.labels.items()}
+        tokens = self.tokens[rows, : int(lengths.max()) + 1]
+        return Batch(tokens, lengths, self.index[rows], labels, self.padded, shard)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""

@@ -20,6 +20,7 @@ which draws of r tell better than as many of q: these seldom meet the large weig
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ from uncollapse.evaluation.bounds import (
 from uncollapse.evaluation.proposal import fitted, probes
 from uncollapse.model import VAE
 from uncollapse.nn.products import pack
+from uncollapse.parallel import ALONE, World
 
 PROBES = 64
 """Draws of a sentence that its proposal is fitted to; no more than half of K."""
@@ -95,6 +97,7 @@ def adaptive_draws(
     seed: int = 0,
     track: Track = untracked,
     precision: Precision = "fp32",
+    world: World = ALONE,
 ) -> Draws:
     """Draw from a proposal of each sentence's own, as often as it needs.
 
@@ -109,14 +112,16 @@ def adaptive_draws(
         seed: of the noise; each sentence has its own stream.
         track: shows the progress.
         precision: of the decoder's arithmetic.
+        world: the processes that share the work.
     """
+    how: dict[str, Any] = {"track": track, "precision": precision, "world": world}
     if samples < 4:
-        return fixed_draws(model, corpus, indices, samples=samples, seed=seed, track=track, precision=precision)
+        return fixed_draws(model, corpus, indices, samples=samples, seed=seed, **how)
     model = pack(model)
     base = base_of(model, corpus, indices)
     count = min(PROBES, samples // 2)
     e = torch.cat([probes(base, count, generator) for generator in generators(indices, seed)])
-    tried = log_weights(model, corpus, indices, samples=e.shape[1], track=track, precision=precision, noise=e)
+    tried = log_weights(model, corpus, indices, samples=e.shape[1], noise=e, **how)
     proposal = fitted(base, e, tried)
 
     def draw(rows: np.ndarray, count: int, stage: int) -> list[Weighted]:
@@ -128,10 +133,7 @@ def adaptive_draws(
         r = proposal[rows]
         e = r.draws(noise, uniform)
         log_rho = r.log_ratio(e)
-        log_w = (
-            log_weights(model, corpus, indices[rows], samples=count, track=track, precision=precision, noise=e)
-            - log_rho
-        )
+        log_w = log_weights(model, corpus, indices[rows], samples=count, noise=e, **how) - log_rho
         return [Weighted(*both) for both in zip(log_w, log_rho, strict=True)]
 
     stage = 1

@@ -6,6 +6,8 @@ None of it depends on the objective that the model was trained with.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from uncollapse.model import VAE
 from uncollapse.nn.casts import Precision
 from uncollapse.nn.casts import precision as arithmetic
 from uncollapse.nn.products import pack
+from uncollapse.parallel import ALONE, World
 
 TOKENS_AT_A_TIME = 2**14
 """Tokens of a batch in evaluation, samples counted: this bounds its memory."""
@@ -58,7 +61,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 @torch.inference_mode()
-def score(model: VAE, corpus: Corpus, seed: int = 0, *, track: Track = untracked) -> Scores:
+def score(model: VAE, corpus: Corpus, seed: int = 0, *, track: Track = untracked, world: World = ALONE) -> Scores:
     """Compute posterior, distortion and rate of every sentence, with one draw of z each.
 
     The noise belongs to the sentence, so that the result does not depend on how sentences are batched.
@@ -68,24 +71,21 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, *, track: Track = untracked
         corpus: any split.
         seed: of the noise.
         track: shows the progress.
+        world: the processes that share the work; each has the scores of all sentences.
     """
-    model, device = pack(model), model.device
-    z, noise = torch.empty(len(corpus), *model.prior.event_shape), None
-    distortion, rate = torch.empty(len(corpus)), torch.empty(len(corpus))
-    order, posteriors = [], []
-    for index in track(ordered_batches(corpus.lengths, _rows(corpus)), "distortion and rate"):
+    model, device, noise = pack(model), model.device, None
+    parts = []
+    for index in track(world.mine(ordered_batches(corpus.lengths, _rows(corpus))), "distortion and rate"):
         batch = corpus.batch(index).to(device)
         posterior = model.posterior(batch)
         if noise is None:
             noise = posterior.noise(len(corpus), 1, seeded(seed))
         draw = posterior.transform(noise[index].to(device))
-        z[index] = draw[:, 0].cpu()
-        distortion[index] = model.distortion(batch, draw)[:, 0].cpu()
-        rate[index] = model.rate(posterior, draw, batch.labels).cpu()
-        order.append(index)
-        posteriors.append(posterior.cpu())
+        distortion, rate = model.distortion(batch, draw)[:, 0], model.rate(posterior, draw, batch.labels)
+        parts.append((index, posterior.cpu(), draw[:, 0].cpu(), distortion.cpu(), rate.cpu()))
+    order, posteriors, *tensors = zip(*chain.from_iterable(world.collect(parts)), strict=True)
     back = torch.from_numpy(np.argsort(np.concatenate(order)))
-    return Scores(cat(posteriors)[back], z, distortion, rate)
+    return Scores(cat(posteriors)[back], *(torch.cat(values)[back] for values in tensors))
 
 
 @torch.inference_mode()
@@ -120,6 +120,7 @@ def log_weights(
     track: Track = untracked,
     precision: Precision = "fp32",
     noise: Tensor | None = None,
+    world: World = ALONE,
 ) -> Tensor:
     """Return log p(x, z) - log q(z | x) for K draws of z ~ q(z | x), `[len(indices), K]`, nats.
 
@@ -132,22 +133,27 @@ def log_weights(
         track: shows the progress.
         precision: of the decoder's arithmetic; the densities of z are in fp32.
         noise: of other z than draws of q, `[len(indices), K, *event]`.
+        world: the processes that share the work; each has all weights.
     """
     model, device, lengths = pack(model), model.device, corpus.lengths[indices]
     together = max(1, min(64, TOKENS_AT_A_TIME // (int(np.median(lengths)) * samples)))
-    log_w = torch.empty(len(indices), samples)
-    for rows in track(ordered_batches(lengths, together), "importance-weighted bound"):
+    parts: list[tuple[np.ndarray, Tensor]] = []
+    for rows in track(world.mine(ordered_batches(lengths, together)), "importance-weighted bound"):
         batch = corpus.batch(indices[rows]).to(device)
         posterior = model.posterior(batch)
         drawn = base_noise(posterior, indices[rows], samples, seed=seed) if noise is None else noise[rows]
         at_once = max(1, TOKENS_AT_A_TIME // (int(lengths[rows].max()) * len(rows)))
+        log_w = torch.empty(len(rows), samples)
         for k in range(0, samples, at_once):
             z = posterior.transform(drawn[:, k : k + at_once].to(device))
             with arithmetic(precision, device):
                 distortion = model.distortion(batch, z)
             log_ratio = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z)
-            log_w[rows, k : k + at_once] = (log_ratio - distortion).cpu()
-    return log_w
+            log_w[:, k : k + at_once] = (log_ratio - distortion).cpu()
+        parts.append((rows, log_w))
+    every = list(chain.from_iterable(world.collect(parts)))
+    back = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in every])))
+    return torch.cat([log_w for _, log_w in every])[back]
 
 
 def base_noise(posterior: Posterior, indices: np.ndarray, samples: int, *, seed: int) -> Tensor:
@@ -200,14 +206,16 @@ def fixed_draws(
     seed: int = 0,
     track: Track = untracked,
     precision: Precision = "fp32",
+    world: World = ALONE,
 ) -> Draws:
     """Draw K times from q for every sentence: see `log_weights`."""
-    log_w = log_weights(model, corpus, indices, samples=samples, seed=seed, track=track, precision=precision)
+    how: dict[str, Any] = {"seed": seed, "track": track, "precision": precision, "world": world}
+    log_w = log_weights(model, corpus, indices, samples=samples, **how)
     return Draws(list(log_w), log_w.mean(1), samples)
 
 
 Draw = Callable[..., Draws]
-"""From a model, a corpus, sentences and K (and `seed`, `track`, `precision`) to draws."""
+"""From a model, a corpus, sentences and K (and `seed`, `track`, `precision`, `world`) to draws."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +258,7 @@ def importance_weighted(
     track: Track = untracked,
     precision: Precision = "fp32",
     draw: Draw = fixed_draws,
+    world: World = ALONE,
 ) -> ImportanceWeighted:
     """Estimate the importance-weighted bound of a split.
 
@@ -267,11 +276,13 @@ def importance_weighted(
         track: shows the progress.
         precision: of the decoder's arithmetic.
         draw: how the weights are drawn: K of q for every sentence by default, or `adaptive.adaptive_draws`.
+        world: the processes that share the work.
     """
     every = sentences is None or sentences >= len(corpus)
     indices = subsample_indices(len(corpus), None if every else sentences, seed)
     samples = samples if model.latent else 1
-    drawn = draw(model, corpus, indices, samples=samples, seed=seed, track=track, precision=precision)
+    how: dict[str, Any] = {"seed": seed, "track": track, "precision": precision, "world": world}
+    drawn = draw(model, corpus, indices, samples=samples, **how)
     bound = drawn.bound()
     gap = -drawn.elbo.double() - bound
     elbo = scores.nll_elbo.double()

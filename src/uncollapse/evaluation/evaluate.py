@@ -23,6 +23,7 @@ from uncollapse.evaluation.bounds import (
 )
 from uncollapse.evaluation.posterior import ACTIVE, active_units, mutual_information
 from uncollapse.model import VAE, evaluation_mode
+from uncollapse.parallel import ALONE, World
 
 MI_SENTENCES = 10_000
 
@@ -85,6 +86,7 @@ def evaluate(
     track: Track = untracked,
     adaptive: bool = False,
     precision: Precision = "fp32",
+    world: World = ALONE,
 ) -> Evaluation:
     """Evaluate a model on a split, in fp32, with dropout off and z drawn from q.
 
@@ -97,9 +99,10 @@ def evaluate(
         track: shows the progress.
         adaptive: make the bound of a proposal for each sentence, for at most the error that K draws of q for every sentence give.
         precision: of the decoder in the bound, and there alone.
+        world: the processes that share the work (`World.current()`); each has all numbers, which are those of one process.
     """
     with evaluation_mode(model):
-        scores = score(model, corpus, seed, track=track)
+        scores = score(model, corpus, seed, track=track, world=world)
         metrics = summarise(corpus, scores, seed)
         if not iw_samples:
             return Evaluation({**metrics, "protocol": protocol(corpus, None, seed, precision=precision)}, scores, None)
@@ -114,6 +117,7 @@ def evaluate(
             track=track,
             precision=precision,
             draw=draw,
+            world=world,
         )
     metrics |= {
         "nll_iw": iw.nll,

@@ -10,6 +10,7 @@ from uncollapse.distributions.posteriors import Diagonal, Gaussian, StudentT
 from uncollapse.errors import UserError
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.interfaces import Encoder, EncoderOutput
+from uncollapse.nn.norms import BatchNorm
 from uncollapse.nn.padding import Places, last
 from uncollapse.nn.recurrent import CELLS, At, Cell, Memory
 
@@ -27,16 +28,12 @@ class FixedScaleNorm(nn.Module):
         super().__init__()
         self.gamma = gamma
         # under the initialisation of He et al. the variance of mu begins near 1e-8: torch's eps of 1e-5 would leave nothing of it
-        self.norm = nn.BatchNorm1d(latent, affine=False, eps=1e-14)
+        self.norm = BatchNorm(latent, affine=False, eps=1e-14)
         self.shift = nn.Parameter(torch.zeros(latent))
 
     def forward(self, mu: Tensor) -> Tensor:
-        """Normalise mu `[N, Z]`: by the batch in training (a single row has no variance), else by the running moments."""
-        norm = self.norm
-        by_batch = self.training and len(mu) > 1
-        normal = nn.functional.batch_norm(
-            mu, norm.running_mean, norm.running_var, training=by_batch, momentum=norm.momentum or 0.0, eps=norm.eps
-        )
+        """Normalise mu `[N, Z]`."""
+        normal: Tensor = self.norm(mu)
         return self.gamma * normal + self.shift
 
 

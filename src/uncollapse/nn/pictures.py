@@ -15,6 +15,7 @@ from uncollapse.distributions.posteriors import Diagonal, Gaussian, StudentT
 from uncollapse.nn.condition import Condition
 from uncollapse.nn.encoders import FixedScaleNorm
 from uncollapse.nn.interfaces import Decoder, Encoder, EncoderOutput, State
+from uncollapse.nn.norms import BatchNorm
 
 NEVER = -torch.inf  # logit of what a picture does not hold
 
@@ -31,12 +32,12 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(inputs, channels, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm(channels),
             nn.ELU(),
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm(channels),
         )
-        self.project = nn.Sequential(nn.Conv2d(inputs, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+        self.project = nn.Sequential(nn.Conv2d(inputs, channels, 1, stride, bias=False), BatchNorm(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, inputs, h, w]` to `[B, channels, ceil(h / stride), ceil(w / stride)]`."""

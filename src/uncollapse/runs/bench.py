@@ -10,8 +10,9 @@ from typing import Any
 from uncollapse.errors import UserError
 from uncollapse.runs.build import validate
 from uncollapse.runs.config import compose, folder_name, merge, nest
+from uncollapse.runs.executors import HERE, Executor, run_trials
 from uncollapse.runs.folder import RunFolder
-from uncollapse.runs.trials import Announce, Trial, run_trials
+from uncollapse.runs.trials import Announce, Trial
 
 DEFAULT_REMEDIES = ("vanilla", "annealed", "cyclical", "free-bits", "kl-target", "bn")
 SHOWN = ("nll_iw", "nll_elbo", "distortion", "rate", "mi", "au", "accuracy", "seconds")
@@ -56,7 +57,7 @@ def bench(
     callbacks: Announce,
     iw_samples: int = 50,
     iw_sentences: int | None = 500,
-    jobs: int = 1,
+    executor: Executor = HERE,
     sweep: tuple[str, Sequence[Any]] = ("", ()),
 ) -> list[Result]:
     """Train each remedy with each seed (1, 2, …) into `out/REMEDY-SEED` and evaluate it on the test split.
@@ -72,7 +73,7 @@ def bench(
         callbacks: from the name of a run to what watches its training.
         iw_samples: K of the importance-weighted bound.
         iw_sentences: sentences that it is measured on, or None for all.
-        jobs: trainings at a time.
+        executor: where they are trained.
         sweep: a setting, such as `objective.target`, and the values it takes in turn with each remedy.
 
     Raises:
@@ -106,11 +107,11 @@ def bench(
     ]
     if not compose(recipe, rows[0][1], rows[0][2]).train.epochs:
         # the length was left open: what the first run chooses is the budget of all
-        run_trials(trials[:1], callbacks)
+        run_trials(trials[:1], callbacks, executor)
         chosen = RunFolder(trials[0].path).origin().config.train
         budget = {"train": {"epochs": chosen.epochs, "steps_per_epoch": chosen.steps_per_epoch}}
         trials = [replace(trial, settings=merge(trial.settings, budget)) for trial in trials]
-    numbers = [{"accuracy": 0.0, **one} for one in run_trials(trials, callbacks, jobs)]
+    numbers = [{"accuracy": 0.0, **one} for one in run_trials(trials, callbacks, executor)]
     paths = [trial.path for trial in trials]
     of_row = [slice(i * seeds, (i + 1) * seeds) for i in range(len(rows))]
     return [result_of(row, numbers[part], tuple(paths[part])) for (row, *_), part in zip(rows, of_row, strict=True)]

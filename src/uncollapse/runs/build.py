@@ -297,13 +297,13 @@ def build_divergence(settings: ObjectiveConfig) -> Divergence:
 
 
 def build_device(name: str) -> torch.device:
-    """Return the device of a name; `auto` is the GPU where there is one.
+    """Return the device of a name; `auto` is the GPU where there is one, and of several processes each has its own.
 
     Raises:
         UserError: no such device on this machine.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
         float(torch.zeros(1, device=device))

@@ -1,7 +1,8 @@
 """From settings to a finished run folder: compose, prepare, train."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import score
 from uncollapse.evaluation.mixture import fit_mixture
 from uncollapse.messages import say
+from uncollapse.parallel import World
 from uncollapse.runs.advice import Warn
 from uncollapse.runs.build import NONE_OWN, Modules
 from uncollapse.runs.config import Config, compose, differences, load_named, merge, remedies_of
@@ -55,10 +57,46 @@ def launch(
     if folder.path.exists() and not folder.path.is_dir():
         raise UserError(f"{folder.path}: expected a folder for the run, got a file; choose another --out")
     refuse_shipped(folder.path)
-    with cpu_threads(origin.config.train.threads), folder.lock():
-        if resume:
-            return folder, _resume(folder, origin, callbacks, modules)
-        return folder, _begin(folder, origin, callbacks, overwrite=overwrite, modules=modules)
+    world = World.current()
+    with cpu_threads(origin.config.train.threads):
+        if world.rank:
+            return folder, _follow(folder, world, modules)
+        with folder.lock():
+            with _leading(world):
+                trainer, job = (
+                    _resume(folder, origin, callbacks, modules)
+                    if resume
+                    else _begin(folder, origin, callbacks, overwrite=overwrite, modules=modules)
+                )
+            _fit(folder, trainer, job)
+            world.agree(None)  # the others may read the folder now
+    return folder, job
+
+
+@contextmanager
+def _leading(world: World) -> Iterator[None]:
+    """Prepare a run for all processes; where this one fails, the others end too."""
+    try:
+        yield
+    except BaseException:
+        world.agree("the first process has failed; see its message")
+        raise
+    world.agree("")
+
+
+def _follow(folder: RunFolder, world: World, modules: Modules) -> Job:
+    """Train beside the first process, which alone writes, from the state that it has written.
+
+    The folder must be one that all processes see.
+    """
+    if failure := world.agree(""):
+        raise UserError(failure)
+    _, job = plan(folder.origin(), folder.cache, folder, modules=modules)
+    trainer = job.trainer()
+    Checkpoint(folder.path).resume(trainer)
+    trainer.fit()
+    world.agree(None)
+    return job
 
 
 def preview(recipe: str, remedies: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> Config:
@@ -90,8 +128,8 @@ def with_network_of(settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, M
 
 def _begin(
     folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], *, overwrite: bool, modules: Modules
-) -> Job:
-    """Prepare a run, put it in its place, and train it."""
+) -> tuple[Trainer, Job]:
+    """Prepare a run, and put it in its place."""
     if folder.config_file.exists() and not overwrite:
         raise UserError(
             f"{folder.path}: a run is already there; add --resume to go on, --overwrite to begin anew, or --out DIR"
@@ -103,11 +141,11 @@ def _begin(
         trainer, _ = _trainer(folder, job, callbacks, config)
         Checkpoint(prepared.path).save(trainer)
         folder.take_over(prepared)  # only now: everything that could be refused has been checked
-    _fit(folder, trainer, job)
-    return job
+    return trainer, job
 
 
-def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], modules: Modules) -> Job:
+def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], modules: Modules) -> tuple[Trainer, Job]:
+    """Prepare to go on with a run."""
     if not folder.config_file.exists():
         raise UserError(f"{folder.path}: nothing to resume, there is no run; leave --resume out to begin")
     origin = replace(origin, config=_same_settings(folder, origin))
@@ -118,9 +156,9 @@ def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], mo
         origin.config.train != folder.origin().config.train
     ):  # a longer training: the end of the shorter one is forgotten
         trainer.progress.finished, trainer.plateau.waited, trainer.plateau.decays = False, 0, 0
+        checkpoint.save(trainer)
     folder.write_origin(origin)
-    _fit(folder, trainer, job)
-    return job
+    return trainer, job
 
 
 LOGGERS: dict[str, Callable[[RunFolder, Job, Config], Callback]] = {

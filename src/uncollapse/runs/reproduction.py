@@ -19,9 +19,10 @@ from uncollapse.data.download import entries
 from uncollapse.errors import UserError
 from uncollapse.runs.build import validate
 from uncollapse.runs.config import Settings, compose, folder_name, merge
+from uncollapse.runs.executors import HERE, Executor, run_trials
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.study import Column, Row, Study, TierName
-from uncollapse.runs.trials import Announce, Trial, run_trials
+from uncollapse.runs.trials import Announce, Trial
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,14 @@ def data_settings(study: Study, tier_name: TierName, root: Path) -> tuple[Settin
 
 
 def reproduce(
-    study: Study, tier_name: TierName, root: Path, *, out: Path, callbacks: Announce, seeds: int = 0, jobs: int = 1
+    study: Study,
+    tier_name: TierName,
+    root: Path,
+    *,
+    out: Path,
+    callbacks: Announce,
+    seeds: int = 0,
+    executor: Executor = HERE,
 ) -> tuple[list[Outcome], list[str]]:
     """Train and measure every row of a study; return them, and what was reduced.
 
@@ -77,7 +85,7 @@ def reproduce(
         out: of the runs, one folder a row and seed.
         callbacks: from the name of a run to what watches its training.
         seeds: of each row; 0 for those of the tier.
-        jobs: trainings at a time.
+        executor: where they are trained.
 
     Raises:
         UserError: a tier that the study has not, absent data, and all that `train` raises.
@@ -97,7 +105,7 @@ def reproduce(
         for row, changes in zip(study.rows, settings, strict=True)
         for seed in every
     ]
-    numbers, reduced = run_trials(trials, callbacks, jobs), list(filter(None, (tier.reduced, absent)))
+    numbers, reduced = run_trials(trials, callbacks, executor), list(filter(None, (tier.reduced, absent)))
     outcomes = []
     for i, row in enumerate(study.rows):
         these = slice(i * len(every), (i + 1) * len(every))

@@ -28,6 +28,7 @@ from uncollapse.generation.decode import generate_n_best
 from uncollapse.generation.decoding import Decoding, Strategy
 from uncollapse.model import VAE
 from uncollapse.nn.pictures import PictureDecoder
+from uncollapse.parallel import World
 from uncollapse.runs.build import NONE_OWN, Modules, build_device, build_splits, load_model, read_lab_pairs
 from uncollapse.runs.config import Config, merge, source_override
 from uncollapse.runs.folder import RunFolder
@@ -234,7 +235,8 @@ class Run:
         refuse_shipped(self.path)
         corpus, split = subject.corpus, subject.split
         entry = f"{split}@{self.folder.epoch}" if self.folder.epoch else split
-        done = evaluate(self.model, corpus, seed=subject.seed, **options)
+        world = World.current()
+        done = evaluate(self.model, corpus, seed=subject.seed, world=world, **options)
         metrics = dict(done.metrics)
         metrics["protocol"] = {
             **metrics["protocol"],
@@ -261,7 +263,8 @@ class Run:
         )
         metrics |= by_protocol
         names = {"by_protocol": sorted({*kept, *by_protocol})} if kept or by_protocol else {}
-        self.folder.write_metrics(entry, {**{key: before[key] for key in kept}, **metrics, **names})
+        if not world.rank:
+            self.folder.write_metrics(entry, {**{key: before[key] for key in kept}, **metrics, **names})
         return replace(done, metrics=metrics)
 
     def still_holds(self, metrics: Mapping[str, Any], subject: Subject) -> bool:

@@ -21,7 +21,9 @@ from uncollapse.evaluation.bounds import Scores, score
 from uncollapse.evaluation.evaluate import summarise
 from uncollapse.model import VAE, evaluation_mode
 from uncollapse.nn.casts import Precision, precision
+from uncollapse.nn.norms import BatchNorm
 from uncollapse.objectives import Objective, Terms
+from uncollapse.parallel import World, random_state
 from uncollapse.schedules import Schedule, constant
 from uncollapse.training.aggressive import HELD_BATCHES, HELD_SENTENCES, MI_SENTENCES, Phase
 from uncollapse.training.batches import Epochs, batches_of
@@ -156,6 +158,8 @@ class Trainer:
         self.log: list[dict[str, Any]] = []
         self.batches = 0
         self._stop, self._interrupt = threading.Event(), threading.Event()
+        self.world = World.current()
+        self.norms = [part for part in model.modules() if isinstance(part, BatchNorm)]
 
     def fit(self) -> None:
         """Train until the last epoch, or until the plateau rule ends it.
@@ -164,10 +168,11 @@ class Trainer:
             Interrupted: Ctrl-C or SIGTERM.
             TrainingError: a loss or gradient that is not finite.
         """
+        self.world.begin_random(self.device)
         with stop_requests(self._interrupt):
-            while self.progress.epoch < self.epochs and not self.progress.finished and not self._stop.is_set():
+            while self.progress.epoch < self.epochs and not self.progress.finished and not self._stops():
                 self._train_epoch()
-                if self._stop.is_set():
+                if self._stops():
                     break
                 entry = self._end_epoch()
                 if self.progress.epoch == self.pretrain_epochs:
@@ -179,6 +184,11 @@ class Trainer:
         """Stop after the present step or validation, from any thread; an unfinished epoch is not validated."""
         self._stop.set()
 
+    def _stops(self) -> bool:
+        """Return whether training was asked to stop, in this process or in another."""
+        (stop,) = self.world.any(self._stop.is_set())
+        return stop
+
     def _train_epoch(self) -> None:
         progress, batches = self.progress, self.train(self.progress.epoch)
         self.batches = len(batches) if isinstance(batches, Sequence) else self.batches
@@ -188,31 +198,36 @@ class Trainer:
             self.model.encoder.eval()  # frozen: its normalisations do not move either
         for batch in _from(batches, progress.batch):
             began = time.monotonic()
-            batch = batch.to(self.device)
+            self.world.seed_step(progress.step)
             aggressive = not self._pretraining and self.phase.begins()
             update = self._aggressive_step(batch, batches) if aggressive else self.step(batch)
             if isinstance(self.objective, Objective) and not self._pretraining:
                 self.objective.after_step(update.means["rate"], self.schedule_step)
             progress.add(update, len(batch), time.monotonic() - began)
             self.notify("on_step", update)
-            if self._interrupt.is_set():
+            interrupted, stop = self.world.any(self._interrupt.is_set(), self._stop.is_set())
+            if interrupted:
                 self.notify("on_end")
                 raise Interrupted
-            if self._stop.is_set():
+            if stop:
                 return
 
     def step(self, batch: Batch, moves: Literal["all", "encoder", "decoder"] = "all") -> Update:
         """Descend once along the gradient of the objective, clipped by its norm over all weights.
 
         Args:
-            batch: the sentences, where the model is.
+            batch: the sentences; in several processes each takes its share of them.
             moves: which weights move; `decoder` is all but the encoder.
         """
         for group, first in zip(self.optimizer.param_groups, self.first_lrs, strict=True):
             group["lr"] = self._scaled(first)
         self._zero_grad(self.weights)
+        shard = self.world.shard(len(batch))
+        for part in self.norms:
+            part.joined = bool(shard.counts)
+        share = (batch.part(shard) if self.world.size > 1 else batch).to(self.device)
         with precision(self.precision, self.device):
-            terms = self._objective(self.model, batch, self.schedule_step)
+            terms = self._loss(share, self.schedule_step)
         terms.loss.backward()
         norm = gradient_norm(chain.from_iterable(self.weights.values()))
         update = Update.read(terms, norm)
@@ -235,8 +250,9 @@ class Trainer:
         if not isinstance(batches, Sequence):
             raise UserError("aggressive training draws batches at random: expected a corpus or sequences of batches")
         inner = self.phase.loop(self._held_losses)
-        while inner.goes_on():
-            current = batches[int(torch.randint(len(batches), ()))].to(self.device) if inner.steps else batch
+        while self.world.agree(inner.goes_on()):
+            with self.world.shared_random():
+                current = batches[int(torch.randint(len(batches), ()))] if inner.steps else batch
             update = self.step(current, "encoder")
             inner.add(update.means["loss"] * len(current), current.predicted)
         self.phase.count(inner)
@@ -281,7 +297,8 @@ class Trainer:
         progress.end_epoch()
         entry["selection"] = self._selection(valid, scores)
         trained = epoch - self.pretrain_epochs
-        entry["advice"] = "pretrain" if trained <= 0 else self.plateau.advise(entry["selection"], trained, settled)
+        advice = "pretrain" if trained <= 0 else self.plateau.advise(entry["selection"], trained, settled)
+        entry["advice"], self.phase.on = self.world.agree((advice, self.phase.on))
         self.notify("on_measure", entry)
         if entry["advice"] == "improved":
             self.best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
@@ -312,7 +329,7 @@ class Trainer:
 
     def _measure(self, corpus: Corpus) -> tuple[dict[str, float], Scores]:
         """Return what the log holds of a split, and the scores of its sentences."""
-        scores = score(self.model.eval(), corpus)
+        scores = score(self.model.eval(), corpus, world=self.world)
         measured = summarise(corpus, scores, mi_sentences=MI_SENTENCES)
         own = self.measure(self.model, corpus) if self.measure else {}
         return {key: measured[key] for key in LOGGED} | own, scores
@@ -332,6 +349,12 @@ class Trainer:
         """Return the objective, or that of a plain autoencoder while pretraining."""
         objective = self.objective
         return objective.autoencoder() if self._pretraining and isinstance(objective, Objective) else objective
+
+    @cached_property
+    def _loss(self) -> Callable[[Batch, int], Terms]:
+        """Return the objective of a batch at a step; in several processes the gradients are averaged over them."""
+        unused = self.pretrain_epochs > 0 or not isinstance(self.objective, Objective)
+        return self.world.parallel(_Loss(self), unused=unused)
 
     @property
     def schedule_step(self) -> int:
@@ -361,8 +384,8 @@ class Trainer:
             weight.grad = None
 
     def notify(self, name: str, *arguments: Any) -> None:
-        """Call a method of every callback."""
-        for callback in self.callbacks:
+        """Call a method of every callback, in the first process alone."""
+        for callback in self.callbacks if self.world.rank == 0 else ():
             getattr(callback, name)(self, *arguments)
 
     def _refuse(self, batch: Batch, update: Update) -> None:
@@ -377,9 +400,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that an exact continuation needs, but the best weights."""
-        random = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        random = self.world.state or random_state(self.device)
         objective = self.objective.state_dict() if hasattr(self.objective, "state_dict") else {}
         return {
             "model": self.model.state_dict(),
@@ -389,7 +410,7 @@ class Trainer:
             "phase": asdict(self.phase),
             "objective": objective,
             "callbacks": {type(callback).__name__: callback.state_dict() for callback in self.callbacks},
-            "random": random,
+            "random": {name.partition(":")[0]: state for name, state in random.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -408,6 +429,18 @@ class Trainer:
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+
+
+class _Loss(nn.Module):
+    """The objective of a training as a module, which `DistributedDataParallel` wants."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__()
+        self.model, self.trainer = trainer.model, trainer
+
+    def forward(self, batch: Batch, step: int) -> Terms:
+        """Return the terms of a batch."""
+        return self.trainer._objective(self.model, batch, step)
 
 
 def _from(batches: Iterable[Batch], start: int) -> Iterable[Batch]:

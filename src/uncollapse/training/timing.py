@@ -1,5 +1,6 @@
 """How long training will take, measured before it begins."""
 
+import math
 import time
 from dataclasses import dataclass
 from itertools import chain
@@ -39,11 +40,11 @@ def measure_pace(trainer: Trainer, corpus: Corpus, batch_size: int, *, step: int
     Args:
         trainer: a training that has not begun.
         corpus: its training split.
-        batch_size: sentences of a batch.
+        batch_size: sentences of a batch, of which each of several processes has its share.
         step: where its schedules are looked at.
     """
-    model = trainer.model
-    batches = EpochBatches(corpus, batch_size, 0, 0, 0)
+    model, processes = trainer.model, trainer.world.size
+    batches = EpochBatches(corpus, math.ceil(batch_size / processes), 0, 0, 0)
     order = sorted(range(len(batches)), key=lambda i: corpus.lengths[batches.order[i]].sum())
     shares = sorted(range(MEASURED), key=lambda i: (i % 3 != 1, i % 2, i))  # the middle of each third first
     picked = [order[len(order) * (2 * i + 1) // (2 * MEASURED)] for i in shares]
@@ -67,4 +68,4 @@ def measure_pace(trainer: Trainer, corpus: Corpus, batch_size: int, *, step: int
     for name, buffer in model.named_buffers():
         buffer.copy_(moments[name])
     mean = sum(seconds[WARM_UP:]) / (len(seconds) - WARM_UP)
-    return Pace(mean, mean * len(order) * trainer.valid.predicted / corpus.predicted / 3)
+    return Pace(mean, mean * len(order) / processes * trainer.valid.predicted / corpus.predicted / 3)

@@ -1,0 +1,149 @@
+"""Training in two processes: the losses, weights and decisions of one process with the joined batch."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import uncollapse as uc
+from tests.conftest import TINY
+from uncollapse.nn.norms import BatchNorm
+from uncollapse.parallel import World
+from uncollapse.runs.config import merge
+from uncollapse.runs.folder import RunFolder
+from uncollapse.training.states import STATE, load_state
+
+REMEDIES = ["vanilla", "kl-target", "free-bits-batch", "kl-controller", "bn", "mmd", "bow", "twr", "fbp", "lm"]
+REMEDIES += ["aggressive", "aggressive-adaptive"]
+PLAIN = {"decoder": {"dropout_in": 0.0, "dropout_out": 0.0}, "data": {"sentences": 90}}
+"""Without dropout, whose numbers belong to the rows of each process; 90 sentences in batches of 16 end with one of 10."""
+TWO = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+
+WORKER = """
+import json, sys
+import torch, uncollapse as uc
+from uncollapse.parallel import process_group
+
+class StopAt(uc.callbacks.Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, trainer, update):
+        if trainer.progress.step == self.step:
+            trainer.stop()
+
+torch.set_num_threads(1)
+with process_group():
+    for name, remedy, stop, resume, settings in json.loads(sys.argv[1]):
+        uc.train("grammar", remedy, out=name, callbacks=[StopAt(stop)], resume=resume, **settings)
+"""
+
+
+def settings_of(remedy):
+    train = {"pretrain_epochs": int(remedy == "fbp"), "aggressive_steps": 2 * remedy.startswith("aggressive")}
+    latent = {"model": {"latent": 0}} if remedy == "lm" else {}
+    return merge(merge(merge(TINY, PLAIN), {"train": train}), latent)
+
+
+def run(arguments, folder, **options):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, check=False, capture_output=True, text=True, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Train each remedy in two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "worker.py").write_text(WORKER)
+    jobs = [(remedy, [remedy] if remedy != "vanilla" else [], 0, False, settings_of(remedy)) for remedy in REMEDIES]
+    dropout = merge(TINY, {"data": {"sentences": 90}, "decoder": {"dropout_in": 0.3, "dropout_out": 0.3}})
+    jobs += [("whole", "annealed", 0, False, dropout)]
+    jobs += [("parts", "annealed", 8, False, dropout), ("parts", "annealed", 0, True, dropout)]
+    done = run([*TWO, "worker.py", json.dumps(jobs)], folder)
+    assert not done.returncode, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("remedy", REMEDIES)
+def test_two_processes_have_the_losses_of_one_with_the_joined_batch(remedy, two, tmp_path):
+    one = uc.train("grammar", remedy, out=tmp_path / "one", callbacks=[], **settings_of(remedy))
+    for here, there in zip(one.log, RunFolder(two / remedy).log(), strict=True):
+        for part in ("train", "valid"):
+            assert there[part] == pytest.approx(here[part], rel=2e-5, abs=2e-5)
+        assert here["advice"] == there["advice"] and here.get("aggressive", {}).get("inner_steps") == there.get(
+            "aggressive", {}
+        ).get("inner_steps")
+    weights = RunFolder(two / remedy).load_weights()
+    for name, value in one.folder.load_weights().items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=2e-5)
+
+
+def test_one_process_goes_on_with_the_run_of_two(two, tmp_path):
+    more = merge(settings_of("kl-controller"), {"train": {"epochs": 4}, "optim": {"lr": 0.01}})
+    resumed = uc.train("grammar", "kl-controller", out=two / "kl-controller", resume=True, callbacks=[], **more)
+    whole = uc.train("grammar", "kl-controller", out=tmp_path / "whole", callbacks=[], **more)
+    assert [entry["epoch"] for entry in resumed.log] == [1, 2, 3, 4]
+    assert resumed.log[-1]["valid"] == pytest.approx(whole.log[-1]["valid"], rel=1e-4, abs=1e-4)
+
+
+def test_the_command_line_trains_and_evaluates_in_two_processes(two, tmp_path):
+    done = run([*TWO, "-m", "uncollapse", "evaluate", str(two / "vanilla"), "--json", "--iw-samples", "8"], tmp_path)
+    assert not done.returncode, done.stderr
+    evaluated = uc.load(two / "vanilla", "cpu").evaluate(iw_samples=8)
+    said = json.loads(done.stdout)
+    assert {**said, "protocol": 0} == {**evaluated, "protocol": 0}
+    refused = run([*TWO, "-m", "uncollapse", "sample", str(two / "vanilla")], tmp_path)
+    assert "runs in one process; train and evaluate can share" in refused.stderr
+    there = run([*TWO, "-m", "uncollapse", "train", "--recipe", "grammar", "--out", str(two / "vanilla")], tmp_path)
+    assert "a run is already there" in there.stderr and "the first process has failed" in there.stderr
+
+
+def test_a_training_in_two_processes_resumes_bitwise_with_dropout(two):
+    whole, parts = (load_state(two / name / STATE) for name in ("whole", "parts"))
+    assert whole["progress"]["step"] == parts["progress"]["step"] == 12
+    for name, value in whole["model"].items():
+        assert torch.equal(value, parts["model"][name]), name
+    assert torch.equal(whole["random"]["cpu"], parts["random"]["cpu"])
+
+
+def test_a_request_to_stop_reaches_both_processes(tmp_path):
+    flags = "--recipe grammar --data.sentences 150 --encoder.hidden 12 --decoder.hidden 12 --train.device cpu"
+    command = [*TWO, "-m", "uncollapse", "train", *flags.split(), "--train.epochs", "400", "--out", "run"]
+    log = tmp_path / "run" / "metrics.jsonl"
+    with subprocess.Popen([sys.executable, *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as begun:
+        while not log.exists():
+            assert begun.poll() is None
+            time.sleep(0.05)
+        begun.send_signal(signal.SIGTERM)
+        said = begun.stderr.read()
+    assert "stopped; the state is saved" in said
+    assert load_state(tmp_path / "run" / STATE)["progress"]["step"] > 0
+
+
+@pytest.mark.parametrize("rows", [2, 3, 7, 32])
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_shares_neither_overlap_nor_leave_anything_out(rows, size):
+    shards = [World(rank, size).shard(rows) for rank in range(size)]
+    if rows < size:
+        assert all(shard.rows == slice(None) for shard in shards)
+        return
+    assert [i for shard in shards for i in range(rows)[shard.rows]] == list(range(rows))
+    counts = shards[0].counts
+    assert max(counts) - min(counts) <= 1 and shards[0].total(counts[0]) == rows
+    assert [i for world in (World(rank, size) for rank in range(size)) for i in world.mine(range(rows))] != []
+
+
+def test_batch_normalisation_is_that_of_torch_and_a_single_row_has_no_variance(corpus):
+    ours, theirs = BatchNorm(3), nn.BatchNorm1d(3)
+    for _ in range(3):
+        x = torch.randn(5, 3) * 4 + 1
+        assert torch.equal(ours(x), theirs(x))
+    assert torch.equal(ours.running_var, theirs.running_var)
+    one = torch.randn(1, 3)
+    assert torch.equal(ours(one), theirs.eval()(one))
