@@ -27,6 +27,7 @@ VERBS = {
     "transfer": "change the label of sentences",
     "encode": "write the codes of sentences",
     "bench": "train several remedies on one corpus and say which works",
+    "tune": "search for settings that reach a stated goal",
     "reproduce": "run a published table again, and compare",
     "samples": "draw a corpus from the prior and judge it by language models",
     "compare": "show several runs in one table, with a paired test",

@@ -10,8 +10,7 @@ from typing import Any
 from uncollapse.errors import UserError
 from uncollapse.runs.build import validate
 from uncollapse.runs.config import compose, folder_name, merge, nest
-from uncollapse.runs.executors import HERE, Executor, run_trials
-from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.executors import HERE, Executor, budget_of, run_trials
 from uncollapse.runs.trials import Announce, Trial
 
 DEFAULT_REMEDIES = ("vanilla", "annealed", "cyclical", "free-bits", "kl-target", "bn")
@@ -106,10 +105,7 @@ def bench(
         for seed in range(1, seeds + 1)
     ]
     if not compose(recipe, rows[0][1], rows[0][2]).train.epochs:
-        # the length was left open: what the first run chooses is the budget of all
-        run_trials(trials[:1], callbacks, executor)
-        chosen = RunFolder(trials[0].path).origin().config.train
-        budget = {"train": {"epochs": chosen.epochs, "steps_per_epoch": chosen.steps_per_epoch}}
+        budget = budget_of(trials[0], callbacks, executor)
         trials = [replace(trial, settings=merge(trial.settings, budget)) for trial in trials]
     numbers = [{"accuracy": 0.0, **one} for one in run_trials(trials, callbacks, executor)]
     paths = [trial.path for trial in trials]

@@ -175,6 +175,13 @@ def run_trials(trials: list[Trial], callbacks: Announce, executor: Executor) -> 
     return [numbers[trial.path] for trial in trials]
 
 
+def budget_of(trial: Trial, callbacks: Announce, executor: Executor) -> dict[str, Any]:
+    """Run a trial whose length is left open; return the length that it has chosen, as settings: the budget of others."""
+    run_trials([trial], callbacks, executor)
+    chosen = RunFolder(trial.path).origin().config.train
+    return {"train": {"epochs": chosen.epochs, "steps_per_epoch": chosen.steps_per_epoch}}
+
+
 def _work(trial: Trial, callbacks: Announce, threads: int, parent: int) -> None:
     """Run a trial in a process of its own, every line on stderr with the name of the run before it."""
     torch.set_num_threads(threads)

@@ -170,7 +170,7 @@ class Keep(Callback):
             save_weights(file, {name: tensor.detach().cpu() for name, tensor in trainer.model.state_dict().items()})
 
 
-def read_condition(text: str) -> tuple[str, int, float]:
+def read_condition(text: str, option: str = "train.keep") -> tuple[str, int, float]:
     """Return a number's name, 1 for a lower bound and -1 for an upper one, and the bound, of `mi>=4`.
 
     Raises:
@@ -178,5 +178,5 @@ def read_condition(text: str) -> tuple[str, int, float]:
     """
     match = re.fullmatch(r"\s*(\w+)\s*(>=|<=)\s*(-?\d+(?:\.\d*)?(?:[eE]-?\d+)?)\s*", text)
     if not match:
-        raise UserError(f"train.keep: expected a condition such as mi>=4 or nll_elbo<=105, got {text!r}")
+        raise UserError(f"{option}: expected a condition such as mi>=4 or nll_elbo<=105, got {text!r}")
     return match[1], 1 if match[2] == ">=" else -1, float(match[3])
