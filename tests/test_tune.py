@@ -82,9 +82,21 @@ def test_an_interrupted_search_goes_on_with_the_trial_that_was_running(tmp_path)
     found = search(tmp_path, rest, trials=8)
     assert found.tried[0] == 8 and len(stopped.trials) == 5 and len(rest.trials) == 3
     names = [trial.path.name for trial in stopped.trials + rest.trials]
-    assert names[5] == "trial-0005" and len(set(names)) == 8  # its folder, where it goes on
+    assert names[5] == "trial-0005-1000" and len(set(names)) == 8  # its folder, where it goes on
     again = Formula()
     assert search(tmp_path, again, trials=8) == found and not again.trials
+
+
+def test_numbers_are_means_over_the_seeds_of_a_trial(tmp_path):
+    class Noisy(Formula):
+        def run(self, trials, callbacks):
+            for trial, numbers in super().run(trials, callbacks):
+                yield trial, {**numbers, "mi": numbers["mi"] + (2.0 if trial.seed == 1000 else -2.0)}
+
+    lucky = search(tmp_path / "one", Noisy())
+    assert lucky.values["optim.lr"] == pytest.approx(0.04, rel=0.1)  # mi >= 4 by luck alone
+    options = {"trials": 40, "settings": TINY, "callbacks": lambda name: [], "executor": Noisy(), "seeds": 2}
+    assert tune(tmp_path / "two", "grammar", GOAL, SEARCH, **options).values["optim.lr"] == pytest.approx(0.05, rel=0.1)
 
 
 def test_collapsed_trials_are_pruned_and_all_of_them_is_one_line(tmp_path):

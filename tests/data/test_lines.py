@@ -32,7 +32,7 @@ def large(monkeypatch):
 
 
 def test_lines_are_those_of_the_file(file):
-    lines = Lines(file, lines_of)
+    lines = Lines([file], lines_of)
     assert list(lines) == list(TEXTS) and len(lines) == 900
     assert lines[3] == TEXTS[3] and lines[-1] == TEXTS[-1] and lines[10:2:-3] == list(TEXTS[10:2:-3])
     some = lines.take(np.array([2, 5, 700]))
@@ -65,15 +65,15 @@ def test_the_cache_is_made_once_and_again_when_the_text_or_the_words_change(file
 
     train()
     made = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
-    assert len(made) == 6  # ids and places of three parts
+    assert len(made) == 9  # ids, offsets and positions of three parts
     train()
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == made
     train(max_vocab=30)
-    assert len(list(cache.iterdir())) == 12
+    assert len(list(cache.iterdir())) == 18
     file.write_text(file.read_text().replace("the", "a"))
     os.utime(file, ns=(1, 1))
     changed = train()
-    assert len(list(cache.iterdir())) == 18 and "the" not in changed.vocabulary.ids
+    assert len(list(cache.iterdir())) == 27 and "the" not in changed.vocabulary.ids
 
 
 def test_an_interrupted_encoding_is_begun_anew(file, tmp_path, large, monkeypatch):

@@ -27,6 +27,7 @@ def run(arguments: list[str]) -> None:
     search = f"KEY=A,B,… or KEY=LOW..HIGH[:log]; KEY is a setting, or remedy (default: {' '.join(DEFAULT_SEARCH)})"
     parser.add_argument("--search", action="append", default=[], metavar="SPACE", help=f"{search}; repeatable")
     parser.flag("--trials", "N", "trainings of the search", default=20, least=1)
+    parser.flag("--search-seeds", "N", "trainings of a trial, whose numbers are averaged", default=1, least=1)
     parser.flag("--seeds", "N", "seeds 1 to N, of the measurement afterwards", default=2, least=1)
     parser.flag("--against", "A,B", "remedies measured beside what was found", default="kl-controller,bn")
     parser.flag("--out", "DIR", "folder of the study (default: runs/tune-RECIPE)")
@@ -40,14 +41,23 @@ def run(arguments: list[str]) -> None:
     against = [name.strip() for name in asked.against.split(",") if name.strip()]
     how = {"settings": settings, "iw_samples": asked.iw_samples, "executor": executor}
     with Bars() as bars:
-        found = tune(out, asked.recipe, goal, space, trials=asked.trials, callbacks=bars.of(executor), **how)
+        found = tune(
+            out,
+            asked.recipe,
+            goal,
+            space,
+            trials=asked.trials,
+            seeds=asked.search_seeds,
+            callbacks=bars.of(executor),
+            **how,
+        )
         say(f"{found.tried[0]} trials, {found.tried[1]} of them collapsed; measuring with seeds 1 to {asked.seeds}")
         rows = [str(found.file), *against]
         results = bench(out / "measured", asked.recipe, rows, seeds=asked.seeds, callbacks=bars.of(executor), **how)
     show_table(bench_table(results, relative_time(results), asked.seeds))
     values = ", ".join(f"{key} {f'{x:.4g}' if isinstance(x, float) else x}" for key, x in found.values.items())
     show(f"found: {values}")
-    show(f"on validation, seed of the search: {spell(goal, found.numbers)}")
+    show(f"on validation, the search's own seeds: {spell(goal, found.numbers)}")
     means = {one.remedy: {name: one.mean(name) for name in one.values} for one in results}
     for name, numbers in means.items():
         show(f"on test, seeds 1 to {asked.seeds}, {Path(name).stem}: {spell(goal, numbers)}")

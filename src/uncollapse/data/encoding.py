@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -70,20 +71,25 @@ def _cached(
     """Encode into a file, once, and map it."""
     about = f"{texts.fingerprint()} {vocabulary.level} {vocabulary.lowercase} {max_length}"
     key = hashlib.sha256("\n".join((about, vocabulary.subwords, *vocabulary.tokens)).encode()).hexdigest()[:16]
-    ids, places = cache / f"{key}.ids", cache / f"{key}.npz"
-    if not places.exists():
+    names = [cache / f"{key}.{what}" for what in ("ids", "offsets", "kept")]
+    if not names[-1].exists():
         cache.mkdir(parents=True, exist_ok=True)
-        unfinished, held = cache / f"{key}.{os.getpid()}", []
-        with unfinished.open("wb") as file:
+        unfinished = [name.with_name(f"{name.name}.{os.getpid()}") for name in names]
+        with ExitStack() as stack:
+            files = [stack.enter_context(name.open("wb")) for name in unfinished]
+            end = np.zeros(1, np.int64)
+            end.tofile(files[1])
             for flat, lengths, positions in _pieces(texts, vocabulary, max_length):
-                flat.tofile(file)
-                held.append((flat[:0].copy(), lengths, positions))
-        unfinished.replace(ids)
-        offsets, kept = _places(held)
-        with unfinished.open("wb") as file:
-            np.savez(file, offsets=offsets, kept=kept)
-        unfinished.replace(places)  # last: where it stands, both are complete
-    with np.load(places) as arrays:
-        offsets, kept = arrays["offsets"], arrays["kept"]
-    flat = np.memmap(ids, np.int32, "r") if ids.stat().st_size else np.zeros(0, np.int32)
-    return flat, offsets, kept
+                offsets = end[-1] + np.cumsum(lengths, dtype=np.int64)
+                for file, values in zip(files, (flat, offsets, positions), strict=True):
+                    values.tofile(file)
+                end = offsets if len(offsets) else end
+        for name, whole in zip(unfinished, names, strict=True):
+            name.replace(whole)  # the last stands for all
+    ids, offsets, kept = (_mapped(name, kind) for name, kind in zip(names, (np.int32, np.int64, np.int64), strict=True))
+    return ids, offsets, kept
+
+
+def _mapped(path: Path, kind: type) -> np.ndarray:
+    """Map a file of numbers."""
+    return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)

@@ -1,4 +1,4 @@
-"""The lines of a file that is too large to be held: read anew whenever they are asked for."""
+"""The lines of files that are too large to be held: read anew whenever they are asked for."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -13,17 +13,17 @@ Read = Callable[[Path], Iterator[tuple[int, str]]]
 
 
 class Lines(Sequence[str]):
-    """Lines of a file, or some of them; only a bit a line is in memory.
+    """Lines of files, one after another, or some of them; only a byte a line is in memory.
 
     Args:
-        path: the file.
-        read: how its lines are read.
+        paths: the files.
+        read: how the lines of one are read.
         chosen: which of the lines that `read` gives, `[lines]`, or None for all, which are counted now.
     """
 
-    def __init__(self, path: Path, read: Read, chosen: np.ndarray | None = None) -> None:
-        self.path, self.read = path, read
-        self.chosen = np.ones(sum(1 for _ in read(path)), dtype=bool) if chosen is None else chosen
+    def __init__(self, paths: Sequence[Path], read: Read, chosen: np.ndarray | None = None) -> None:
+        self.paths, self.read = paths, read
+        self.chosen = np.ones(sum(1 for path in paths for _ in read(path)), bool) if chosen is None else chosen
         self._number = int(self.chosen.sum())
 
     def __len__(self) -> int:
@@ -31,8 +31,8 @@ class Lines(Sequence[str]):
         return self._number
 
     def __iter__(self) -> Iterator[str]:
-        """Read the file from the beginning."""
-        return compress((text for _, text in self.read(self.path)), self.chosen)
+        """Read the files from the beginning."""
+        return compress((text for path in self.paths for _, text in self.read(path)), self.chosen)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -41,7 +41,7 @@ class Lines(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
 
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        """Read the file as far as what is asked for."""
+        """Read the files as far as what is asked for."""
         places = range(len(self))[index]
         if isinstance(places, int):
             return next(islice(self, places, None))
@@ -50,13 +50,13 @@ class Lines(Sequence[str]):
         return [lines[place] for place in places]
 
     def take(self, indices: np.ndarray) -> "Lines":
-        """Return some of these lines, in the order of the file."""
+        """Return some of these lines, in the order of the files."""
         chosen = np.zeros_like(self.chosen)
         chosen[np.flatnonzero(self.chosen)[indices]] = True
-        return Lines(self.path, self.read, chosen)
+        return Lines(self.paths, self.read, chosen)
 
     def fingerprint(self) -> str:
-        """Return what tells these lines from others: the file, its size and time, and which they are."""
-        about = self.path.stat()
-        name = f"{self.path.resolve()} {about.st_size} {about.st_mtime_ns}".encode()
-        return hashlib.sha256(name + np.packbits(self.chosen).tobytes()).hexdigest()
+        """Return what tells these lines from others: the files, their sizes and times, and which they are."""
+        states = [(path.resolve(), path.stat()) for path in self.paths]
+        names = " ".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
+        return hashlib.sha256(names.encode() + np.packbits(self.chosen).tobytes()).hexdigest()

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from uncollapse.data.reading import SUFFIXES, Texts, existing, read_texts, suffix_of
+from uncollapse.data.reading import SUFFIXES, Texts, existing, read_shards, read_texts, shards_of, suffix_of
 from uncollapse.data.settings import DataConfig
 from uncollapse.errors import UserError
 
+MOST_HELD_OUT = 20_000
+"""Sentences of each part that is split off shards, which may have millions."""
 PARTS = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}
 
 
@@ -62,13 +64,17 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
         UserError: as `find_parts` and `read_texts`; too few sentences to split; splits whose label fields differ.
     """
     path, held_out, seed = Path(settings.path), settings.held_out, settings.seed
-    files = find_parts(path, settings.pairs)
+    shards = shards_of(settings.path)
+    files = {"train": path} if shards else find_parts(path, settings.pairs)
     files |= {part: Path(file) for part, file in (("valid", settings.valid), ("test", settings.test)) if file}
     parts: dict[str, Texts] = {}
     messages: list[str] = []
     text, labels = settings.text_column, settings.label_column
     for part, file in files.items():  # the training part first, whose fields are those of all
-        read, said = read_texts(file, settings.format, settings.columns, text_column=text, label_column=labels)
+        if shards and part == "train":
+            read, said = read_shards(shards, text), [f"{len(shards)} shards, {shards[0]} to {shards[-1]}"]
+        else:
+            read, said = read_texts(file, settings.format, settings.columns, text_column=text, label_column=labels)
         if part == "train":
             if settings.sentences:
                 first = np.unique(read.units)[: settings.sentences]
@@ -85,6 +91,7 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
         parts[part] = read
         messages += said
     held = round(len(np.unique(parts["train"].units)) * held_out)
+    held = min(held, MOST_HELD_OUT) if shards else held
     for part in ("test", "valid"):
         if part not in parts and not held_out:
             parts[part] = parts["train"]
@@ -94,8 +101,8 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
         elif part not in parts:
             parts["train"], parts[part] = _split_off(parts["train"], held, seed, part, path, kept)
             messages.append(
-                f"no {part} file: {len(parts[part].texts):,} sentences ({held_out:.0%}) were split off the training part "
-                f"(seed {seed})"
+                f"no {part} file: {len(parts[part].texts):,} sentences{'' if shards else f' ({held_out:.0%})'} were split off "
+                f"the training part (seed {seed})"
             )
     for part in ("valid", "test"):
         if set(parts[part].labels) != set(parts["train"].labels):

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ CUT = (
 """The command that cuts paragraphs of stdin into sentences."""
 REMEDY = f"raise it, or cut the text into sentences: pip install sentencex; {CUT} < FILE > sentences.txt"
 LEVELS = {"word": "words", "char": "characters", "bpe": "subwords"}
+MOST_COUNTED = 2_000_000
+"""Sentences that a vocabulary is counted, or learned, from; of more, every second, third, …"""
 MOST_SENTENCES = {"grammar": 10**7, "synthetic": 10**5, "verbs": 10**7}
 """Of the training part of an embedded corpus, which is held in memory; one of `synthetic` takes 50 kB while it is drawn."""
 Draw = Callable[[int, list[int]], tuple[list[str], dict[str, list[str]]]]
@@ -151,7 +154,11 @@ def load_splits(
             messages.append(
                 f"tokens: {LEVELS[level]}, at most {most:,} ({chosen.reason}); --data.level, --data.max_vocab"
             )
-        vocabulary = build_vocabulary(texts, level, settings.lowercase, max_size=most, min_count=settings.min_count)
+        step = -(-len(texts) // MOST_COUNTED)
+        if step > 1:
+            messages.append(f"the vocabulary is that of every {step}. sentence")
+        counted = islice(texts, 0, None, step)
+        vocabulary = build_vocabulary(counted, level, settings.lowercase, max_size=most, min_count=settings.min_count)
     known = space.names if space else {}
     space = LabelSpace({**_label_space(parts).names, **known})
     longest = settings.max_length
@@ -244,7 +251,8 @@ def fingerprint(corpus: Corpus, fields: Sequence[str] = ()) -> str:
     digest = hashlib.sha256()
     for start in range(0, len(corpus.flat), MAPPED):
         digest.update(corpus.flat[start : start + MAPPED].tobytes())
-    digest.update(corpus.offsets.tobytes())
+    for start in range(0, len(corpus.offsets), MAPPED):
+        digest.update(corpus.offsets[start : start + MAPPED].tobytes())
     for field in fields:
         if field in corpus.labels:
             digest.update(corpus.labels[field].tobytes())

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from glob import has_magic
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -196,9 +197,15 @@ def _fit(folder: RunFolder, trainer: Trainer, job: Job) -> None:
 def default_folder(origin: Origin, remedies: Sequence[str]) -> Path:
     """Return runs/RECIPE-REMEDIES-SEED; the name of the data stands for the recipe `default`, which says nothing."""
     data = origin.config.data
-    name = origin.recipe if origin.recipe != "default" else data.name or Path(data.path).name.split(".")[0] or "default"
+    name = origin.recipe if origin.recipe != "default" else data.name or _name_of(data.path)
     parts = (name, "+".join(origin.remedies) if remedies else "", str(origin.config.train.seed))
     return Path("runs") / "-".join(part for part in parts if part)
+
+
+def _name_of(path: str) -> str:
+    """Return the name of a file without its suffix; of a pattern, that of the folder."""
+    name = Path(path).parent.name if has_magic(path) else Path(path).name.split(".")[0]
+    return "default" if not name or has_magic(name) else name
 
 
 def with_absolute_paths(config: Config) -> Config:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import yaml
@@ -18,7 +19,7 @@ from uncollapse.runs.trials import Announce, Trial
 from uncollapse.training.callbacks.files import read_condition
 
 SEED = 1000
-"""The seed of the search; `bench` measures with 1, 2, …"""
+"""The first seed of the search; `bench` measures with 1, 2, …"""
 REMEDY = "remedy"
 """What is searched besides settings."""
 DEFAULT_SEARCH = ("remedy=kl-controller", "objective.target=2..30:log", "optim.lr=0.0005..0.01:log")
@@ -50,21 +51,22 @@ class Goal:
         Raises:
             UserError: a number that these runs do not have.
         """
-        return self.sign * float(self._number(numbers, self.name))
+        return self.sign * self.number(numbers, self.name)
 
     def violations(self, numbers: Numbers) -> list[float]:
         """Return for every condition how far it is from being met; not positive where it holds."""
-        return [sign * (bound - float(self._number(numbers, name))) for name, sign, bound in self.conditions]
+        return [sign * (bound - self.number(numbers, name)) for name, sign, bound in self.conditions]
 
     def met(self, numbers: Numbers) -> bool:
         """Return whether every condition holds."""
         return all(violation <= 0 for violation in self.violations(numbers))
 
-    def _number(self, numbers: Numbers, name: str) -> Any:
+    def number(self, numbers: Numbers, name: str) -> float:
+        """Return a number of an evaluation."""
         if not isinstance(numbers.get(name), int | float):
             known = [key for key, value in numbers.items() if isinstance(value, int | float)]
             raise UserError(f"--goal: unknown number {name!r}: {suggest(name, known)}")
-        return numbers[name]
+        return float(numbers[name])
 
 
 def read_goal(text: str) -> Goal:
@@ -139,7 +141,7 @@ class Found:
     """What a search has found.
 
     Attributes:
-        path: the run of the best trial.
+        name: of the best trial.
         values: of what was searched.
         numbers: of its validation, those that the goal names.
         met: whether the conditions hold there.
@@ -147,7 +149,7 @@ class Found:
         file: a remedy of one's own with these settings.
     """
 
-    path: Path
+    name: str
     values: Mapping[str, Any]
     numbers: Numbers
     met: bool
@@ -164,14 +166,15 @@ def tune(
     trials: int,
     settings: Mapping[str, Mapping[str, Any]],
     callbacks: Announce,
+    seeds: int = 1,
     iw_samples: int = 20,
     executor: Executor = HERE,
 ) -> Found:
     """Search for the settings that reach a goal on the validation split; write them as a remedy, `out/found.yaml`.
 
-    Every trial is a run in `out/trial-NUMBER`. A training whose space stays dead for three epochs ends early. The study is
-    `out/study.log`, of Optuna: the same call goes on with it. Source of the search: Bergstra et al. 2011 (TPE), with
-    constraints as in Optuna.
+    Every trial is a run in `out/trial-NUMBER-SEED`, or several, whose numbers are averaged. A training whose space stays dead for
+    three epochs ends early. The study is `out/study.log`, of Optuna: the same call goes on with it. Source of the search:
+    Bergstra et al. 2011 (TPE), with constraints as in Optuna.
 
     Args:
         out: the folder of the study.
@@ -181,6 +184,7 @@ def tune(
         trials: how many in all.
         settings: as in `train`; the same for all.
         callbacks: from the name of a run to what watches its training.
+        seeds: trainings of a trial. Of many trials with one seed the best was lucky, and may miss a condition with another seed.
         iw_samples: K of the importance-weighted bound.
         executor: where the trials run.
 
@@ -189,10 +193,10 @@ def tune(
     """
     study, shared = open_study(out / "study.log"), merge({"monitor": {"stop_when": "collapsed"}}, settings)
 
-    def job(name: str, values: Mapping[str, Any]) -> Trial:
+    def job(name: str, values: Mapping[str, Any], seed: int = SEED) -> Trial:
         remedies = tuple(str(values[REMEDY]).split("+")) if REMEDY in values else ()
         return Trial(
-            out / name, recipe, remedies, SEED, merge(shared, own(values)), iw_samples=iw_samples, split="valid"
+            out / name, recipe, remedies, seed, merge(shared, own(values)), iw_samples=iw_samples, split="valid"
         )
 
     first = job("budget", {each.key: (each.choices or (each.low,))[0] for each in search})
@@ -205,12 +209,18 @@ def tune(
         for _ in range(trials - len(begun(study))):
             trial = study.ask()
             trial.set_user_attr("run", trial.user_attrs.get("run", f"trial-{trial.number:04d}"))
-            one = job(trial.user_attrs["run"], {each.key: each.suggest(trial) for each in search})
-            asked[one.path] = trial
-            yield one
+            name, values = trial.user_attrs["run"], {each.key: each.suggest(trial) for each in search}
+            for seed in range(SEED, SEED + seeds):
+                one = job(f"{name}-{seed}", values, seed)
+                asked[one.path] = trial
+                yield one
 
+    ended: dict[int, list[Numbers]] = {}
     for trial, numbers in executor.run(jobs(), callbacks):
-        tell(study, asked[trial.path], goal, numbers)
+        these = ended.setdefault(asked[trial.path].number, [])
+        these.append(numbers)
+        if len(these) == seeds:
+            tell(study, asked[trial.path], goal, these)
     return best_of(study, goal, out)
 
 
@@ -242,15 +252,16 @@ def begun(study: Any) -> list[Any]:
     return [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED", "RUNNING")]
 
 
-def tell(study: Any, trial: Any, goal: Goal, numbers: Numbers) -> None:
-    """Tell a study how a trial ended: its value and violations, or that its space is dead."""
+def tell(study: Any, trial: Any, goal: Goal, of_seeds: Sequence[Numbers]) -> None:
+    """Tell a study how a trial ended: its value and violations, means over seeds; or that its space is dead with one of them."""
     from optuna.trial import TrialState
 
+    numbers = {name: mean(goal.number(one, name) for one in of_seeds) for name in goal.names}
     for (name, *_), violation in zip(goal.conditions, goal.violations(numbers), strict=True):
         trial.set_constraint(name, violation)
-    trial.set_user_attr("numbers", {name: float(numbers[name]) for name in goal.names})
+    trial.set_user_attr("numbers", numbers)
     value = goal.value(numbers)
-    if numbers["state"] == "collapsed" or not math.isfinite(value):
+    if any(one["state"] == "collapsed" for one in of_seeds) or not math.isfinite(value):
         study.tell(trial, state=TrialState.PRUNED)
     else:
         study.tell(trial, value)
@@ -267,10 +278,9 @@ def best_of(study: Any, goal: Goal, out: Path) -> Found:
         return sum(max(0.0, each) for each in goal.violations(trial.user_attrs["numbers"])), trial.value
 
     best = min(ended, key=order)
-    path = out / best.user_attrs["run"]
     remedies = tuple(str(best.params[REMEDY]).split("+")) if REMEDY in best.params else ()
     found = merge(combine_remedies(remedies), own(best.params))
     content = {"title": f"Found by a search over {', '.join(best.params)}", "settings": found}
     write_atomically(out / "found.yaml", yaml.safe_dump(content, sort_keys=False).encode())
     numbers, counts = best.user_attrs["numbers"], (len(every), len(every) - len(ended))
-    return Found(path, best.params, numbers, goal.met(numbers), counts, out / "found.yaml")
+    return Found(best.user_attrs["run"], best.params, numbers, goal.met(numbers), counts, out / "found.yaml")

@@ -1,8 +1,9 @@
 """The batches of an epoch."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
-from uncollapse.data.corpus import Batch, Corpus, shuffled_batches
+from uncollapse.data.corpus import BLOCK, Batch, BlockBatches, Corpus, shuffled_batches
 
 Epochs = Callable[[int], Iterable[Batch]]
 """From the number of an epoch to its batches. The same number gives the same batches, so that a training can be resumed."""
@@ -12,15 +13,23 @@ class EpochBatches(Sequence[Batch]):
     """The batches of one epoch of a corpus, each made when it is asked for."""
 
     def __init__(self, corpus: Corpus, batch_size: int, seed: int, epoch: int, most: int) -> None:
-        order = shuffled_batches(corpus.lengths, batch_size, seed, epoch=epoch)
-        self.corpus, self.order = corpus, order[: most or None]
+        large = len(corpus) > 2 * BLOCK
+        shuffled = partial(BlockBatches if large else shuffled_batches, corpus.lengths, batch_size, seed)
+        self.corpus, self.order = corpus, shuffled(epoch=epoch)
+        self.most = most or len(self.order)
 
     def __len__(self) -> int:
         """Return how many."""
-        return len(self.order)
+        return min(self.most, len(self.order))
 
     def __getitem__(self, i: int) -> Batch:  # type: ignore[override]
-        """Return one."""
+        """Return one.
+
+        Raises:
+            IndexError: there are fewer.
+        """
+        if not 0 <= i < len(self):
+            raise IndexError(i)
         return self.corpus.training_batch(self.order[i])
 
 

@@ -16,6 +16,8 @@ from uncollapse.training.optimizers import clip_and_step, gradient_norm
 WARM_UP = 2
 MEASURED = 12
 """Batches that are measured, the shortest to the longest, within `SECONDS`, but at least `LEAST`."""
+LOOKED_AT = 2000
+"""Batches that these are chosen among, the first of a shuffled epoch."""
 LEAST, SECONDS = 3, 5.0
 
 
@@ -45,7 +47,7 @@ def measure_pace(trainer: Trainer, corpus: Corpus, batch_size: int, *, step: int
     """
     model, processes = trainer.model, trainer.world.size
     batches = EpochBatches(corpus, math.ceil(batch_size / processes), 0, 0, 0)
-    order = sorted(range(len(batches)), key=lambda i: corpus.lengths[batches.order[i]].sum())
+    order = sorted(range(min(len(batches), LOOKED_AT)), key=lambda i: corpus.lengths[batches.order[i]].sum())
     shares = sorted(range(MEASURED), key=lambda i: (i % 3 != 1, i % 2, i))  # the middle of each third first
     picked = [order[len(order) * (2 * i + 1) // (2 * MEASURED)] for i in shares]
     random = torch.get_rng_state()
@@ -68,4 +70,4 @@ def measure_pace(trainer: Trainer, corpus: Corpus, batch_size: int, *, step: int
     for name, buffer in model.named_buffers():
         buffer.copy_(moments[name])
     mean = sum(seconds[WARM_UP:]) / (len(seconds) - WARM_UP)
-    return Pace(mean, mean * len(order) / processes * trainer.valid.predicted / corpus.predicted / 3)
+    return Pace(mean, mean * len(batches) / processes * trainer.valid.predicted / corpus.predicted / 3)
