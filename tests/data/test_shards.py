@@ -2,16 +2,20 @@
 
 import gzip
 import json
+from itertools import chain
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.data import corpus as corpora
 from uncollapse.data.corpus import BlockBatches
+from uncollapse.data.lines import sampled
 from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import EMBEDDED
+from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.errors import UserError
 from uncollapse.runs.build import build_splits
 from uncollapse.runs.config import merge
@@ -34,12 +38,25 @@ def shards(tmp_path, request):
 
 
 def test_shards_are_the_corpus_of_their_sentences(shards, tmp_path):
-    whole = tmp_path / "whole.txt"
-    whole.write_text("".join(f"{text}\n" for text in TEXTS))
-    one, many = (build_splits(DataConfig(path=path), cache=tmp_path / "cache") for path in (str(whole), shards))
-    for part in ("train", "valid", "test"):
-        assert one[part].texts() == many[part].texts()
-    assert isinstance(many.train.flat, np.memmap) and any("3 shards" in message for message in many.messages)
+    splits = build_splits(DataConfig(path=shards), build_vocabulary(TEXTS), cache=tmp_path / "cache")
+    parts = [splits[part].texts() for part in ("train", "valid", "test")]
+    assert [len(part) for part in parts] == [810, 45, 45] and sorted(chain(*parts)) == sorted(TEXTS)
+    assert isinstance(splits.train.flat, np.memmap) and any("3 files" in message for message in splits.messages)
+    named = tmp_path / "valid.txt"
+    named.write_text("the cat sat\nthe dog ran\n")
+    given = build_splits(DataConfig(path=shards, valid=str(named)), splits.vocabulary)
+    assert [len(given[part]) for part in ("train", "valid", "test")] == [855, 2, 45]
+
+
+def test_lines_are_drawn_uniformly_in_one_pass():
+    counts = np.zeros(60)
+    for seed in range(4000):
+        total, drawn = sampled((str(i) for i in range(60)), 6, seed)
+        assert total == 60 and len(drawn) == 6 and all(text == str(i) for i, text in drawn.items())
+        counts[list(drawn)] += 1
+    # each is drawn with probability 0.1: 400 times, standard deviation 19
+    assert chisquare(counts).pvalue > 1e-3
+    assert sampled(iter("abc"), 5, 0) == (3, {0: "a", 1: "b", 2: "c"}) and sampled(iter(()), 5, 0) == (0, {})
 
 
 def test_a_run_on_shards_trains_evaluates_and_resumes(tmp_path, shards, monkeypatch):
@@ -55,9 +72,7 @@ def test_a_sentence_enters_the_cache_once(shards, tmp_path):
     cache = tmp_path / "cache"
     splits = build_splits(DataConfig(path=shards), cache=cache)
     times = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
-    assert sum(path.stat().st_size for path in cache.glob("*.ids")) == 4 * sum(
-        len(splits[part].flat) for part in ("train", "valid", "test")
-    )
+    assert sum(path.stat().st_size for path in cache.glob("*.ids")) == 4 * len(splits.train.flat)
     build_splits(DataConfig(path=shards), cache=cache)
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == times
 

@@ -1,7 +1,7 @@
 """The lines of files that are too large to be held: read anew whenever they are asked for."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, islice
 from pathlib import Path
 from typing import overload
@@ -57,6 +57,34 @@ class Lines(Sequence[str]):
 
     def fingerprint(self) -> str:
         """Return what tells these lines from others: the files, their sizes and times, and which they are."""
-        states = [(path.resolve(), path.stat()) for path in self.paths]
-        names = " ".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
-        return hashlib.sha256(names.encode() + np.packbits(self.chosen).tobytes()).hexdigest()
+        return hashlib.sha256(states_of(self.paths).encode() + np.packbits(self.chosen).tobytes()).hexdigest()
+
+
+def states_of(paths: Sequence[Path]) -> str:
+    """Return paths, sizes and times of files, which tell whether they have changed."""
+    states = [(path.resolve(), path.stat()) for path in paths]
+    return " ".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
+
+
+def sampled(lines: Iterable[str], count: int, seed: int) -> tuple[int, dict[int, str]]:
+    """Return how many lines there are, and some of them by their position, drawn uniformly in one pass.
+
+    Source: Li 1994, Reservoir-Sampling Algorithms of Time Complexity O(n (1 + log(N / n))), algorithm L.
+    """
+    random = np.random.default_rng(seed)
+    held: list[tuple[int, str]] = []
+    weight, number = random.random() ** (1 / count), 0
+    following = count - 1 + _gap(random, weight)
+    for number, line in enumerate(lines, 1):
+        if len(held) < count:
+            held.append((number - 1, line))
+        elif number - 1 == following:
+            held[random.integers(count)] = (number - 1, line)
+            weight *= random.random() ** (1 / count)
+            following += _gap(random, weight)
+    return number, dict(sorted(held))
+
+
+def _gap(random: np.random.Generator, weight: float) -> int:
+    """Return the distance to the next line that is drawn."""
+    return int(np.log(random.random()) // np.log1p(-weight)) + 1

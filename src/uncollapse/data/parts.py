@@ -1,13 +1,17 @@
 """From a path to the three splits of a corpus; what is missing is split off the training part."""
 
+import hashlib
+import json
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
-from uncollapse.data.reading import SUFFIXES, Texts, existing, read_shards, read_texts, shards_of, suffix_of
+from uncollapse.data.lines import Lines, Read, sampled, states_of
+from uncollapse.data.reading import SUFFIXES, Texts, existing, read_of_shards, read_texts, shards_of, suffix_of
 from uncollapse.data.settings import DataConfig
 from uncollapse.errors import UserError
+from uncollapse.files import write_json
 
 MOST_HELD_OUT = 20_000
 """Sentences of each part that is split off shards, which may have millions."""
@@ -49,13 +53,16 @@ def find_parts(path: Path, leave: str = "") -> dict[str, Path]:
     return parts
 
 
-def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[str, Texts], list[str]]:
+def read_parts(
+    settings: DataConfig, kept: Collection[str] = (), cache: Path | None = None
+) -> tuple[dict[str, Texts], list[str]]:
     """Read the three splits of a corpus; what is missing is split off the training part, and said.
 
     Args:
         settings: `path` is a file, or a folder with `*train*` and perhaps `*valid*|*val*|*dev*` and `*test*`; `held_out` is the
             share of the training part that is split off for each missing part (whole rows of parallel forms).
         kept: forms whose rows are not held out.
+        cache: a folder that keeps which sentences were split off many files.
 
     Returns:
         the splits by name, and messages for the user.
@@ -64,17 +71,15 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
         UserError: as `find_parts` and `read_texts`; too few sentences to split; splits whose label fields differ.
     """
     path, held_out, seed = Path(settings.path), settings.held_out, settings.seed
-    shards = shards_of(settings.path)
-    files = {"train": path} if shards else find_parts(path, settings.pairs)
+    if shards := shards_of(settings.path):
+        return _parts_of_shards(shards, settings, cache)
+    files = find_parts(path, settings.pairs)
     files |= {part: Path(file) for part, file in (("valid", settings.valid), ("test", settings.test)) if file}
     parts: dict[str, Texts] = {}
     messages: list[str] = []
     text, labels = settings.text_column, settings.label_column
     for part, file in files.items():  # the training part first, whose fields are those of all
-        if shards and part == "train":
-            read, said = read_shards(shards, text), [f"{len(shards)} shards, {shards[0]} to {shards[-1]}"]
-        else:
-            read, said = read_texts(file, settings.format, settings.columns, text_column=text, label_column=labels)
+        read, said = read_texts(file, settings.format, settings.columns, text_column=text, label_column=labels)
         if part == "train":
             if settings.sentences:
                 first = np.unique(read.units)[: settings.sentences]
@@ -91,7 +96,6 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
         parts[part] = read
         messages += said
     held = round(len(np.unique(parts["train"].units)) * held_out)
-    held = min(held, MOST_HELD_OUT) if shards else held
     for part in ("test", "valid"):
         if part not in parts and not held_out:
             parts[part] = parts["train"]
@@ -101,8 +105,8 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
         elif part not in parts:
             parts["train"], parts[part] = _split_off(parts["train"], held, seed, part, path, kept)
             messages.append(
-                f"no {part} file: {len(parts[part].texts):,} sentences{'' if shards else f' ({held_out:.0%})'} were split off "
-                f"the training part (seed {seed})"
+                f"no {part} file: {len(parts[part].texts):,} sentences ({held_out:.0%}) were split off the training part "
+                f"(seed {seed})"
             )
     for part in ("valid", "test"):
         if set(parts[part].labels) != set(parts["train"].labels):
@@ -111,6 +115,52 @@ def read_parts(settings: DataConfig, kept: Collection[str] = ()) -> tuple[dict[s
                 f"{sorted(parts['train'].labels) or 'none'}, got {sorted(parts[part].labels) or 'none'}"
             )
     return parts, messages
+
+
+def _parts_of_shards(files: list[Path], settings: DataConfig, cache: Path | None) -> tuple[dict[str, Texts], list[str]]:
+    """Read a corpus of many files; at most `MOST_HELD_OUT` sentences are split off for each missing part, in one pass."""
+    if settings.label_column or settings.columns or settings.format not in ("auto", "txt", "jsonl"):
+        raise UserError(
+            f"{settings.path}: many files are sentences without labels; leave data.label_column and data.columns out"
+        )
+    read, column = read_of_shards(files, settings.text_column)
+    named = {part: Path(file) for part, file in (("valid", settings.valid), ("test", settings.test)) if file}
+    parts = {part: read_texts(file, text_column=column)[0] for part, file in named.items()}
+    missing = [part for part in ("valid", "test") if part not in named]
+    total, drawn = _sampled_once(
+        files, read, MOST_HELD_OUT * len(missing), settings.seed, f"{column} {missing}", cache=cache
+    )
+    most = min(MOST_HELD_OUT, round(total * settings.held_out))
+    if missing and (most < 1 or total <= most * len(missing)):
+        raise UserError(
+            f"{settings.path}: {total} sentences are too few to split off {' and '.join(missing)} parts; name files"
+        )
+    order = np.random.default_rng(settings.seed).permutation(list(drawn))
+    chosen, messages = np.ones(total, dtype=bool), [f"{len(files)} files, {files[0]} to {files[-1]}"]
+    for number, part in enumerate(missing):
+        held = np.sort(order[number * most : (number + 1) * most])
+        chosen[held] = False
+        parts[part] = Texts([drawn[i] for i in held.tolist()], column=column)
+        messages.append(f"no {part} file: {most:,} sentences were split off the training part (seed {settings.seed})")
+    if settings.sentences:
+        chosen[np.flatnonzero(chosen)[settings.sentences :]] = False
+    return {"train": Texts(Lines(files, read, chosen), column=column), **parts}, messages
+
+
+def _sampled_once(
+    files: list[Path], read: Read, count: int, seed: int, about: str, *, cache: Path | None
+) -> tuple[int, dict[int, str]]:
+    """Return `lines.sampled` of all lines, which is read from the cache where it stands there."""
+    key = hashlib.sha256(f"{states_of(files)} {seed} {about}".encode()).hexdigest()[:16]
+    path = cache / f"{key}.drawn.json" if cache else None
+    if path and path.exists():
+        content = json.loads(path.read_text())
+        return content["total"], {int(position): text for position, text in content["drawn"].items()}
+    total, drawn = sampled((text for file in files for _, text in read(file)), max(1, count), seed)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"total": total, "drawn": drawn})
+    return total, drawn
 
 
 def _split_off(

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from uncollapse.data.lines import Lines
+from uncollapse.data.lines import Lines, Read
 from uncollapse.data.tables import LOOKED_AT, choose_columns, is_table, read_jsonl, read_table
 from uncollapse.errors import UserError, suggest
 
@@ -218,19 +218,19 @@ def shards_of(pattern: str) -> list[Path]:
     return files
 
 
-def read_shards(files: Sequence[Path], text_column: str = "") -> Texts:
-    """Read files of sentences without labels, one after another, whenever they are asked for; nothing is held.
+def read_of_shards(files: Sequence[Path], text_column: str = "") -> tuple[Read, str]:
+    """Return how the sentences of one of many files are read, and the field they stand in.
 
     Args:
         files: `.txt` (a sentence a line) or `.jsonl` (objects), each perhaps with `.gz`.
         text_column: of objects, the field of the text; by default it is chosen by the first thousand.
     """
     if suffix_of(files[0]) == ".txt":
-        return Texts(Lines(files, lines_of))
+        return lines_of, ""
     if not text_column:
         few = read_jsonl(islice(lines_of(files[0]), LOOKED_AT), str(files[0]))
         text_column, *_ = choose_columns(few, "", "", source=files[0])
-    return Texts(Lines(files, partial(_texts_of_objects, column=text_column)), column=text_column)
+    return partial(_texts_of_objects, column=text_column), text_column
 
 
 def _texts_of_objects(path: Path, column: str) -> Iterator[tuple[int, str]]:

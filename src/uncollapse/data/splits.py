@@ -144,7 +144,7 @@ def load_splits(
         got = "both" if path else "neither"
         raise UserError(f"expected --data.path FILE or --data.name ({', '.join(corpora)}), got {got}")
     made = embedded(name, settings.seed, settings.sentences, corpora=corpora) if name else None
-    parts, messages = (made, []) if made else read_parts(settings, kept)
+    parts, messages = (made, []) if made else read_parts(settings, kept, cache)
     new = vocabulary is None
     if vocabulary is None:
         texts, most = parts["train"].texts, settings.max_vocab
