@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: demo test check slow docs models format clean
+.PHONY: demo test check slow knocks test-oldest dist docs models format clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +49,26 @@ docs: $(VENV)/.installed
 slow: $(VENV)/.notebook
 	$(BIN)/python -m pytest -m slow
 
+# Kill, stop and starve commands at random moments; write docs/reliability.md.
+knocks: $(VENV)/.dev
+	$(BIN)/python benchmarks/knocks.py --write docs/reliability.md
+
+# The tests on the oldest supported versions, in an environment of their own.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet $(PIP_OPTIONS) -r tests/oldest.txt --editable .
+	.venv-oldest/bin/python -m pytest -m 'not slow' --numprocesses 2
+
+# The wheel, installed in an empty environment apart from the checkout, where the README's first commands run.
+dist:
+	rm -rf dist build/wheel
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet build
+	build/wheel/bin/python -m build --outdir dist .
+	$(PYTHON) -m venv --clear build/wheel
+	build/wheel/bin/python -m pip install --quiet $(PIP_OPTIONS) dist/*.whl
+	build/wheel/bin/python tests/installed.py build/wheel/bin/uncollapse
+
 # The small runs that come with the package, trained anew.
 models: $(VENV)/.installed
 	$(BIN)/python benchmarks/models.py
@@ -58,4 +78,4 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) .venv-oldest build dist site .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

@@ -20,3 +20,10 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     valid = sorted(valid)
     close = get_close_matches(name, valid, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else f"expected one of: {', '.join(valid)}"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is spent: that of Python, of torch on the CPU, or of a GPU."""
+    return (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    )

@@ -1,7 +1,9 @@
 """The command line: one thin verb a function, over the Python face."""
 
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -12,7 +14,7 @@ from types import ModuleType
 
 import uncollapse
 from uncollapse.cli.output import say, show
-from uncollapse.errors import TrainingError, UserError, suggest
+from uncollapse.errors import TrainingError, UserError, out_of_memory, suggest
 
 VERBS = {
     "train": "train a model",
@@ -63,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     if not sys.warnoptions:  # what libraries warn of is no message of ours; filters that are set go first
         warnings.simplefilter("ignore", append=True)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is unfinished is cleared away
     try:
         try:
             return _run(arguments)
@@ -96,6 +100,10 @@ def _run(arguments: Sequence[str]) -> int:
         return _complain(f"{error.filename}: {error.strerror or error}", 2)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return _complain("out of memory; give it more, or lower what the command asks for (sizes, batch, samples)", 1)
     except uncollapse.Interrupted:
         return _complain("stopped; the state is saved. The same command goes on.", 130)
 

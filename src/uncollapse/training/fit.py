@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from uncollapse.data.corpus import Batch, Corpus
 from uncollapse.data.splits import Splits
-from uncollapse.errors import TrainingError, UserError
+from uncollapse.errors import TrainingError, UserError, out_of_memory
 from uncollapse.evaluation.bounds import Scores, score
 from uncollapse.evaluation.evaluate import summarise
 from uncollapse.model import VAE, evaluation_mode
@@ -200,7 +200,12 @@ class Trainer:
             began = time.monotonic()
             self.world.seed_step(progress.step)
             aggressive = not self._pretraining and self.phase.begins()
-            update = self._aggressive_step(batch, batches) if aggressive else self.step(batch)
+            try:
+                update = self._aggressive_step(batch, batches) if aggressive else self.step(batch)
+            except (RuntimeError, MemoryError) as error:
+                if out_of_memory(error):
+                    raise self._too_large(batch) from None
+                raise
             if isinstance(self.objective, Objective) and not self._pretraining:
                 self.objective.after_step(update.means["rate"], self.schedule_step)
             progress.add(update, len(batch), time.monotonic() - began)
@@ -389,14 +394,24 @@ class Trainer:
             getattr(callback, name)(self, *arguments)
 
     def _refuse(self, batch: Batch, update: Update) -> None:
-        progress = self.progress
         self.notify("on_end")  # the weights are still those before this step
         raise TrainingError(
-            f"the loss or its gradient is not finite at step {progress.step} (epoch {progress.epoch + 1}, batch "
-            f"{progress.batch + 1}, sentences {', '.join(map(str, batch.index[:5]))}{' …' if len(batch) > 5 else ''}; "
+            f"the loss or its gradient is not finite at {self._place(batch)} ("
             f"distortion {update.means['distortion']:.4g}, rate {update.means['rate']:.4g}); the last good state is "
             f"kept; try a lower --optim.lr, a lower --optim.clip or --train.precision fp32"
         )
+
+    def _too_large(self, batch: Batch) -> TrainingError:
+        return TrainingError(
+            f"out of memory at {self._place(batch)}, of {len(batch)} sentences of up to {int(batch.lengths.max())} tokens; the "
+            f"last saved state is kept; lower --train.batch_size, --data.max_length, --decoder.hidden or --data.max_vocab"
+        )
+
+    def _place(self, batch: Batch) -> str:
+        """Say where training is."""
+        some = f"{', '.join(map(str, batch.index[:5]))}{' …' if len(batch) > 5 else ''}"
+        progress = self.progress
+        return f"step {progress.step} (epoch {progress.epoch + 1}, batch {progress.batch + 1}, sentences {some})"
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that an exact continuation needs, but the best weights."""
