@@ -99,12 +99,14 @@ class Bar:
 
     def __enter__(self) -> Self:
         """Show the bar."""
-        self.bar.start()
+        if self.terminal:
+            self.bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         """Take the bar away."""
-        self.bar.stop()
+        if self.terminal:
+            self.bar.stop()
 
     def begin(self, name: str, total: int, done: int = 0) -> None:
         """Begin to count to a total, of which some is done."""
