@@ -262,7 +262,7 @@ class Knocks:
         self.check("clock goes back", "train", run, wrong)
 
     def memory(self) -> None:
-        """Let the memory end in a training; then give more."""
+        """Let the memory end in a training (where a library of C cannot go on, the process dies of it); then give more."""
 
         def little() -> None:
             now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -270,7 +270,7 @@ class Knocks:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
         run, log = self.fresh("train"), self.folder / "log.txt"
-        wrong = self.one_line("memory", begin(COMMANDS["train"](run), little, log), log, (0, 1, 2))
+        wrong = self.one_line("memory", begin(COMMANDS["train"](run), little, log), log, (0, 1, 2, -6, -9, -11))
         self.check("out of memory", "train", run, wrong)
 
 

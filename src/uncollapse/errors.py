@@ -3,12 +3,20 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_SAID = 1500
+"""Letters of a message; of a longer one the middle is left out."""
+
 
 class UserError(ValueError):
     """A mistake of the user: one line that says what was expected, what was got and what to do.
 
     The command line prints it and exits with status 2.
     """
+
+    def __init__(self, text: str) -> None:
+        line = " ".join(str(text).split())
+        cut = MOST_SAID // 2
+        super().__init__(line if len(line) <= MOST_SAID else f"{line[:cut]} … {line[-cut:]}")
 
 
 class TrainingError(RuntimeError):
@@ -18,7 +26,7 @@ class TrainingError(RuntimeError):
 def suggest(name: str, valid: Iterable[str]) -> str:
     """Return `did you mean a or b?` with at most three close matches, else `expected one of: …` with all valid names."""
     valid = sorted(valid)
-    close = get_close_matches(name, valid, n=3, cutoff=0.6)
+    close = get_close_matches(str(name)[:100], valid, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else f"expected one of: {', '.join(valid)}"
 
 

@@ -23,6 +23,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(path)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -35,6 +36,24 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         if temporary.exists():
             temporary.unlink()
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what processes that are gone have left of a file."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        process = part.name.split(".")[-2]
+        if process.isdecimal() and not _alive(int(process)):
+            part.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's; no number of a process
+        return True
+    return True
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:
@@ -69,11 +88,18 @@ def write_json(path: Path, content: Any) -> None:
 def parse_json(text: str, where: str) -> Any:
     """Return the content of JSON text; raise UserError, naming `where`, for anything else."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_small_integer)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: broken JSON (line {error.lineno}); restore the file or train again") from None
     except (ValueError, RecursionError):
         raise UserError(f"{where}: expected JSON that a run writes, got something else; restore the file") from None
+
+
+def _small_integer(text: str) -> int:
+    """Return an integer of 64 bits; raise ValueError for one that no run writes."""
+    if len(text) > 19:
+        raise ValueError(text[:20])
+    return int(text)
 
 
 def read_text(path: Path) -> str:
@@ -82,7 +108,7 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as text ({getattr(error, 'strerror', 'not UTF-8')})") from None
 
 
@@ -97,10 +123,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping with names as its keys; raise UserError if the file is absent, broken or something else."""
     text = read_text(path)
     try:
-        if len(text) > MOST_YAML:
+        # a few lines of aliases of aliases are gigabytes
+        if len(text) > MOST_YAML or any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise ValueError
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # whatever a tag makes its reader raise
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         raise UserError(f"{path}: expected YAML, got something else{line}") from None

@@ -104,6 +104,8 @@ def cyclical(
 
 def step_decay(start: float, factor: float, every: int) -> Schedule:
     """Multiply by `factor` once in `every` steps."""
+    if not 0 <= factor <= 1:
+        raise UserError(f"step-decay: expected a factor from 0 to 1, got {factor:g}")
     return Schedule(lambda step: start * factor ** (step // every), math.inf, 0.0 if factor < 1 else start)
 
 
@@ -139,6 +141,8 @@ class Clock:
         return max(match[2] == "%" and number > 0, round(number * unit))
 
 
+MOST, DEEPEST = 1e15, 100
+"""The greatest number of a schedule, and its most parts."""
 # name -> (what makes it, its leading arguments; the last is the length)
 _LEADING = {
     "linear": ("start", "end", "length"),
@@ -165,6 +169,8 @@ def parse(text: str, clock: Clock) -> Schedule:
         UserError: not the notation, or an impossible schedule (a length below one step, a cycle shorter than a step).
     """
     text = text.strip()
+    if text.count("(") > DEEPEST:
+        raise UserError(f"schedule: expected at most {DEEPEST} parts, got more: {text[:40]!r}")
     value = _number(text)
     if value is not None:
         return constant(value)
@@ -238,7 +244,7 @@ def _number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= MOST else None
 
 
 def _split(text: str) -> list[str]:

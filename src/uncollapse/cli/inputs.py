@@ -4,7 +4,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -78,7 +77,7 @@ def read_codes(path: Path) -> np.ndarray:
     try:
         arrays = np.load(path, allow_pickle=False)
         codes = arrays["mu"] if isinstance(arrays, np.lib.npyio.NpzFile) else arrays
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except Exception as error:  # whatever a damaged file makes its reader raise
         raise UserError(f"{path}: expected codes, a .npy [N, Z] or a .npz of encode ({error})") from None
     if codes.ndim != 2 or codes.dtype.kind not in "fi":
         raise UserError(f"{path}: expected codes of shape [N, Z], got {list(codes.shape)} of {codes.dtype}")

@@ -28,6 +28,8 @@ def run(arguments: list[str]) -> None:
     if not asked.out:
         raise UserError(f"models: expected --out DIR, the folder to copy {source.name} to")
     out = Path(asked.out)
+    if "\0" in asked.out:
+        raise UserError(f"models: expected --out DIR, got {asked.out!r}")
     if RunFolder(out).config_file.exists():
         raise UserError(f"{out}: a run is already there; choose another --out")
     shutil.copytree(source, out, dirs_exist_ok=True)

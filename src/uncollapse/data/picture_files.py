@@ -111,6 +111,9 @@ def _arrays(path: Path, side: int) -> dict[str, np.ndarray]:
         )
     if not arrays:
         raise UserError(f"{path}: expected arrays of pictures, got none")
+    # what is expanded takes no room in the file
+    if sum(value.size for value in arrays.values() if isinstance(value, np.ndarray)) > MOST_PIXELS:
+        raise UserError(f"{path}: expected at most {MOST_PIXELS:,} pixels in all, got more; take fewer pictures")
     return {key: _intensities(value, side, f"{path}, {key}") for key, value in arrays.items()}
 
 
@@ -161,7 +164,7 @@ def _intensities(values: np.ndarray, side: int, source: str) -> np.ndarray:
     if values.ndim == 4 and 1 in (values.shape[1], values.shape[3]):
         values = values.reshape(len(values), *[n for n in values.shape[1:] if n != 1])
     if values.ndim == 2 and isqrt(values.shape[1]) ** 2 == values.shape[1]:
-        values = values.reshape(len(values), isqrt(values.shape[1]), -1)
+        values = values.reshape(len(values), *[isqrt(values.shape[1])] * 2)
     if values.shape[1:] != (side, side):
         raise UserError(
             f"{source}: expected pictures of shape [N, {side}, {side}] (data.side), got {list(values.shape)}"
@@ -214,7 +217,7 @@ def _read_png(path: Path, side: int) -> tuple[Intensities, list[str]]:
         validate_count(len(seen), side, str(path))
         try:
             with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-                picture = _grey(Image.open(io.BytesIO(content)))
+                picture = _grey(Image.open(io.BytesIO(content), formats=("PNG",)))
         except Exception as error:  # whatever a damaged file makes its reader raise
             raise UserError(f"{name}: cannot be read as a picture ({type(error).__name__})") from None
         light = np.asarray(picture.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255

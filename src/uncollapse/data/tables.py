@@ -15,6 +15,8 @@ TEXT_WORDS = 3
 """Words in the mean from which a field without such a name is taken for a text, if half of its values differ."""
 MOST_CLASSES = 50
 """Different values up to which a field is a label field of its own accord."""
+MOST_FIELDS = 1000
+"""Different fields of a file."""
 LONGEST_NAME = 30
 """Letters of the name of a column; what is longer is a sentence, and no header."""
 LOOKED_AT = 1000
@@ -110,7 +112,7 @@ def choose_columns(
     Raises:
         UserError: a field that there is not, or none or several that may be the text.
     """
-    columns, lines, missing = _columns(records)
+    columns, lines, missing = _columns(records, source)
     if not lines:
         return "", [], {}, []
     name = _text_column(columns, text, source)
@@ -123,9 +125,8 @@ def choose_columns(
             raise UserError(
                 f"{source}: data.label_column: no field {field!r} on every line; there are {', '.join(there)}"
             )
-    fields = asked or [
-        field for field, values in columns.items() if field not in (name, *missing) and len(set(values)) <= MOST_CLASSES
-    ]
+    others = {*columns} - {name, *missing}
+    fields = asked or [field for field in columns if field in others and len(set(columns[field])) <= MOST_CLASSES]
     kept = [i for i, value in enumerate(columns[name]) if value.strip()]
     labelled = {field: [columns[field][i] for i in kept] for field in sorted(fields)}
     messages = [
@@ -133,12 +134,14 @@ def choose_columns(
         for field, line in missing.items()
     ]
     if len(columns) > 1 and name != "text" and not text:
-        others = f"; label fields: {', '.join(labelled) or 'none'}"
-        messages.append(f"{source.name}: the text is {name!r} of {', '.join(columns)} (--data.text_column){others}")
+        labels_there = f"; label fields: {', '.join(labelled) or 'none'}"
+        messages.append(
+            f"{source.name}: the text is {name!r} of {', '.join(columns)} (--data.text_column){labels_there}"
+        )
     return name, [columns[name][i] for i in kept], labelled, messages
 
 
-def _columns(records: Iterable[tuple[int, Record]]) -> tuple[dict[str, list[str]], int, dict[str, int]]:
+def _columns(records: Iterable[tuple[int, Record]], source: Path) -> tuple[dict[str, list[str]], int, dict[str, int]]:
     """Return the values of every field, how many records there are, and for a field that is not in all, a line without it."""
     columns: dict[str, list[str]] = {}
     missing: dict[str, int] = {}
@@ -150,6 +153,8 @@ def _columns(records: Iterable[tuple[int, Record]]) -> tuple[dict[str, list[str]
             if count and name not in columns:
                 missing[name], columns[name] = number - 1, []
             columns.setdefault(name, []).append(value)
+        if len(columns) > MOST_FIELDS:
+            raise UserError(f"{source}, line {number}: expected at most {MOST_FIELDS:,} different fields, got more")
         count += 1
     return columns, count, missing
 

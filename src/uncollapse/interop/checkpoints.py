@@ -110,11 +110,19 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"read as one ({type(error).__name__})"
         ) from None
     if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) and value.ndim for name, value in state.items()
+        isinstance(name, str) and isinstance(value, Tensor) and value.ndim and _held(value)
+        for name, value in state.items()
     ):
         inside = f" of {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else ""
         raise UserError(f"{path}: expected a state dictionary of tensors by name, got {type(state).__name__}{inside}")
     return dict(state)
+
+
+def _held(value: Tensor) -> bool:
+    """Return whether every element of a tensor stands in the file: an expanded one may claim terabytes."""
+    if value.layout != torch.strided:
+        return False
+    return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def rename(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

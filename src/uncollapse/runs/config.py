@@ -124,6 +124,8 @@ def _section(section: str, values: dict[str, Any]) -> Any:
 
 def flatten(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield `("section.name", value)` for every value of nested settings."""
+    if not isinstance(settings, Mapping):
+        raise UserError(f"settings: expected sections with names and values, got {str(settings)[:40]!r}")
     for section, values in settings.items():
         if not isinstance(values, Mapping):
             raise UserError(f"settings of {section!r}: expected names and values, got {values!r}")
@@ -172,6 +174,10 @@ def describe(key: str) -> str:
     return f"{words} of at least {low}" if low > -math.inf else words
 
 
+MOST = 1e300
+"""Beyond it no number of a setting makes sense."""
+
+
 def check(key: str, value: Any) -> Any:
     """Return `value` as the setting `key` holds it (an int for a float setting, a number for a text one, are taken).
 
@@ -185,6 +191,8 @@ def check(key: str, value: Any) -> Any:
     if get_origin(kind) is tuple:
         return _check_list(key, value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and abs(value) > MOST:
+        raise UserError(f"{key}: expected {describe(key)}, got a number beyond {MOST:g}")
     if kind is float and number:
         value = float(value)
     elif kind is str and number:
@@ -200,7 +208,7 @@ def _check_list(key: str, value: Any) -> tuple[Any, ...]:
     of = get_args(setting.type)[0]
     items = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
     if of is int and isinstance(value, str):
-        items = [int(item) if item.isdecimal() else item for item in items]
+        items = [int(item) if item.isdecimal() and len(item) < 19 else item for item in items]
     items = [items] if isinstance(items, int) else items
     if (
         (isinstance(value, str) and value.strip() and not items)
@@ -216,8 +224,10 @@ def merge(*parts: Mapping[str, Mapping[str, Any]]) -> Settings:
     """Merge nested settings; what comes later wins. Another kind of network keeps the settings that it has too."""
     merged: Settings = {}
     for part in parts:
+        if not isinstance(part, Mapping):
+            raise UserError(f"settings: expected sections with names and values, got {str(part)[:40]!r}")
         for section, values in part.items():
-            if section not in SECTIONS:
+            if not isinstance(section, str) or section not in SECTIONS:
                 raise UserError(
                     f"unknown section {section!r}: {suggest(section, SECTIONS)}; write for example train={{'epochs': 3}}"
                 )
@@ -226,6 +236,10 @@ def merge(*parts: Mapping[str, Mapping[str, Any]]) -> Settings:
                     f"settings of {section!r}: expected names and values such as {{'name': value}}, got {values!r}"
                 )
             before, kind = merged.get(section, {}), values.get("kind")
+            if not all(isinstance(name, str) for name in values) or ("kind" in values and not isinstance(kind, str)):
+                raise UserError(
+                    f"settings of {section!r}: expected names as text, and a kind as text, got {str(values)[:80]}"
+                )
             if kind != before.get("kind", "lstm") and kind in KINDS.get(section, {}):
                 before = {name: value for name, value in before.items() if hasattr(KINDS[section][kind], name)}
             merged[section] = {**before, **values}
@@ -310,6 +324,7 @@ def compose(recipe: str, remedies: Iterable[str] = (), flags: Mapping[str, Mappi
     Raises:
         UserError: an unknown name, a wrong value, contradicting remedies.
     """
+    flags = merge(flags or {})
     flags = flags or {}
     combined = combine_remedies(remedies_of(recipe, remedies, flags))
     parts = (load_named("recipes", recipe).settings, combined, source_override(flags), flags)

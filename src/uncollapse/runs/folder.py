@@ -26,10 +26,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import torch
 import yaml
 from torch import Tensor
 
 from uncollapse.data.labels import LabelSpace
+from uncollapse.data.reading import existing
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.data.vocabulary import PIXELS, SPECIALS, Level, Vocabulary
 from uncollapse.distributions.priors import Mixture
@@ -84,6 +86,15 @@ class MeanSpace:
         return MeanSpace(self.steps[kept], self.model[kept], self.inference[kept], self.half[kept])
 
 
+NUMBER = (int, float)
+MEASURED = ("sentences", "tokens", "distortion", "rate", "nll_elbo", "mi", "mi_se", "mi_cap", "au", "latent")
+"""Numbers of every evaluation."""
+BOUND = ("nll_iw", "nll_iw_se", "iw_gap", "iw_gap_se", "iw_samples", "ppl_iw")
+"""Those of an importance-weighted bound."""
+PERHAPS = ("nll_elbo_se", "ppl_elbo", "z_use", "z_use_se", "accuracy", "distinct", "epochs", "seconds")
+"""Those that some evaluations have."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one run.
@@ -110,7 +121,8 @@ class RunFolder:
         """
         if not self.epoch:
             return self.path / WEIGHTS
-        kept = {int(file.name.split("-")[0]): file for file in sorted((self.path / KEPT).glob("[0-9]*-*.safetensors"))}
+        files = sorted((self.path / KEPT).glob("[0-9]*-*.safetensors"))
+        kept = {int(match[1]): file for file in files if (match := re.match(r"(\d{1,9})-", file.name))}
         if self.epoch not in kept:
             there = ", ".join(map(str, kept)) or "none; train with --train.keep"
             raise UserError(f"{self.path}: no weights were kept of epoch {self.epoch}; kept: {there}")
@@ -242,7 +254,7 @@ class RunFolder:
         Raises:
             UserError: no run here, a later version, or settings that this version does not have.
         """
-        if not self.path.is_dir():
+        if not existing(self.path).is_dir():
             raise UserError(f"{self.path}: no such run folder")
         if not self.config_file.exists():
             raise UserError(f"{self.path}: expected a run folder, but it holds no config.yaml")
@@ -287,6 +299,12 @@ class RunFolder:
         content = expect(self._read_json("corpus.json"), dict.fromkeys(("train", "valid", "test"), split), where)
         if not 1 <= (longest := content["train"]["longest"]) <= LONGEST:
             raise UserError(f"{where}: expected a longest sentence of 1 to {LONGEST:,} tokens, got {longest}")
+        for label, names in self.label_space().names.items():
+            counts = content["train"]["labels"].get(label, {})
+            if not all(counts.get(name, -1) >= 0 for name in names) or not 0 < sum(counts.values()) < 2**53:
+                raise UserError(
+                    f"{where}: expected how often each label of {label} occurs; restore the file or train again"
+                )
         return content
 
     def changed(self, splits: Splits) -> list[str]:
@@ -300,8 +318,14 @@ class RunFolder:
         """Read the evaluations so far, by split; empty if there are none."""
         if not (self.path / "metrics.json").exists():
             return {}
-        numbers = dict.fromkeys(("sentences", "tokens", "distortion", "rate", "nll_elbo", "mi", "latent"), (int, float))
-        return expect(self._read_json("metrics.json"), {str: numbers}, str(self.path / "metrics.json"))
+        where = str(self.path / "metrics.json")
+        content = expect(self._read_json("metrics.json"), {str: dict.fromkeys(MEASURED, NUMBER)}, where)
+        for split, metrics in content.items():
+            here = f"{where}, {split}"
+            expect(metrics.get("protocol", {}), dict, f"{here}, protocol")
+            bound = {name: NUMBER for name in BOUND if "nll_iw" in metrics}
+            expect(metrics, bound | {name: NUMBER for name in PERHAPS if name in metrics}, here)
+        return content
 
     def write_metrics(self, split: str, metrics: Mapping[str, Any]) -> None:
         """Write the evaluation of one split, those of the others kept."""
@@ -310,14 +334,18 @@ class RunFolder:
 
     def log(self) -> list[dict[str, Any]]:
         """Read the log: one entry an epoch."""
-        form = {"epoch": int, "step": int, "seconds": (int, float), "train": dict, "valid": dict, "advice": str}
+        train, valid = ("loss", "distortion", "rate", "nll_elbo"), ("distortion", "rate", "nll_elbo")
+        form = {"epoch": int, "step": int, "seconds": NUMBER, "advice": str}
+        form |= {
+            "train": {str: NUMBER} | dict.fromkeys(train, NUMBER),
+            "valid": {str: NUMBER} | dict.fromkeys(valid, NUMBER),
+        }
         return [expect(entry, form, str(self.log_file)) for entry in read_lines(self.log_file)]
 
     def looks(self) -> list[dict[str, Any]]:
         """Read the monitor's looks; none where it was off."""
-        number = (int, float)
-        form = {"step": int, "epoch": int, "state": str, "evidence": str, "rates": [number]}
-        form |= dict.fromkeys(("distortion", "rate", "mi", "mi_se", "au", "latent", "z_use", "z_use_se"), number)
+        form = {"step": int, "epoch": int, "state": str, "evidence": str, "rates": [NUMBER]}
+        form |= dict.fromkeys(("distortion", "rate", "mi", "mi_se", "au", "latent", "z_use", "z_use_se"), NUMBER)
         return [expect(entry, form, str(self.monitor_file)) for entry in read_lines(self.monitor_file)]
 
     def _read_json(self, name: str) -> Any:
@@ -360,7 +388,8 @@ class RunFolder:
         weights = load_weights(self.prior_file)
         count = weights["weights"].numel() if "weights" in weights else 0
         shapes = {"weights": (count,), "means": (count, latent), "factors": (count, latent, latent)}
-        if not count or {name: tuple(value.shape) for name, value in weights.items()} != shapes:
+        form = {name: tuple(value.shape) for name, value in weights.items() if value.dtype == torch.float32}
+        if not count or form != shapes or not bool((weights["weights"] > 0).all()):
             raise UserError(f"{self.prior_file}: expected a mixture of codes of {latent} dimensions; train again")
         return Mixture(**weights)
 
@@ -381,6 +410,8 @@ class RunFolder:
         records = [expect(entry, form, str(self.mean_space_file)) for entry in read_lines(self.mean_space_file)]
         if not records:
             return MeanSpace()
+        if len({len(entry[name]) for entry in records for name in ("model", "inference")}) > 1:
+            raise UserError(f"{self.mean_space_file}: expected as many points in every record; train again to record")
         points = [np.array([entry[name] for entry in records], np.float32) for name in ("model", "inference")]
         half = np.array([entry.get("half") is True for entry in records])
         return MeanSpace(np.array([entry["step"] for entry in records]), points[0], points[1], half)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from uncollapse.errors import UserError
 from uncollapse.nn.kinds import KINDS
 
 VERSION = 3
@@ -41,7 +42,14 @@ def migrated(settings: Mapping[str, Mapping[str, Any]], version: int) -> dict[st
 def _from_version_2(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     model, objective = settings.get("model", {}), settings.get("objective", {})
     networks: dict[str, dict[str, Any]] = {"encoder": {}, "decoder": {}}
-    kinds = {section: KINDS[section][model.get(section, "lstm")] for section in networks}
+    kinds = {}
+    for section in networks:
+        name = model.get(section, "lstm")
+        if not isinstance(name, str) or name not in KINDS[section]:
+            raise UserError(
+                f"config.yaml, model.{section}: expected one of {', '.join(KINDS[section])}, got {str(name)[:40]!r}"
+            )
+        kinds[section] = KINDS[section][name]
     for old, (sections, new) in MOVED.items():
         for section in sections:
             if old in model and hasattr(kinds[section], new):
@@ -52,6 +60,8 @@ def _from_version_2(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
             objective[new] = objective.pop(old)
     rise, target = str(objective.pop("ramp", "0 steps")), objective.get("target", 0.0)
     if target and not rise.strip().startswith("0 "):
+        if not isinstance(target, int | float):
+            raise UserError(f"config.yaml, objective.target: expected a number, got {str(target)[:40]!r}")
         objective["target"] = f"linear(0, {target:g}, {rise})"
     if "plain" in (train := settings.get("train", {})):
         train["optimisations"] = not train.pop("plain")

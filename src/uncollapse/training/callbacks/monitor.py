@@ -84,6 +84,7 @@ class Monitor(Callback):
         self.last: Look | None = None
         self._earned = {"look": 0.0, "lag": 0.0}
         self._counted, self._lag_epoch, self._dead = 0, -1, 0
+        self._seen: dict[str, Any] = {}  # the epoch of the last look, and what it found
         self._began, self._seconds = 0.0, 0.0
 
     @property
@@ -130,6 +131,8 @@ class Monitor(Callback):
             update.norm,
             encoder * clipped,
         )
+        found = self.last.diagnosis
+        self._seen = {"epoch": progress.epoch, "state": found.state, "evidence": found.evidence}
         if self.path:
             append_line(self.path, self.last.record())
         self._seconds += time.monotonic() - began
@@ -148,19 +151,25 @@ class Monitor(Callback):
 
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Write the state into the entry; end a training that stays collapsed, where that is wanted."""
-        if self.last is None or self.last.epoch != entry["epoch"] - 1:  # there was no look in this epoch
+        if self._seen.get("epoch") != entry["epoch"] - 1:  # there was no look in this epoch
             return
-        diagnosis = self.last.diagnosis
-        entry["monitor"] = {"state": diagnosis.state, "evidence": diagnosis.evidence, "share": round(self.share, 4)}
-        self._dead = self._dead + 1 if diagnosis.state in DEAD else 0
+        found = {name: self._seen[name] for name in ("state", "evidence")}
+        entry["monitor"] = {**found, "share": round(self.share, 4)}
+        self._dead = self._dead + 1 if found["state"] in DEAD else 0
         if self.stop_when == "collapsed" and self._dead >= PATIENCE:
             entry["monitor"]["ended"] = trainer.progress.finished = True
             trainer.stop()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the work that looks may cost by now, and how long the space has been dead."""
-        return {"earned": dict(self._earned), "lag_epoch": self._lag_epoch, "dead": self._dead}
+        """Return the work that looks may cost by now, how long the space has been dead, and what the last look found."""
+        return {
+            "earned": dict(self._earned),
+            "lag_epoch": self._lag_epoch,
+            "dead": self._dead,
+            "seen": dict(self._seen),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state."""
         self._earned, self._lag_epoch, self._dead = dict(state["earned"]), state["lag_epoch"], state["dead"]
+        self._seen = dict(state.get("seen", {}))

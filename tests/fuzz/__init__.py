@@ -1,0 +1,139 @@
+"""Fuzz tests: what comes from outside is taken, or refused by one line; never another error, a hang, or all memory.
+
+The examples of a test: UNCOLLAPSE_FUZZ (default 25, always the same). Those that failed once are `kept` beside their test.
+"""
+
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import reduce
+from math import inf, nan
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("hypothesis")
+
+from hypothesis import HealthCheck, example, settings
+from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from uncollapse.errors import UserError
+
+set_hypothesis_home_dir("/tmp/uncollapse-fuzz")
+EXAMPLES, SECONDS, MEMORY = os.environ.get("UNCOLLAPSE_FUZZ", ""), 15, 3 << 29
+"""How many examples, the most time of one, and the most memory that it may fill."""
+fuzz = settings(
+    max_examples=int(EXAMPLES or 25),
+    deadline=None,
+    derandomize=not EXAMPLES,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Hangs(BaseException):
+    """An example took too long; no reader's `except Exception` swallows it."""
+
+
+def kept(*cases: Any) -> Callable[[Any], Any]:
+    """Run these cases too; a tuple is of several arguments."""
+    return lambda test: reduce(lambda t, case: example(*(case if isinstance(case, tuple) else (case,)))(t), cases, test)
+
+
+def memory(file: str, name: str) -> int:
+    """Return a number of bytes that the system tells of this process; 0 where it does not."""
+    path = Path("/proc/self") / file
+    return 1024 * int(path.read_text().partition(f"{name}:")[2].split()[0]) if path.exists() else 0
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Stop what hangs or asks for twice the memory; fail for what fills more than all of it."""
+
+    def stop(*_: object) -> None:
+        raise Hangs
+
+    if before := memory("status", "VmRSS"):
+        Path("/proc/self/clear_refs").write_text("5")  # the highest is counted from now on
+        resource.setrlimit(resource.RLIMIT_AS, (memory("status", "VmSize") + 2 * MEMORY, -1))
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    except Hangs:
+        raise AssertionError(f"took more than {SECONDS} seconds") from None
+    finally:
+        signal.alarm(0)
+        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        filled = memory("status", "VmHWM") - before
+        assert filled < MEMORY, f"filled {filled >> 20:,} MiB"
+
+
+def taken_or_refused(read: Callable[[], Any]) -> Any:
+    """Return what a reader gives, or None where it refuses in one line; anything else fails the test."""
+    try:
+        with limited():
+            return read()
+    except UserError as error:
+        said = str(error)
+    assert "\n" not in said, f"more than one line: {said[:300]!r}"
+    assert len(said) < 2000, f"{len(said):,} characters: {said[:300]!r}"
+
+
+nested: list[Any] = reduce(lambda inner, _: [inner], range(500), [])
+HUGE, LONG = 10**400, "x" * 5000
+HOSTILE = [
+    HUGE,
+    -HUGE,
+    2**63,
+    -1,
+    0,
+    inf,
+    -inf,
+    nan,
+    1e308,
+    LONG,
+    "9" * 5000,
+    "a\nb",
+    "\0",
+    "\ud800",
+    "²",
+    "",
+    " ",
+    [],
+    {},
+]
+wild = st.text(st.characters(), max_size=30)
+scalars = st.none() | st.booleans() | st.integers(-300, 300) | st.floats() | wild | st.sampled_from(HOSTILE)
+scalars |= st.sampled_from([nested, {"a\nb": LONG}])
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(wild, inner, max_size=4), max_leaves=8
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """Return bytes with some changed, cut off, left out or put in."""
+    for _ in range(draw(st.integers(1, 3))):
+        at, some = draw(st.integers(0, max(0, len(content) - 1))), draw(st.binary(max_size=8))
+        end = draw(st.sampled_from([at, at + len(some), at + 40, len(content)]))
+        content = content[:at] + some + content[end:]
+    return content
+
+
+@st.composite
+def altered(draw: st.DrawFn, content: Any, by: st.SearchStrategy[Any] = values) -> Any:
+    """Return nested values with one of them replaced, left out or added."""
+    if not isinstance(content, dict | list) or not content or not draw(st.integers(0, 5)):
+        return draw(by)
+    copy: Any = dict(content) if isinstance(content, dict) else dict(enumerate(content))
+    key, kind = draw(st.sampled_from(list(copy)[:40])), draw(st.sampled_from(["within", "within", "drop", "add"]))
+    if kind == "add":
+        copy[draw(wild)] = draw(by)
+    elif (old := copy.pop(key)) is not None and kind == "within":
+        copy[key] = draw(altered(old, by))
+    return copy if isinstance(content, dict) else list(copy.values())
