@@ -31,7 +31,7 @@ demo: $(VENV)/.installed
 
 # The tests that take no more than a few minutes.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m 'not slow' --numprocesses 2
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadscope
 
 # Everything a reviewer would run.
 check: $(VENV)/.dev
@@ -57,7 +57,7 @@ knocks: $(VENV)/.dev
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet $(PIP_OPTIONS) -r tests/oldest.txt --editable .
-	.venv-oldest/bin/python -m pytest -m 'not slow' --numprocesses 2
+	.venv-oldest/bin/python -m pytest -m 'not slow' --numprocesses 2 --dist loadscope
 
 # The wheel, installed in an empty environment apart from the checkout, where the README's first commands run.
 dist:

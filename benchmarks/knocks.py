@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,18 +142,18 @@ def differences(one: dict[str, object], other: dict[str, object]) -> str:
 class Knocks:
     """All faults, in a folder for their runs."""
 
-    def __init__(self, folder: Path, seed: int = 0) -> None:
+    def __init__(self, folder: Path, seed: int = 0, names: Sequence[str] = tuple(COMMANDS)) -> None:
         self.folder, self.random = folder, random.Random(seed)
         self.tallies: dict[str, Tally] = {}
         TEXT.write_text("\n".join(english().sample(240, np.random.default_rng(0))[0]) + "\n")
         self.trained, self.seconds = folder / "trained", dict[str, float]()
         self.undisturbed: dict[str, dict[str, object]] = {}
-        for name in COMMANDS:  # in this process, so that what they import is in every fork
+        for name in names:  # in this process, so that what they import is in every fork
             run = self.trained if name == "train" else self.fresh(name)
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
                 assert main(COMMANDS[name](run)) == 0, name
             self.undisturbed[name] = results(run)
-        for name in COMMANDS:
+        for name in names:
             run, began = self.fresh(name), time.monotonic()
             assert end(begin(COMMANDS[name](run))) == 0, name
             self.seconds[name] = time.monotonic() - began
@@ -274,7 +274,9 @@ class Knocks:
         self.check("out of memory", "train", run, wrong)
 
 
-def knock(kills: int, folder: Path, seed: int = 0, *, others: int = 0) -> dict[str, Tally]:
+def knock(
+    kills: int, folder: Path, seed: int = 0, *, others: int = 0, names: Sequence[str] = tuple(COMMANDS)
+) -> dict[str, Tally]:
     """Inject faults; return what became of them, by kind.
 
     Args:
@@ -282,10 +284,10 @@ def knock(kills: int, folder: Path, seed: int = 0, *, others: int = 0) -> dict[s
         folder: for the runs.
         seed: of the moments.
         others: faults of each other kind.
+        names: of the commands.
     """
     torch.set_num_threads(1)
-    knocks = Knocks(folder, seed)
-    names = list(COMMANDS)
+    knocks = Knocks(folder, seed, names)
     print({name: round(seconds, 1) for name, seconds in knocks.seconds.items()}, "seconds of the commands, undisturbed")
     for i in range(kills):
         knocks.kill(names[i % len(names)], signal.SIGKILL)

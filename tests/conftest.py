@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("COLUMNS", "200")
 os.environ["OMP_NUM_THREADS"] = "1"  # for child processes too: tests run side by side
@@ -17,6 +18,7 @@ from uncollapse.distributions.priors import StandardNormal
 from uncollapse.model import VAE
 from uncollapse.nn.decoders import BottleneckDecoder, ConvolutionalDecoder, RecurrentDecoder
 from uncollapse.nn.encoders import RecurrentEncoder
+from uncollapse.runs.config import available
 
 torch.set_num_threads(1)
 
@@ -39,6 +41,16 @@ TINY = {
     "train": {"epochs": 2, "batch_size": 16, "device": "cpu"},
     "data": {"sentences": 200},
 }
+
+
+QUICK = ("aggressive", "bn", "free-bits", "kl-controller", "lm", "skip", "twr", "word-dropout")
+"""Remedies of every kind: what holds for these with pictures and labels is tested at each change, for all by `make slow`."""
+
+
+def all_remedies(*but: str) -> list[Any]:
+    """Return the remedies as parameters of a test, but some; those of a kind that is there already are slow."""
+    names = [name for name in available("remedies") if name not in but]
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def needs_shared(name: str) -> Path:

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import uncollapse as uc
+from tests.conftest import all_remedies
 from uncollapse.cli import main
 from uncollapse.distributions.priors import Source
 from uncollapse.errors import UserError
 from uncollapse.objectives import ForwardPass
 from uncollapse.runs.build import build_model, build_objective
-from uncollapse.runs.config import available
 from uncollapse.runs.folder import RunFolder
 from uncollapse.schedules import Clock, constant, parse
 from uncollapse.tasks.forms.consistency import FormConsistency
@@ -282,7 +282,7 @@ def test_the_shown_panels_are_those_that_say_something(verbs, trained):
     assert series(verbs.log, "valid.rate") == ([1, 2], [entry["valid"]["rate"] for entry in verbs.log])
 
 
-@pytest.mark.parametrize("remedy", available("remedies"))
+@pytest.mark.parametrize("remedy", all_remedies())
 def test_every_remedy_goes_with_a_conditional_model(remedy, tmp_path):
     settings = {
         "model": {"latent": 4},

@@ -1,4 +1,4 @@
-"""Commands that are killed at random moments lose nothing. `make knocks` strikes ten times as often, and in other ways too."""
+"""Commands that are killed at random moments lose nothing. `make knocks` strikes ten times as often, other commands and in other ways too."""
 
 import importlib.util
 import multiprocessing
@@ -16,7 +16,7 @@ def strike(folder, results):
 
     knocks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(knocks)
-    tallies = knocks.knock(20, Path(folder), seed=1)
+    tallies = knocks.knock(20, Path(folder), seed=1, names=("train", "evaluate"))
     results.put({kind: (one.injected, one.survived, one.remarks) for kind, one in tallies.items()})
 
 

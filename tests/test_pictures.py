@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 import uncollapse as uc
+from tests.conftest import all_remedies
 from uncollapse.cli import main
 from uncollapse.data.pictures import arrays_of, texts_of
-from uncollapse.runs.config import available
 
 SMALL = {
     "data": {"side": 8, "sentences": 120},
@@ -37,7 +37,7 @@ def test_a_run_on_pictures_learns_loads_and_is_evaluated(drawn):
     assert again.interpolate(*pictures[:2], steps=3)[0] == again.reconstruct(pictures[:1])[0]
 
 
-@pytest.mark.parametrize("remedy", [name for name in available("remedies") if name not in ("fbp",)])
+@pytest.mark.parametrize("remedy", all_remedies("fbp"))
 def test_every_remedy_works_on_pictures_or_says_in_one_line_why_not(tmp_path, remedy):
     short = {
         **SMALL,

@@ -5,7 +5,9 @@ import pytest
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
+from uncollapse.cli.tune import judged
 from uncollapse.errors import UserError
+from uncollapse.runs.bench import Result
 from uncollapse.runs.config import load_named
 from uncollapse.runs.executors import Executor
 from uncollapse.runs.tune import Dimension, Goal, open_study, read_dimension, read_goal, tune
@@ -104,6 +106,19 @@ def test_collapsed_trials_are_pruned_and_all_of_them_is_one_line(tmp_path):
     with pytest.raises(UserError, match="every trial collapsed"):
         search(tmp_path, Formula(), trials=3, space=space)
     assert {trial.state.name for trial in open_study(tmp_path / "study.log").trials} == {"PRUNED"}
+
+
+def test_the_verdict_counts_two_standard_errors():
+    def row(name, nll, mi):
+        return Result(name, {"nll_iw": nll, "mi": mi}, ("alive",) * len(nll))
+
+    ours, alive = row("found", [20.0, 20.2], [4.5, 4.6]), [4.2, 4.3]
+    said = judged(
+        GOAL, [ours, row("a", [21.0, 21.2], alive), row("b", [20.1, 20.4], alive), row("c", [18.0, 18.1], [1, 1])]
+    )
+    assert "better than a;" in said and "as good as b;" in said and "not met by c" in said
+    assert "worse than d" in judged(GOAL, [ours, row("d", [19.0, 19.1], alive)])
+    assert "misses the conditions" in judged(GOAL, [row("found", [1.0], [3.9]), ours])
 
 
 def test_the_command_searches_measures_with_other_seeds_and_judges(tmp_path, capsys):

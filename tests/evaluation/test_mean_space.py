@@ -156,6 +156,7 @@ def test_arrows_say_who_moved(halves):
     assert who_moved(halves.folder.mean_space().half) == ["encoder", "decoder", "encoder", "decoder", "both", "both"]
 
 
+@pytest.mark.slow
 def test_steps_trajectories_and_one_point_may_be_chosen(halves, tmp_path, capsys):
     from PIL import Image
 

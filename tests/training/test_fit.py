@@ -2,9 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -152,25 +149,6 @@ def test_a_decay_survives_an_interruption(tmp_path):
             )
     uc.train("grammar", out=tmp_path / "parts", resume=True, **changes)
     assert_same(tmp_path / "whole", tmp_path / "parts")
-
-
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    flags = "--recipe grammar --data.sentences 150 --encoder.hidden 12 --decoder.hidden 12 --encoder.emb 8 --decoder.emb 8 --train.epochs 6 --train.device cpu "
-    flags += "--train.checkpoint_minutes 0.002"
-    command = [sys.executable, "-m", "uncollapse", "train", *flags.split(), "--out"]
-    killed = subprocess.Popen(
-        [*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    log = tmp_path / "killed" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (log.exists() and len(log.read_text().splitlines()) >= 2):
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert load_state(RunFolder(tmp_path / "killed").state_file)["progress"]["epoch"] < 6
-    for name, more in (("killed", ["--resume"]), ("whole", [])):
-        subprocess.run([*command, str(tmp_path / name), *more], check=True, capture_output=True)
-    assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
 @pytest.mark.parametrize("remedy", available("remedies"))

@@ -18,8 +18,7 @@ from uncollapse.runs.config import merge
 from uncollapse.runs.folder import RunFolder
 from uncollapse.training.states import STATE, load_state
 
-REMEDIES = ["vanilla", "kl-target", "free-bits-batch", "kl-controller", "bn", "mmd", "bow", "twr", "fbp", "lm"]
-REMEDIES += ["aggressive", "aggressive-adaptive"]
+REMEDIES = ["vanilla", "kl-target", "kl-controller", "bn", "mmd", "bow", "twr", "fbp", "aggressive"]
 PLAIN = {"decoder": {"dropout_in": 0.0, "dropout_out": 0.0}, "data": {"sentences": 90}}
 """Without dropout, whose numbers belong to the rows of each process; 90 sentences in batches of 16 end with one of 10."""
 TWO = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]

@@ -1,6 +1,7 @@
 """`uncollapse tune`."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars, show_table
 from uncollapse.reporting.table import bench_table
-from uncollapse.runs.bench import bench, relative_time
+from uncollapse.runs.bench import Result, bench, relative_time
 from uncollapse.runs.config import catalogue
 from uncollapse.runs.executors import executor_of
 from uncollapse.runs.tune import DEFAULT_SEARCH, Goal, read_dimension, read_goal, tune
@@ -61,7 +62,7 @@ def run(arguments: list[str]) -> None:
     means = {one.remedy: {name: one.mean(name) for name in one.values} for one in results}
     for name, numbers in means.items():
         show(f"on test, seeds 1 to {asked.seeds}, {Path(name).stem}: {spell(goal, numbers)}")
-    show(judged(goal, means))
+    show(judged(goal, results))
     show(f"use it: uncollapse train --recipe {asked.recipe} --remedy {found.file} …")
 
 
@@ -71,18 +72,19 @@ def spell(goal: Goal, numbers: Mapping[str, Any]) -> str:
     return parts if goal.met(numbers) else f"{parts} (the conditions do not hold)"
 
 
-def judged(goal: Goal, means: dict[str, dict[str, float]]) -> str:
-    """Say whether what was found is better on the goal than every other row."""
-    (_, ours), *others = means.items()
-    if not goal.met(ours):
-        return (
-            "verdict: what was found does not meet the conditions with other seeds; more trials, or a weaker condition"
-        )
-    rivals = {name: goal.value(numbers) for name, numbers in others if goal.met(numbers)}
-    better = [name for name, value in rivals.items() if value <= goal.value(ours)]
-    if better:
-        return f"verdict: no better than {', '.join(better)}"
-    missed = f"{len(others) - len(rivals)} of the other rows do not meet the conditions"
-    if not rivals:
-        return f"verdict: meets the conditions; {missed}"
-    return f"verdict: better than {', '.join(rivals)}" + (f"; {missed}" if len(rivals) < len(others) else "")
+def judged(goal: Goal, results: Sequence[Result]) -> str:
+    """Say whether what was found is better on the goal than every other row that meets the conditions, by two standard errors."""
+    met = {one.remedy: goal.met({name: one.mean(name) for name in one.values}) for one in results}
+    ours, *others = results
+    if not met[ours.remedy]:
+        return "verdict: what was found misses the conditions with other seeds; try more --trials or --search-seeds, or a margin"
+    groups: dict[str, list[str]] = {"better than": [], "as good as": [], "worse than": []}
+    for other in (one for one in others if met[one.remedy]):
+        difference = goal.sign * (other.mean(goal.name) - ours.mean(goal.name))
+        error = math.hypot(*(one.spread(goal.name) / math.sqrt(len(one.values[goal.name])) for one in (ours, other)))
+        word = "as good as" if abs(difference) <= 2 * error else "better than" if difference > 0 else "worse than"
+        groups[word].append(other.remedy)
+    parts = [f"{word} {', '.join(names)}" for word, names in groups.items() if names]
+    missed = [one.remedy for one in others if not met[one.remedy]]
+    parts += [f"the conditions are not met by {', '.join(missed)}"] if missed else []
+    return f"verdict: meets the conditions; {'; '.join(parts)} (two standard errors)"

@@ -112,7 +112,8 @@ def _arrays(path: Path, side: int) -> dict[str, np.ndarray]:
     if not arrays:
         raise UserError(f"{path}: expected arrays of pictures, got none")
     # what is expanded takes no room in the file
-    if sum(value.size for value in arrays.values() if isinstance(value, np.ndarray)) > MOST_PIXELS:
+    sizes = [value.size for value in arrays.values() if isinstance(value, np.ndarray)]
+    if len(sizes) > 1 and sum(sizes) > MOST_PIXELS:
         raise UserError(f"{path}: expected at most {MOST_PIXELS:,} pixels in all, got more; take fewer pictures")
     return {key: _intensities(value, side, f"{path}, {key}") for key, value in arrays.items()}
 

@@ -31,7 +31,6 @@ import yaml
 from torch import Tensor
 
 from uncollapse.data.labels import LabelSpace
-from uncollapse.data.reading import existing
 from uncollapse.data.splits import Splits, fingerprint
 from uncollapse.data.vocabulary import PIXELS, SPECIALS, Level, Vocabulary
 from uncollapse.distributions.priors import Mixture
@@ -254,7 +253,11 @@ class RunFolder:
         Raises:
             UserError: no run here, a later version, or settings that this version does not have.
         """
-        if not existing(self.path).is_dir():
+        try:
+            there = self.path.is_dir()
+        except (OSError, ValueError):  # a name that no file can have
+            there = False
+        if not there:
             raise UserError(f"{self.path}: no such run folder")
         if not self.config_file.exists():
             raise UserError(f"{self.path}: expected a run folder, but it holds no config.yaml")
