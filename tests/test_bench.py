@@ -105,6 +105,7 @@ def test_the_command_ends_with_table_frontier_and_recommendation(tmp_path, capsy
     assert main(["bench", "--recipe", "grammar", "--remedies", "vanila", "--out", str(tmp_path), *flags]) == 2
 
 
+@pytest.mark.slow
 def test_rows_of_forms_bring_their_scores_into_the_table(tmp_path, capsys):
     flags = "--model.latent 4 --encoder.emb 8 --decoder.emb 8 --encoder.hidden 12 --decoder.hidden 12 --train.epochs 1 --data.sentences 800 --iw-samples 2".split()
     assert main(["bench", "--recipe", "verbs", "--remedies", "vanilla,beta", "--out", str(tmp_path), *flags,

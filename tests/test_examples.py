@@ -59,6 +59,7 @@ def test_compose(folder):
     assert (folder / "out" / "model.safetensors").exists() and (folder / "out" / "state" / "last.pt").exists()
 
 
+@pytest.mark.slow
 def test_own_objective_keeps_dimensions_active(folder):
     shown, _ = run("own_objective.py", folder)
     plain, spread = numbers(shown, "au")
@@ -66,11 +67,13 @@ def test_own_objective_keeps_dimensions_active(folder):
     assert (folder / "spread.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_own_posterior(folder):
     shown, _ = run("own_posterior.py", folder)
     assert "rate" in shown and numbers(shown, "nll_elbo")[0] > numbers(shown, "nll_iw")[0]
 
 
+@pytest.mark.slow
 def test_own_data(folder):
     shown, _ = run("own_data.py", folder)
     assert numbers(shown, "nll_elbo")[0] < 250

@@ -34,6 +34,7 @@ def test_every_command_of_the_readme_runs(sentences_file, monkeypatch, capsys):
     assert Path("codes.npz").exists()
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path):
     code = "\n".join(blocks("python"))
     assert '"epochs": 2}' in code

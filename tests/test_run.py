@@ -67,7 +67,9 @@ def test_weights_of_version_2_have_the_names_of_this_one(tmp_path):
 # -- whole or not at all --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("method", "file"), [("replace", "corpus.json"), ("rename", "corpus.json")])
+@pytest.mark.parametrize(
+    ("method", "file"), [pytest.param("replace", "corpus.json", marks=pytest.mark.slow), ("rename", "corpus.json")]
+)
 def test_a_run_killed_while_it_begins_leaves_nothing_in_the_way(tmp_path, method, file):
     """Killed by force while a file is prepared, or before it takes its place; the same command then begins anew."""
     script = (

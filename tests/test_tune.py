@@ -118,7 +118,7 @@ def test_the_verdict_counts_two_standard_errors():
     )
     assert "better than a;" in said and "as good as b;" in said and "not met by c" in said
     assert "worse than d" in judged(GOAL, [ours, row("d", [19.0, 19.1], alive)])
-    assert "misses the conditions" in judged(GOAL, [row("found", [1.0], [3.9]), ours])
+    assert "misses the conditions" in judged(GOAL, [row("dull", [1.0], [3.9]), ours])
 
 
 def test_the_command_searches_measures_with_other_seeds_and_judges(tmp_path, capsys):

@@ -1,6 +1,6 @@
 """Fuzz tests: what comes from outside is taken, or refused by one line; never another error, a hang, or all memory.
 
-The examples of a test: UNCOLLAPSE_FUZZ (default 25, always the same). Those that failed once are `kept` beside their test.
+The examples of a test: UNCOLLAPSE_FUZZ (default 5, always the same). Those that failed once are `kept` beside their test.
 """
 
 import os
@@ -27,7 +27,7 @@ set_hypothesis_home_dir("/tmp/uncollapse-fuzz")
 EXAMPLES, SECONDS, MEMORY = os.environ.get("UNCOLLAPSE_FUZZ", ""), 15, 3 << 29
 """How many examples, the most time of one, and the most memory that it may fill."""
 fuzz = settings(
-    max_examples=int(EXAMPLES or 25),
+    max_examples=int(EXAMPLES or 5),
     deadline=None,
     derandomize=not EXAMPLES,
     database=None,

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import uncollapse as uc
-from tests.conftest import TINY
+from tests.conftest import TINY, all_remedies
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.errors import UserError
 from uncollapse.runs import plan as plan_module
 from uncollapse.runs.build import build_model, build_objective, build_splits
-from uncollapse.runs.config import Config, available, compose, merge
+from uncollapse.runs.config import Config, compose, merge
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.job import Job
 from uncollapse.runs.plan import plan
@@ -151,7 +151,7 @@ def test_a_decay_survives_an_interruption(tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-@pytest.mark.parametrize("remedy", available("remedies"))
+@pytest.mark.parametrize("remedy", all_remedies())
 def test_every_remedy_learns_saves_and_loads(tmp_path, remedy):
     listener = Remember()
     limit = {"aggressive_steps": 3, "pretrain_epochs": 1 if remedy == "fbp" else 0}
