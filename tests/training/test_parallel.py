@@ -146,6 +146,23 @@ def test_a_request_to_stop_reaches_both_processes(tmp_path):
     assert load_state(tmp_path / "run" / STATE)["progress"]["step"] > 0
 
 
+def test_numbers_of_a_process_follow_from_seed_step_and_rank():
+    def drawn(rank, step):
+        world = World(rank, 2)
+        torch.manual_seed(5)
+        world.begin_random(torch.device("cpu"))
+        world.seed_step(step)
+        own = torch.rand(4)
+        with world.shared_random():
+            return tuple(own.tolist()), tuple(torch.rand(4).tolist())
+
+    assert drawn(0, 3) == drawn(0, 3)
+    assert len({drawn(rank, step)[0] for rank in (0, 1) for step in (3, 4)}) == 4
+    torch.manual_seed(5)
+    alone = tuple(torch.rand(4).tolist())
+    assert {drawn(rank, step)[1] for rank in (0, 1) for step in (3, 4)} == {alone}
+
+
 @pytest.mark.parametrize("rows", [2, 3, 7, 32])
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_shares_neither_overlap_nor_leave_anything_out(rows, size):

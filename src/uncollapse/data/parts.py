@@ -1,7 +1,6 @@
 """From a path to the three splits of a corpus; what is missing is split off the training part."""
 
 import hashlib
-import json
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from uncollapse.data.lines import Lines, Read, sampled, states_of
 from uncollapse.data.reading import SUFFIXES, Texts, existing, read_of_shards, read_texts, shards_of, suffix_of
 from uncollapse.data.settings import DataConfig
 from uncollapse.errors import UserError
-from uncollapse.files import write_json
+from uncollapse.files import expect, parse_json, read_text, write_json
 
 MOST_HELD_OUT = 20_000
 """Sentences of each part that is split off shards, which may have millions."""
@@ -154,7 +153,7 @@ def _sampled_once(
     key = hashlib.sha256(f"{states_of(files)} {seed} {about}".encode()).hexdigest()[:16]
     path = cache / f"{key}.drawn.json" if cache else None
     if path and path.exists():
-        content = json.loads(path.read_text())
+        content = expect(parse_json(read_text(path), str(path)), {"total": int, "drawn": {str: str}}, str(path))
         return content["total"], {int(position): text for position, text in content["drawn"].items()}
     total, drawn = sampled((text for file in files for _, text in read(file)), max(1, count), seed)
     if path:

@@ -13,7 +13,9 @@ class DataConfig:
     name: Literal["", "grammar", "synthetic", "verbs", "strokes"] = setting(
         "", "an embedded corpus, in place of a path"
     )
-    path: str = setting("", "a file, or a folder with train, valid and test files")
+    path: str = setting(
+        "", "a file, a folder with train, valid and test files, or a pattern of files ('shards/*.jsonl.gz')"
+    )
     valid: str = setting("", "an explicit validation file")
     test: str = setting("", "an explicit test file")
     format: Literal["auto", "txt", "tsv", "csv", "jsonl", "parallel"] = setting(

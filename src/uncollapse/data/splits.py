@@ -154,7 +154,7 @@ def load_splits(
             messages.append(
                 f"tokens: {LEVELS[level]}, at most {most:,} ({chosen.reason}); --data.level, --data.max_vocab"
             )
-        step = -(-len(texts) // MOST_COUNTED)
+        step = max(1, -(-len(texts) // MOST_COUNTED))
         if step > 1:
             messages.append(f"the vocabulary is that of every {step}. sentence")
         counted = islice(texts, 0, None, step)

@@ -1,5 +1,6 @@
 """Tables of evaluations."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,7 +56,12 @@ def bench_table(results: Sequence[Result], times: Mapping[str, float], seeds: in
     table.add_column("verdict")
     for result in results:
         cells = [_over_seeds(result, name, n, seeds) for name, n in digits.items()]
-        table.add_row(result.remedy, *cells, f"{times[result.remedy]:.2f}x", ", ".join(sorted(set(result.states))))
+        table.add_row(
+            result.remedy,
+            *cells,
+            "-" if math.isnan(times[result.remedy]) else f"{times[result.remedy]:.2f}x",
+            ", ".join(sorted(set(result.states))),
+        )
     if results and results[0].floor is not None:
         table.add_row("floor (exact)", f"{results[0].floor:.2f}", style="dim")
     return table

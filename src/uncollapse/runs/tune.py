@@ -194,10 +194,8 @@ def tune(
     study, shared = open_study(out / "study.log"), merge({"monitor": {"stop_when": "collapsed"}}, settings)
 
     def job(name: str, values: Mapping[str, Any], seed: int = SEED) -> Trial:
-        remedies = tuple(str(values[REMEDY]).split("+")) if REMEDY in values else ()
-        return Trial(
-            out / name, recipe, remedies, seed, merge(shared, own(values)), iw_samples=iw_samples, split="valid"
-        )
+        changes = merge(shared, own(values))
+        return Trial(out / name, recipe, stacked(values), seed, changes, iw_samples=iw_samples, split="valid")
 
     first = job("budget", {each.key: (each.choices or (each.low,))[0] for each in search})
     validate(compose(recipe, first.remedies, first.settings))
@@ -222,6 +220,11 @@ def tune(
         if len(these) == seeds:
             tell(study, asked[trial.path], goal, these)
     return best_of(study, goal, out)
+
+
+def stacked(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the remedies among the values of a trial."""
+    return tuple(values[REMEDY].split("+")) if REMEDY in values else ()
 
 
 def own(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,8 +281,7 @@ def best_of(study: Any, goal: Goal, out: Path) -> Found:
         return sum(max(0.0, each) for each in goal.violations(trial.user_attrs["numbers"])), trial.value
 
     best = min(ended, key=order)
-    remedies = tuple(str(best.params[REMEDY]).split("+")) if REMEDY in best.params else ()
-    found = merge(combine_remedies(remedies), own(best.params))
+    found = merge(combine_remedies(stacked(best.params)), own(best.params))
     content = {"title": f"Found by a search over {', '.join(best.params)}", "settings": found}
     write_atomically(out / "found.yaml", yaml.safe_dump(content, sort_keys=False).encode())
     numbers, counts = best.user_attrs["numbers"], (len(every), len(every) - len(ended))
