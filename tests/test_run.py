@@ -88,6 +88,15 @@ def test_a_run_killed_while_it_begins_leaves_nothing_in_the_way(tmp_path, method
     assert not leftovers(tmp_path)
 
 
+def test_what_a_killed_process_left_of_a_file_goes_with_the_next_writing(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left, alive = (tmp_path / f".metrics.json.{process}.part" for process in (gone.pid, os.getppid()))
+    left.touch(), alive.touch()
+    write_json(tmp_path / "metrics.json", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [alive.name, "metrics.json"]
+
+
 @pytest.mark.parametrize("settings", [{"data": {"path": "/no/such/file"}}, {"model": {"condition": "none"}}])
 def test_a_refused_training_leaves_no_folder_behind(tmp_path, settings):
     with pytest.raises(UserError):

@@ -20,11 +20,12 @@ class Formula(Executor):
     """Trains nothing: nll = (lr - 0.05)^2 and mi = 80 lr, so that mi >= 4 begins at the best rate of learning; vanilla is dead."""
 
     def __init__(self, most=1000):
-        self.most, self.trials = most, []
+        self.most, self.trials, self.unfinished = most, [], None
 
     def run(self, trials, callbacks):
         for trial in trials:
             if len(self.trials) == self.most:
+                self.unfinished = trial
                 raise KeyboardInterrupt
             self.trials.append(trial)
             lr, alive = trial.settings["optim"]["lr"], trial.remedies != ("vanilla",)
@@ -83,6 +84,7 @@ def test_an_interrupted_search_goes_on_with_the_trial_that_was_running(tmp_path)
     rest = Formula()
     found = search(tmp_path, rest, trials=8)
     assert found.tried[0] == 8 and len(stopped.trials) == 5 and len(rest.trials) == 3
+    assert rest.trials[0].settings == stopped.unfinished.settings
     names = [trial.path.name for trial in stopped.trials + rest.trials]
     assert names[5] == "trial-0005-1000" and len(set(names)) == 8  # its folder, where it goes on
     again = Formula()

@@ -107,6 +107,12 @@ def test_blocks_visit_every_sentence_once_in_an_order_of_seed_and_epoch(small_bl
     for other in (BlockBatches(lengths, 8, 1, 1), BlockBatches(lengths, 8, 2, 0)):
         assert not np.array_equal(np.concatenate(list(other)), np.concatenate(epoch))
     assert len(backwards.held) <= 2
+    places = []
+    for number in range(2):  # where in its block each sentence stood: shuffled anew in each epoch
+        order = BlockBatches(np.full(sentences, 5), 8, 1, number)
+        place = {sentence: i for i, sentence in enumerate(order._parts(0)[0].tolist())}
+        places.append([place[sentence] for i in range(order.ends[0]) for sentence in order[i].tolist()])
+    assert sorted(places[0]) == sorted(places[1]) and places[0] != places[1]
 
 
 def test_blocks_mix_the_whole_corpus_and_batches_have_nearly_equal_lengths(small_blocks):
