@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 import uncollapse as uc
 from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.measure import measure, measure_protocol
 from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.shipped import FOLDER
 from uncollapse.training.states import load_weights, save_weights
@@ -37,7 +38,7 @@ def ship(path, name):
     save_weights(folder.model_file, {key: w.half() if w.is_floating_point() else w for key, w in weights})
     run = uc.load(path)
     subject = run.subject(run.splits()[0])
-    run.measure(subject, run.by_protocol("tense", subject) if PROTOCOLS["tense"].fits(subject) else {})
+    measure(run.folder, subject, measure_protocol("tense", subject) if PROTOCOLS["tense"].fits(subject) else {})
     shutil.rmtree(FOLDER / name, ignore_errors=True)
     (FOLDER / name).mkdir(parents=True)
     for file in FILES:

@@ -16,6 +16,7 @@ from uncollapse.errors import UserError
 from uncollapse.objectives import ForwardPass
 from uncollapse.runs.build import build_model, build_objective
 from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.measure import measure_protocol
 from uncollapse.schedules import Clock, constant, parse
 from uncollapse.tasks.forms.consistency import FormConsistency
 from uncollapse.training.callbacks import Callback
@@ -418,7 +419,7 @@ def test_moved_data_bring_their_pairs_and_an_embedded_corpus_has_none(tmp_path):
     settings = SMALL | {"data": {"path": str(tmp_path / "old"), "directions": "sp>p"}}
     done = uc.train("tense", out=tmp_path / "run", **(settings | {"train": {"epochs": 1, "fit_prior": 0}}))
     data = {"path": str(tmp_path / "new")}
-    result = done.by_protocol("tense", done.subject(done.splits(data)[0], data=data))
+    result = measure_protocol("tense", done.subject(done.splits(data)[0], data=data))
     assert result["tense_pairs"][0]["word"] == "abate"
     assert compose("tense", (), {"data": {"name": "verbs"}}).data.pairs == ""
 
@@ -512,5 +513,5 @@ def test_labels_that_a_model_is_not_told_can_still_be_probed(tmp_path):
     run = uc.train("grammar", out=tmp_path / "run", **small)
     splits, _ = run.splits()
     assert {"tense", "number", "mood"} <= set(splits.test.labels) and set(run.label_space.names) == {"tense"}
-    rows = {row["field"]: row for row in run.by_protocol("probe", run.subject(splits))["probes"]}
+    rows = {row["field"]: row for row in measure_protocol("probe", run.subject(splits))["probes"]}
     assert "scoring" in rows["number"] and "scoring" not in rows["tense"]

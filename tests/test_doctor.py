@@ -187,7 +187,7 @@ def test_a_real_run_is_measured_once_and_judged(tmp_path, capsys, monkeypatch):
     assert main(["doctor", str(run.path), "--split", "valid"]) == 0
     out = capsys.readouterr().out
     assert "collapsed" in out and "1. the posterior has collapsed" in out and "type:" in out
-    monkeypatch.setattr("uncollapse.runs.run.Run.measure", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr("uncollapse.runs.doctor.measure", lambda *_, **__: pytest.fail("measured again"))
     assert main(["doctor", str(run.path), "--split", "valid", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["title"] == "the posterior has collapsed"
     lm = uc.train("grammar", "lm", out=tmp_path / "lm", callbacks=[], **{**TINY, "model": {"latent": 0}})

@@ -8,9 +8,11 @@ import pytest
 
 from uncollapse.cli import main
 from uncollapse.errors import UserError
+from uncollapse.reporting import views
 from uncollapse.reporting.canvas import SVG, panels, save, svg
 from uncollapse.reporting.latent import (
     Point,
+    Traversal,
     codes_figure,
     frontier,
     map_figure,
@@ -18,6 +20,7 @@ from uncollapse.reporting.latent import (
     project,
     rates_figure,
     robustness_figure,
+    traversals_figure,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -119,7 +122,32 @@ def test_mistakes_are_one_line(trained, arguments, said, capsys, tmp_path):
     assert said in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("figure", ["map", "codes"])
+def test_a_traversal_moves_one_dimension_of_the_code_of_the_first_sentence(trained):
+    corpus = trained.subject(trained.splits()[0], "valid").corpus
+    rates = [0.05, 0.3, 2.0, *[0.0] * (trained.model.latent - 3)]
+    moved = views.traversals(trained, corpus, rates)
+    assert [traversal.dimension for traversal in moved] == [2, 1]  # by their rates; 0.05 nats are not worth it
+    codes = np.repeat(trained.encode(corpus.first(1).texts()), views.STEPS, 0)
+    codes[:, 2] = np.linspace(-3, 3, views.STEPS)
+    assert moved[0].texts == trained.decode(codes)
+
+
+def test_a_long_sentence_is_shortened_in_a_figure_and_a_dollar_stays_one():
+    texts = ["a $x$ b", "word " * 60]
+    figure = traversals_figure([Traversal(3, 1.5, np.array([-3.0, 3.0]), texts)])
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown[0] == "a $x$ b" and len(shown[1]) <= 96 and shown[1].endswith("word …")
+    drawn = svg(figure)
+    assert "a $x$ b" in drawn and "dimension 3: 1.50 nats" in drawn
+
+
+def test_a_dead_code_has_no_traversals(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(views, "rates_by_dimension", lambda *_: [0.01] * trained.model.latent)
+    assert main(["plot", str(trained.path), "traversals", "--out", str(tmp_path / "a.png")]) == 2
+    assert "no dimension has a rate of 0.1 nats" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("figure", ["map", "codes", "traversals"])
 def test_a_run_is_drawn(trained, figure, tmp_path):
     assert main(["plot", str(trained.path), figure, "--split", "valid", "--out", str(tmp_path / "a.svg")]) == 0
     assert (tmp_path / "a.svg").stat().st_size > 5000

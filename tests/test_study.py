@@ -99,7 +99,7 @@ def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monk
     both = [uc.load(tmp_path / "out" / f"plain-{seed}").metrics["test"]["rate"] for seed in (1, 2)]
     assert f"{sum(both) / 2:.3f} ± " in page
     # a second call trains nothing and measures nothing
-    monkeypatch.setattr("uncollapse.runs.run.Run.measure", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr("uncollapse.runs.trials.measure", lambda *_, **__: pytest.fail("measured again"))
     logs = {path: path.read_text() for path in (tmp_path / "out").glob("*/metrics.jsonl")}
     assert main(arguments) == 0
     assert page.splitlines()[6:9] == (tmp_path / "out" / "table.md").read_text().splitlines()[6:9]

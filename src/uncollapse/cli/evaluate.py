@@ -16,6 +16,7 @@ from uncollapse.evaluation.verdict import judge
 from uncollapse.files import write_atomically
 from uncollapse.reporting.protocols import protocol_tables
 from uncollapse.reporting.table import evaluation_table
+from uncollapse.runs.measure import measure, measure_protocol
 from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.tasks.syntax.pairs import read_minimal_pairs
 
@@ -62,14 +63,14 @@ def run(arguments: list[str]) -> None:
     for name in filter(None, names):
         say(f"protocol {name}: {PROTOCOLS[name].help}")
         try:
-            protocol_numbers |= done.by_protocol(name, subject)
+            protocol_numbers |= measure_protocol(name, subject)
         except UserError as error:
             if not asked.all:
                 raise
             say(f"left out: {error}")
     how = {"iw_samples": asked.iw_samples, "iw_sentences": sentences, "adaptive": asked.adaptive}
     with Bars() as bars:
-        result = done.measure(subject, protocol_numbers, **how, precision=asked.precision, track=bars.track)
+        result = measure(done.folder, subject, protocol_numbers, **how, precision=asked.precision, track=bars.track)
     if asked.per_sentence:
         write_atomically(Path(asked.per_sentence), _rows(result, subject.corpus.texts()).encode())
     if asked.json:

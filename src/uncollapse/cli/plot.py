@@ -14,7 +14,7 @@ from uncollapse.reporting.canvas import save
 from uncollapse.reporting.curves import PANELS, curves_figure
 from uncollapse.reporting.latent import METHODS, plane_figure, rates_figure, robustness_figure
 from uncollapse.reporting.mean_space import draw_mean_space
-from uncollapse.reporting.views import codes_view, map_view, plane_points
+from uncollapse.reporting.views import codes_view, map_view, plane_points, traversals_view
 from uncollapse.runs.config import catalogue, flatten
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.shipped import refuse_shipped, run_path
@@ -30,7 +30,7 @@ FLAGS = {
     "by": ("curves", "plane", "robustness"),
     "color": ("map",),
     "method": ("map",),
-    "split": ("map", "codes", "plane", "robustness"),
+    "split": ("map", "codes", "traversals", "plane", "robustness"),
 }
 """Flag -> the figures that it is for."""
 
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> None:
     parser.flag("--by", "SETTING", "name the runs by a setting, such as objective.weight")
     parser.flag("--color", "FIELD", "map: the label field of the colours (default: the first there is)")
     parser.flag("--method", "NAME", f"map: {' or '.join(METHODS)} (default {METHODS[0]})")
-    parser.flag("--split", "NAME", "map, codes, plane, robustness: train, valid or test (default test)")
+    parser.flag("--split", "NAME", f"{', '.join(FLAGS['split'])}: train, valid or test (default test)")
     asked, _ = parser.parse(arguments)
     *runs, figure = asked.runs
     if figure not in FIGURES or not runs:
@@ -126,6 +126,10 @@ def _codes(folders: list[RunFolder], asked: Namespace, path: Path) -> "Figure":
     return codes_view(uc.load(_only(folders, "codes").path), asked.split or "test")
 
 
+def _traversals(folders: list[RunFolder], asked: Namespace, path: Path) -> "Figure":
+    return traversals_view(uc.load(_only(folders, "traversals").path), asked.split or "test")
+
+
 def _mean_space(folders: list[RunFolder], asked: Namespace, path: Path) -> None:
     """Draw the posterior-mean space of one run, and print how far its points lie from diagonal and axes."""
     if asked.at and (asked.trajectories or asked.point is not None):
@@ -153,6 +157,7 @@ FIGURES: dict[str, tuple[Draw, str]] = {
     "plane": (_plane, "evaluated runs by rate and distortion"),
     "map": (_map, "the codes of a split in two dimensions, coloured by a label, of one run"),
     "codes": (_codes, "histograms of the codes beside the prior, of one run"),
+    "traversals": (_traversals, "what is written while the dimensions of most rate move, of one run"),
     "robustness": (_robustness, "tokens recovered from moved codes (evaluate --protocol robustness)"),
     "posterior-mean-space": (
         _mean_space,

@@ -1,12 +1,14 @@
-"""Figures of latent spaces: rates over training, the rate-distortion plane, maps, codes beside the prior, robustness."""
+"""Figures of latent spaces: rates over training, the rate-distortion plane, maps, codes, traversals, robustness."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from uncollapse.data.pictures import arrays_of
 from uncollapse.errors import UserError, suggest
 from uncollapse.reporting.canvas import COLOURS, MARKERS, label, legend, panels, style
 
@@ -17,6 +19,8 @@ METHODS = ("pca", "tsne")
 MOST_CLASSES = 7
 """Labels with a colour of their own on a map; the rest are grey."""
 SHOWN_DIMENSIONS = 4
+LETTERS = 96
+"""Of a sentence in a figure; a longer one ends in …"""
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,55 @@ def codes_figure(z: np.ndarray, rates: Sequence[float]) -> "Figure":
         axis.plot(line, np.exp(-(line**2) / 2) / math.sqrt(2 * math.pi), color=COLOURS[1], linewidth=1.4, label="prior")
         label(axis, f"dimension {d}: {rates[d]:.2f} nats", "z", "density")
     legend(axes[0])
+    return figure
+
+
+@dataclass(frozen=True)
+class Traversal:
+    """What is written while one dimension of a code moves.
+
+    Attributes:
+        dimension: which, from 0.
+        rate: of the dimension, nats per sentence.
+        values: that it takes, `[S]`.
+        texts: written from the code with each value.
+    """
+
+    dimension: int
+    rate: float
+    values: np.ndarray
+    texts: Sequence[str]
+
+    def __str__(self) -> str:
+        """Return the dimension and its rate."""
+        return f"dimension {self.dimension}: {self.rate:.2f} nats"
+
+
+def traversals_figure(traversals: Sequence[Traversal], *, pictures: bool = False) -> "Figure":
+    """Draw traversals, a panel each: sentences below each other, or pictures side by side.
+
+    Args:
+        traversals: at least one.
+        pictures: whether the texts are those of pictures.
+    """
+    steps = len(traversals[0].values)
+    height = 1.3 if pictures else 0.4 + 0.19 * steps
+    figure, axes = panels(len(traversals), size=(7.6, height), columns=1)
+    for axis, traversal in zip(axes, traversals, strict=True):
+        label(axis, str(traversal), "value of the dimension" if pictures else "", "" if pictures else "value")
+        axis.grid(False)
+        ticks = [f"{value:+.1f}" for value in traversal.values]
+        if pictures:
+            drawn = np.pad(arrays_of(traversal.texts), ((0, 0), (1, 1), (1, 1)))
+            axis.imshow(np.concatenate(list(drawn), 1), cmap="Greys", interpolation="nearest")
+            axis.set_xticks(drawn.shape[2] * (np.arange(steps) + 0.5), ticks)
+            axis.set_yticks([])
+            continue
+        axis.set(xlim=(0, 1), ylim=(steps - 0.5, -0.5), xticks=[])
+        axis.set_yticks(range(steps), ticks)
+        for row, text in enumerate(traversal.texts):
+            shown = textwrap.shorten(text, LETTERS, placeholder=" …")
+            axis.text(0.01, row, shown, fontsize=8, va="center", parse_math=False)
     return figure
 
 

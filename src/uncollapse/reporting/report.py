@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,17 +19,14 @@ from uncollapse.reporting.curves import curves_figure
 from uncollapse.reporting.grid import grid_png
 from uncollapse.reporting.latent import plane_figure, rates_figure, robustness_figure
 from uncollapse.reporting.protocols import COLUMNS
-from uncollapse.reporting.views import codes_view, map_view, plane_points
+from uncollapse.reporting.views import STEPS, codes_view, map_view, plane_points, traversals
 from uncollapse.runs.comparison import over_sentences
 from uncollapse.runs.config import Config, differences
 from uncollapse.runs.doctor import Chart, Finding, examine, findings
 from uncollapse.runs.run import Run
 
-if TYPE_CHECKING:
-    pass
-
-SAMPLES, RECONSTRUCTED, STEPS, TRAVERSED = 8, 8, 7, 3
-"""Sentences from the prior, reconstructions, steps of an interpolation, dimensions that are traversed."""
+SAMPLES, RECONSTRUCTED = 8, 8
+"""Sentences from the prior, and reconstructions."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +168,9 @@ def _texts(run: Run, split: str, chart: Chart) -> list[tuple[str, Cells]]:
         )
     )
     rates = chart.metrics.get("rate_by_dimension") or []
-    for d in sorted(range(len(rates)), key=lambda d: -rates[d])[:TRAVERSED]:
-        if rates[d] < 0.1:
-            continue
-        walked = run.decode(run.traversal(d, codes[0], STEPS), labels=own)
-        rows = [[f"{value:+.1f}", text] for value, text in zip(np.linspace(-3, 3, STEPS), walked, strict=True)]
-        tables.append((f"The first of them, dimension {d} moved ({rates[d]:.2f} nats)", (["z", "sentence"], rows)))
+    for moved in traversals(run, few, rates):
+        rows = [[f"{value:+.1f}", text] for value, text in zip(moved.values, moved.texts, strict=True)]
+        tables.append((f"The first of them along {moved}", (["z", "sentence"], rows)))
     return tables
 
 

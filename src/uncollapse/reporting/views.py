@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from uncollapse.data.corpus import Corpus
 from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.bounds import subsample_indices
 from uncollapse.evaluation.posterior import drawn_codes, posteriors, rates_by_dimension
-from uncollapse.reporting.latent import Point, codes_figure, map_figure, project
+from uncollapse.reporting.latent import Point, Traversal, codes_figure, map_figure, project, traversals_figure
 from uncollapse.runs.run import Run
 
 if TYPE_CHECKING:
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
 
 SENTENCES = 300
 """Sentences of a map."""
+TRAVERSED, STEPS = 3, 7
+"""Dimensions that are traversed, and the values of each."""
+SPAN, LEAST_RATE = 3.0, 0.1
+"""The largest value of a traversed dimension; the least rate in nats of one that is worth it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,41 @@ def codes_view(run: Run, split: str) -> "Figure":
     if rates is None:
         raise UserError("codes: rates by dimension have no closed form for this posterior and prior")
     return codes_figure(drawn_codes(run.model, corpus).flatten(1).numpy(), rates)
+
+
+def traversals(run: Run, corpus: Corpus, rates: Sequence[float]) -> list[Traversal]:
+    """Return what is written while the code of the first sentence moves along the dimensions of most rate.
+
+    Args:
+        run: with a latent space.
+        corpus: whose first sentence it is.
+        rates: of every dimension, nats per sentence.
+    """
+    first = corpus.first(1)
+    code = run.encode(first.texts(), run.labels_of(first))[0]
+    labels = run.labels_of(corpus.subset(np.zeros(STEPS, dtype=np.int64)))  # those of the first, all the way
+    values = np.linspace(-SPAN, SPAN, STEPS)
+    most = [d for d in sorted(range(len(rates)), key=lambda d: -rates[d])[:TRAVERSED] if rates[d] >= LEAST_RATE]
+    return [
+        Traversal(d, rates[d], values, run.decode(run.traversal(d, code, STEPS, span=SPAN), labels=labels))
+        for d in most
+    ]
+
+
+def traversals_view(run: Run, split: str) -> "Figure":
+    """Return a figure of the traversals of the first sentence of a split.
+
+    Raises:
+        UserError: a language model, rates without a closed form, or no dimension with a rate to speak of.
+    """
+    run.need_latent()
+    corpus = run.subject(run.splits()[0], split).corpus
+    rates = rates_by_dimension(run.model, corpus, posteriors(run.model, corpus))
+    if rates is None:
+        raise UserError("traversals: rates by dimension have no closed form for this posterior and prior")
+    if not (drawn := traversals(run, corpus, rates)):
+        raise UserError(f"traversals: no dimension has a rate of {LEAST_RATE} nats; the code is not used")
+    return traversals_figure(drawn, pictures=not run.vocabulary.of_text)
 
 
 def plane_points(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Point]:

@@ -16,6 +16,7 @@ from uncollapse.objectives import Objective
 from uncollapse.runs.build import build_objective
 from uncollapse.runs.config import available, compose, differences
 from uncollapse.runs.folder import Origin
+from uncollapse.runs.measure import measure, measure_protocol, still_holds
 from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.run import Run
 from uncollapse.runs.shipped import is_shipped
@@ -153,18 +154,18 @@ def examine(
 def _measured(run: Run, split: str, splits: Splits, track: Track) -> Chart:
     subject = run.subject(splits, split)
     metrics = run.metrics.get(split, {})
-    if "protocol" in metrics and not is_shipped(run.path) and not run.still_holds(metrics, subject):
+    if "protocol" in metrics and not is_shipped(run.path) and not still_holds(run.folder, metrics, subject):
         metrics = {}  # of other weights, or other sentences
     numbers: dict[str, Any] = {}
     for name in PROTOCOLS_NEEDED:
         protocol = PROTOCOLS[name]
         if protocol.fits(subject) and not any(number in metrics for number in (*protocol.columns, *protocol.rows)):
             with suppress(UserError):  # too few sentences, say
-                numbers |= run.by_protocol(name, subject)
+                numbers |= measure_protocol(name, subject)
     if is_shipped(run.path):
         metrics = {**metrics, **numbers}
     elif "nll_iw" not in metrics:
-        metrics = run.measure(subject, numbers, track=track, iw_samples=SAMPLES, iw_sentences=SENTENCES).metrics
+        metrics = measure(run.folder, subject, numbers, track=track, iw_samples=SAMPLES, iw_sentences=SENTENCES).metrics
     elif numbers:
         names = {"by_protocol": sorted({*metrics.get("by_protocol", ()), *numbers})}
         metrics = {**metrics, **numbers, **names}

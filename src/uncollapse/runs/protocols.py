@@ -77,6 +77,11 @@ class Subject:
         return self.model.condition is not None
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """Return the labels that the model knows, by name."""
+        return tuple(self.model.condition.classes) if self.model.condition else ()
+
+    @property
     def forms(self) -> bool:
         """Return whether the model tells the forms of parallel rows apart."""
         rows = self.splits.train.form_field

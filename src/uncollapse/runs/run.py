@@ -14,28 +14,26 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import UNLABELLED, Labels, LabelSpec
 from uncollapse.data.pictures import arrays_of
 from uncollapse.data.settings import DataConfig
-from uncollapse.data.splits import Splits, fingerprint
+from uncollapse.data.splits import Splits
 from uncollapse.data.vocabulary import UNK, tokenise
 from uncollapse.distributions.posteriors import Posterior
 from uncollapse.distributions.priors import Source
 from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.bounds import Precision, Track, log_likelihoods, untracked
-from uncollapse.evaluation.evaluate import Evaluation, evaluate
 from uncollapse.evaluation.posterior import posteriors
-from uncollapse.evaluation.verdict import judge
 from uncollapse.generation import latent_ops
 from uncollapse.generation.decode import generate_n_best
 from uncollapse.generation.decoding import Decoding, Strategy
 from uncollapse.model import VAE
 from uncollapse.nn.pictures import PictureDecoder
-from uncollapse.parallel import World
 from uncollapse.runs.build import NONE_OWN, Modules, build_device, build_splits, load_model, read_lab_pairs
 from uncollapse.runs.config import Config, merge, source_override
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.job import Job
 from uncollapse.runs.launch import launch
-from uncollapse.runs.protocols import PROTOCOLS, Subject
-from uncollapse.runs.shipped import refuse_shipped, run_path
+from uncollapse.runs.measure import measure
+from uncollapse.runs.protocols import Subject
+from uncollapse.runs.shipped import run_path
 from uncollapse.training.callbacks import Callback, Progress
 
 How = Decoding | Strategy
@@ -175,18 +173,6 @@ class Run:
         fitted = self.folder.load_prior(self.model.latent) if self.folder.prior_file.exists() else None
         return Subject(self.model, splits, split, seed, fitted, read_lab_pairs(self._data(data)))
 
-    def by_protocol(self, name: str, subject: Subject) -> dict[str, Any]:
-        """Return the numbers of one of `protocols.PROTOCOLS`; see docs/protocol.md.
-
-        Raises:
-            UserError: an unknown name, or a run that the protocol is not for.
-        """
-        if name not in PROTOCOLS:
-            raise UserError(f"unknown protocol {name!r}: {suggest(name, PROTOCOLS)}")
-        if PROTOCOLS[name].of_words and not subject.text:
-            raise UserError(f"protocol {name}: counts words, and this run is on pictures")
-        return PROTOCOLS[name].run(subject)
-
     def evaluate(
         self,
         split: str = "test",
@@ -218,60 +204,7 @@ class Run:
             "adaptive": adaptive,
             "precision": precision,
         }
-        return self.measure(subject, track=track, **bound).metrics
-
-    def measure(self, subject: Subject, by_protocol: Mapping[str, Any] = {}, **options: Any) -> Evaluation:
-        """Evaluate on a split already read; write `metrics.json`; return the numbers of every sentence too.
-
-        The numbers of weights kept of an epoch stand under `SPLIT@EPOCH`.
-
-        What protocols measured before, on the same sentences with the same weights, stays.
-
-        Args:
-            subject: the run on a split.
-            by_protocol: numbers of protocols on the same split, written too.
-            options: of `evaluation.evaluate`.
-        """
-        refuse_shipped(self.path)
-        corpus, split = subject.corpus, subject.split
-        entry = f"{split}@{self.folder.epoch}" if self.folder.epoch else split
-        world = World.current()
-        done = evaluate(self.model, corpus, seed=subject.seed, world=world, **options)
-        metrics = dict(done.metrics)
-        metrics["protocol"] = {
-            **metrics["protocol"],
-            "asked_sentences": options.get("iw_sentences", 500),
-            "fingerprint": fingerprint(corpus, tuple(self.label_space.names)),
-            "given": list(self.label_space.names),
-            "weights": self.folder.fingerprint(),
-            "same_as_training": split not in self.folder.changed(subject.splits),
-        }
-        if (
-            split in subject.splits.floor and not self.label_space.names
-        ):  # the floor is that of p(x), not of p(x | labels)
-            metrics["nll_floor"] = subject.splits.floor[split]
-        if log := self.log:
-            metrics |= {"epochs": log[-1]["epoch"], "weight_final": log[-1]["weight"]}
-            metrics["seconds"] = sum(entry["seconds"] for entry in log)
-        for protocol in PROTOCOLS.values():
-            if protocol.always and protocol.fits(subject):
-                metrics |= protocol.run(subject)
-        metrics["state"] = judge(metrics).state
-        before = self.metrics.get(entry, {})
-        kept = (
-            [key for key in before.get("by_protocol", []) if key in before] if self.still_holds(before, subject) else []
-        )
-        metrics |= by_protocol
-        names = {"by_protocol": sorted({*kept, *by_protocol})} if kept or by_protocol else {}
-        if not world.rank:
-            self.folder.write_metrics(entry, {**{key: before[key] for key in kept}, **metrics, **names})
-        return replace(done, metrics=metrics)
-
-    def still_holds(self, metrics: Mapping[str, Any], subject: Subject) -> bool:
-        """Return whether an evaluation is of the weights and of the sentences that there are now."""
-        then = metrics.get("protocol", {})
-        sentences = fingerprint(subject.corpus, tuple(self.label_space.names))
-        return then.get("weights") == self.folder.fingerprint() and then.get("fingerprint") == sentences
+        return measure(self.folder, subject, track=track, **bound).metrics
 
     def labels_of(self, corpus: Corpus) -> LabelSpec | None:
         """Return the labels of a corpus that the model is conditioned on, or None for an unconditional run."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.measure import measure, measure_protocol
 from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.run import Run, train
 from uncollapse.training.callbacks import Callback
@@ -64,5 +65,5 @@ class Trial:
         subject = run.subject(run.splits()[0], self.split)
         numbers: dict[str, Any] = {"protocols": [*self.protocols]}
         for name in self.protocols:
-            numbers |= run.by_protocol(name, subject) if PROTOCOLS[name].fits(subject) else {}
-        return run.measure(subject, numbers, iw_samples=self.iw_samples, iw_sentences=self.iw_sentences).metrics
+            numbers |= measure_protocol(name, subject) if PROTOCOLS[name].fits(subject) else {}
+        return measure(run.folder, subject, numbers, iw_samples=self.iw_samples, iw_sentences=self.iw_sentences).metrics
