@@ -14,6 +14,7 @@ def browser(*, width: int = 1200, height: int = 900, scheme: str = "light") -> I
     binary, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
     if not binary or not driver:
         pytest.skip("chromium or chromedriver is not here (Debian: apt-get install chromium chromium-driver)")
+    pytest.importorskip("selenium", reason="selenium is not here")
     from selenium.webdriver import Chrome, ChromeOptions
     from selenium.webdriver.chrome.service import Service
 

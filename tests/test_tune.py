@@ -1,5 +1,7 @@
 """The search for settings that reach a goal."""
 
+from importlib.util import find_spec
+
 import pytest
 
 import uncollapse as uc
@@ -31,6 +33,9 @@ class Formula(Executor):
             lr, alive = trial.settings["optim"]["lr"], trial.remedies != ("vanilla",)
             numbers = {"nll_iw": (lr - 0.04) ** 2 * 1e4, "mi": 80 * lr if alive else 0.0}
             yield trial, {**numbers, "state": "alive" if alive else "collapsed"}
+
+
+needs_optuna = pytest.mark.skipif(not find_spec("optuna"), reason="optuna is not here")
 
 
 def search(out, executor, trials=40, space=SEARCH):
@@ -67,6 +72,7 @@ def test_a_mistake_is_one_line(read, text, words):
         read(text)
 
 
+@needs_optuna
 def test_the_search_ends_at_the_best_value_that_the_conditions_allow(tmp_path):
     found = search(tmp_path, Formula())
     # without the condition 0.04 is best; mi >= 4 needs 0.05
@@ -77,6 +83,7 @@ def test_the_search_ends_at_the_best_value_that_the_conditions_allow(tmp_path):
         assert remedy.settings[section].items() >= values.items()
 
 
+@needs_optuna
 def test_an_interrupted_search_goes_on_with_the_trial_that_was_running(tmp_path):
     stopped = Formula(most=5)
     with pytest.raises(KeyboardInterrupt):
@@ -91,6 +98,7 @@ def test_an_interrupted_search_goes_on_with_the_trial_that_was_running(tmp_path)
     assert search(tmp_path, again, trials=8) == found and not again.trials
 
 
+@needs_optuna
 def test_numbers_are_means_over_the_seeds_of_a_trial(tmp_path):
     class Noisy(Formula):
         def run(self, trials, callbacks):
@@ -103,6 +111,7 @@ def test_numbers_are_means_over_the_seeds_of_a_trial(tmp_path):
     assert tune(tmp_path / "two", "grammar", GOAL, SEARCH, **options).values["optim.lr"] == pytest.approx(0.05, rel=0.1)
 
 
+@needs_optuna
 def test_collapsed_trials_are_pruned_and_all_of_them_is_one_line(tmp_path):
     space = [read_dimension("remedy=vanilla"), SEARCH[1]]
     with pytest.raises(UserError, match="every trial collapsed"):
@@ -123,6 +132,7 @@ def test_the_verdict_counts_two_standard_errors():
     assert "misses the conditions" in judged(GOAL, [row("dull", [1.0], [3.9]), ours])
 
 
+@needs_optuna
 def test_the_command_searches_measures_with_other_seeds_and_judges(tmp_path, capsys):
     flags = "--data.sentences 100 --encoder.hidden 8 --decoder.hidden 8 --encoder.emb 8 --decoder.emb 8 --train.epochs 1 --train.device cpu --iw-samples 2"
     command = ["tune", "--recipe", "grammar", *flags.split(), "--out", str(tmp_path), "--trials", "2", "--seeds", "1"]
