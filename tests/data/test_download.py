@@ -81,6 +81,7 @@ class Server(BaseHTTPRequestHandler):
 def server():
     Server.files, Server.asked = {"text.txt": TEXT}, []
     running = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    running.handle_error = lambda *_: None  # a client that has read enough closes the connection
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{running.server_port}"
     running.shutdown()
