@@ -35,8 +35,8 @@ def measure(
     world = World.current()
     done = evaluate(subject.model, subject.corpus, seed=subject.seed, world=world, **options)
     asked = {"asked_sentences": options.get("iw_sentences", 500)}
-    protocol = done.metrics["protocol"] | asked | _provenance(folder, subject)
-    metrics = done.metrics | {"protocol": protocol} | _floor(subject) | _training(folder)
+    how = done.metrics["protocol"] | asked | _provenance(folder, subject)
+    metrics = done.metrics | {"protocol": how} | _floor(subject) | _training(folder)
     for protocol in PROTOCOLS.values():
         if protocol.always and protocol.fits(subject):
             metrics |= protocol.run(subject)
