@@ -164,7 +164,11 @@ def test_evaluate_all_measures_what_fits_the_run(trained, tmp_path, capsys):
     assert len(out.splitlines()) <= 70 and max(map(len, out.splitlines())) <= 160
     kept = uc.load(path).metrics["test"]
     assert {"reconstruction", "samples", "probes", "aggregate_kl"} <= set(kept["by_protocol"]) <= set(kept)
-    assert main(["evaluate", str(path), "--iw-samples", "2"]) == 0  # what protocols measured before stays
+    capsys.readouterr()
+    assert (
+        main(["evaluate", str(path), "--iw-samples", "2"]) == 0
+    )  # what protocols measured before stays, and is not shown
+    assert "labels: majority" not in capsys.readouterr().out
     after = uc.load(path).metrics["test"]
     assert after["probes"] == kept["probes"] and after["iw_samples"] == 2
     folder = uc.load(path).folder  # but not with other weights

@@ -13,6 +13,7 @@ from uncollapse.errors import UserError, suggest
 from uncollapse.reporting.canvas import COLOURS, MARKERS, label, legend, panels, style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 METHODS = ("pca", "tsne")
@@ -228,6 +229,11 @@ class Traversal:
         """Return the dimension and its rate."""
         return f"dimension {self.dimension}: {self.rate:.2f} nats"
 
+    @property
+    def ticks(self) -> list[str]:
+        """Return the values as they are shown."""
+        return [f"{value:+.1f}" for value in self.values]
+
 
 def traversals_figure(traversals: Sequence[Traversal], *, pictures: bool = False) -> "Figure":
     """Draw traversals, a panel each: sentences below each other, or pictures side by side.
@@ -236,25 +242,30 @@ def traversals_figure(traversals: Sequence[Traversal], *, pictures: bool = False
         traversals: at least one.
         pictures: whether the texts are those of pictures.
     """
-    steps = len(traversals[0].values)
-    height = 1.3 if pictures else 0.4 + 0.19 * steps
+    draw, height = (_draw_pictures, 1.3) if pictures else (_draw_sentences, 0.4 + 0.19 * len(traversals[0].values))
     figure, axes = panels(len(traversals), size=(7.6, height), columns=1)
     for axis, traversal in zip(axes, traversals, strict=True):
-        label(axis, str(traversal), "value of the dimension" if pictures else "", "" if pictures else "value")
+        draw(axis, traversal)
         axis.grid(False)
-        ticks = [f"{value:+.1f}" for value in traversal.values]
-        if pictures:
-            drawn = np.pad(arrays_of(traversal.texts), ((0, 0), (1, 1), (1, 1)))
-            axis.imshow(np.concatenate(list(drawn), 1), cmap="Greys", interpolation="nearest")
-            axis.set_xticks(drawn.shape[2] * (np.arange(steps) + 0.5), ticks)
-            axis.set_yticks([])
-            continue
-        axis.set(xlim=(0, 1), ylim=(steps - 0.5, -0.5), xticks=[])
-        axis.set_yticks(range(steps), ticks)
-        for row, text in enumerate(traversal.texts):
-            shown = textwrap.shorten(text, LETTERS, placeholder=" …")
-            axis.text(0.01, row, shown, fontsize=8, va="center", parse_math=False)
     return figure
+
+
+def _draw_sentences(axis: "Axes", traversal: Traversal) -> None:
+    label(axis, str(traversal), y="value")
+    steps = len(traversal.values)
+    axis.set(xlim=(0, 1), ylim=(steps - 0.5, -0.5), xticks=[])
+    axis.set_yticks(range(steps), traversal.ticks)
+    for row, text in enumerate(traversal.texts):
+        shown = textwrap.shorten(text, LETTERS, placeholder=" …")
+        axis.text(0.01, row, shown, fontsize=8, va="center", parse_math=False)
+
+
+def _draw_pictures(axis: "Axes", traversal: Traversal) -> None:
+    label(axis, str(traversal), "value of the dimension")
+    drawn = np.pad(arrays_of(traversal.texts), ((0, 0), (1, 1), (1, 1)))
+    axis.imshow(np.concatenate(list(drawn), 1), cmap="Greys", interpolation="nearest")
+    axis.set_xticks(drawn.shape[2] * (np.arange(len(drawn)) + 0.5), traversal.ticks)
+    axis.set_yticks([])
 
 
 def robustness_figure(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":

@@ -169,7 +169,7 @@ def _texts(run: Run, split: str, chart: Chart) -> list[tuple[str, Cells]]:
     )
     rates = chart.metrics.get("rate_by_dimension") or []
     for moved in traversals(run, few, rates):
-        rows = [[f"{value:+.1f}", text] for value, text in zip(moved.values, moved.texts, strict=True)]
+        rows = list(map(list, zip(moved.ticks, moved.texts, strict=True)))
         tables.append((f"The first of them along {moved}", (["z", "sentence"], rows)))
     return tables
 

@@ -71,9 +71,7 @@ def codes_view(run: Run, split: str) -> "Figure":
     if run.model.prior.labelled:
         raise UserError("codes: every label has a prior of its own, and they are not drawn")
     corpus = run.subject(run.splits()[0], split).corpus
-    rates = rates_by_dimension(run.model, corpus, posteriors(run.model, corpus))
-    if rates is None:
-        raise UserError("codes: rates by dimension have no closed form for this posterior and prior")
+    rates = _rates(run, corpus, "codes")
     return codes_figure(drawn_codes(run.model, corpus).flatten(1).numpy(), rates)
 
 
@@ -104,12 +102,22 @@ def traversals_view(run: Run, split: str) -> "Figure":
     """
     run.need_latent()
     corpus = run.subject(run.splits()[0], split).corpus
-    rates = rates_by_dimension(run.model, corpus, posteriors(run.model, corpus))
-    if rates is None:
-        raise UserError("traversals: rates by dimension have no closed form for this posterior and prior")
+    rates = _rates(run, corpus, "traversals")
     if not (drawn := traversals(run, corpus, rates)):
         raise UserError(f"traversals: no dimension has a rate of {LEAST_RATE} nats; the code is not used")
     return traversals_figure(drawn, pictures=not run.vocabulary.of_text)
+
+
+def _rates(run: Run, corpus: Corpus, figure: str) -> Sequence[float]:
+    """Return the rate of every dimension.
+
+    Raises:
+        UserError: rates without a closed form.
+    """
+    rates = rates_by_dimension(run.model, corpus, posteriors(run.model, corpus))
+    if rates is None:
+        raise UserError(f"{figure}: rates by dimension have no closed form for this posterior and prior")
+    return rates
 
 
 def plane_points(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Point]:

@@ -20,7 +20,7 @@ def measure(
     """Evaluate a run on a split already read; write `metrics.json`; return the numbers of every sentence too.
 
     The numbers of weights kept of an epoch stand under `SPLIT@EPOCH`. Numbers of protocols that were measured before, on the
-    same sentences with the same weights, stay.
+    same sentences with the same weights, stay in the file; they are not returned.
 
     Args:
         folder: of the run.
@@ -45,11 +45,10 @@ def measure(
     before, measured = folder.metrics().get(entry, {}), dict(by_protocol or {})
     earlier = before.get("by_protocol", []) if still_holds(folder, before, subject) else []
     kept = {name: before[name] for name in earlier if name in before}
-    metrics = kept | metrics | measured
-    if kept or measured:
-        metrics["by_protocol"] = sorted({*kept, *measured})
+    names = {"by_protocol": sorted({*kept, *measured})} if kept or measured else {}
+    metrics |= measured
     if not world.rank:
-        folder.write_metrics(entry, metrics)
+        folder.write_metrics(entry, kept | metrics | names)
     return replace(done, metrics=metrics)
 
 
