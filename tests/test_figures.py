@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from uncollapse.cli import main
+from uncollapse.data.pictures import texts_of
 from uncollapse.errors import UserError
 from uncollapse.reporting import views
 from uncollapse.reporting.canvas import SVG, panels, save, svg
@@ -129,7 +130,15 @@ def test_a_traversal_moves_one_dimension_of_the_code_of_the_first_sentence(train
     assert [traversal.dimension for traversal in moved] == [2, 1]  # by their rates; 0.05 nats are not worth it
     codes = np.repeat(trained.encode(corpus.first(1).texts()), views.STEPS, 0)
     codes[:, 2] = np.linspace(-3, 3, views.STEPS)
-    assert moved[0].texts == trained.decode(codes)
+    assert moved[0].texts == trained.decode(codes) and moved[0].ticks[::3] == ["-3.0", "+0.0", "+3.0"]
+
+
+def test_the_tick_of_a_traversed_picture_is_below_its_middle():
+    texts = texts_of(np.eye(4, dtype=np.uint8)[None].repeat(3, 0))
+    axis = traversals_figure([Traversal(0, 1.0, np.array([-1.0, 0.0, 1.0]), texts)], pictures=True).axes[0]
+    drawn, width = np.asarray(axis.images[0].get_array()), 4 + 2
+    assert drawn.shape == (width, 3 * width) and drawn.sum() == 12
+    assert axis.get_xticks().tolist() == [width * (i + 0.5) - 0.5 for i in range(3)]  # a pixel is centred on its number
 
 
 def test_a_long_sentence_is_shortened_in_a_figure_and_a_dollar_stays_one():

@@ -264,7 +264,7 @@ def _draw_pictures(axis: "Axes", traversal: Traversal) -> None:
     label(axis, str(traversal), "value of the dimension")
     drawn = np.pad(arrays_of(traversal.texts), ((0, 0), (1, 1), (1, 1)))
     axis.imshow(np.concatenate(list(drawn), 1), cmap="Greys", interpolation="nearest")
-    axis.set_xticks(drawn.shape[2] * (np.arange(len(drawn)) + 0.5), traversal.ticks)
+    axis.set_xticks(drawn.shape[2] * (np.arange(len(drawn)) + 0.5) - 0.5, traversal.ticks)
     axis.set_yticks([])
 
 
