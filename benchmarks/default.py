@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 import uncollapse as uc
-from uncollapse.evaluation.bounds import score
 from uncollapse.evaluation.overlap import corpus_bleu
+from uncollapse.evaluation.scores import score
 from uncollapse.evaluation.use import use_protocol
 from uncollapse.runs.folder import RunFolder
 

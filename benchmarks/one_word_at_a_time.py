@@ -17,8 +17,10 @@ import torch
 
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.labels import LabelSpace
-from uncollapse.runs.build import build_model, build_objective, build_splits
-from uncollapse.runs.config import compose
+from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.build.model import build_model
+from uncollapse.runs.build.objective import build_objective
+from uncollapse.runs.compose import compose
 
 
 def one_word(model, batch, weight):

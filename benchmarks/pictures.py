@@ -17,7 +17,8 @@ from rich.console import Console
 from tests.browser import browser
 
 import uncollapse as uc
-from uncollapse.reporting.explorer import Explorer, build_page
+from uncollapse.reporting.explorer import Explorer
+from uncollapse.reporting.explorer_page import build_page
 from uncollapse.reporting.report import report
 from uncollapse.training.callbacks import Progress
 

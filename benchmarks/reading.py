@@ -19,8 +19,8 @@ from measure import after_torch, resident
 
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.splits import EMBEDDED
-from uncollapse.runs.build import build_splits
-from uncollapse.runs.config import compose
+from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.compose import compose
 from uncollapse.runs.folder import RunFolder
 
 PIECE = 100_000

@@ -18,7 +18,7 @@ from uncollapse.distributions.priors import StandardNormal
 from uncollapse.model import VAE
 from uncollapse.nn.decoders import BottleneckDecoder, ConvolutionalDecoder, RecurrentDecoder
 from uncollapse.nn.encoders import RecurrentEncoder
-from uncollapse.runs.config import available
+from uncollapse.runs.compose import available
 
 torch.set_num_threads(1)
 

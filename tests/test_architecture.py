@@ -28,6 +28,7 @@ LIBRARY = {
     "nn": {"torch_private", "parallel", "distributions", "data"},
     "model": {"distributions", "data", "nn"},
     "objectives": {"distributions", "schedules", "data", "model", "nn"},
+    "extras": {"parallel", "distributions", "data", "model", "objectives"},
     "generation": {"distributions", "data", "model", "nn"},
     "evaluation": {"parallel", "distributions", "data", "nn", "model", "generation"},
     "training": {

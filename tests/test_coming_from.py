@@ -8,8 +8,8 @@ import pytest
 
 from uncollapse.cli import VERBS, module_of
 from uncollapse.cli.parser import Parser
-from uncollapse.runs.build import validate
-from uncollapse.runs.config import compose
+from uncollapse.runs.checks import validate
+from uncollapse.runs.compose import compose
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "coming-from.md").read_text()
 COMMANDS = re.findall(r"`(uncollapse [^`]+)`", PAGE)

@@ -14,10 +14,11 @@ from scipy import stats
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
-from uncollapse.evaluation.bounds import score
+from uncollapse.evaluation.scores import score
 from uncollapse.reporting.formats import FORMATS, csv_table, latex_table, markdown_table
 from uncollapse.runs.comparison import over_seeds, over_sentences, paired_test, settings_that_differ, short_names
-from uncollapse.runs.config import compose, nest
+from uncollapse.runs.compose import compose
+from uncollapse.runs.config import nest
 from uncollapse.runs.folder import Origin
 
 

@@ -14,7 +14,8 @@ from uncollapse.cli import main
 from uncollapse.distributions.priors import Source
 from uncollapse.errors import UserError
 from uncollapse.objectives import ForwardPass
-from uncollapse.runs.build import build_model, build_objective
+from uncollapse.runs.build.model import build_model
+from uncollapse.runs.build.objective import build_objective
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.measure import measure_protocol
 from uncollapse.schedules import Clock, constant, parse
@@ -408,7 +409,7 @@ def test_a_plain_evaluation_keeps_what_a_protocol_measured(run):
 
 
 def test_moved_data_bring_their_pairs_and_an_embedded_corpus_has_none(tmp_path):
-    from uncollapse.runs.config import compose
+    from uncollapse.runs.compose import compose
     from uncollapse.tasks.forms.morphology import base_verbs, conjugate
 
     for name in ("old", "new"):

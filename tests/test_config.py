@@ -6,7 +6,8 @@ import yaml
 from uncollapse.errors import UserError
 from uncollapse.nn.kinds import DeconvolutionConfig, RecurrentEncoderConfig
 from uncollapse.runs import config
-from uncollapse.runs.config import Config, available, combine_remedies, compose, differences, load_named
+from uncollapse.runs.compose import available, combine_remedies, compose, load_named
+from uncollapse.runs.config import Config, differences
 from uncollapse.schedules import Clock, parse
 
 

@@ -10,8 +10,10 @@ import pytest
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
-from uncollapse.runs.config import compose, nest
-from uncollapse.runs.doctor import CHECKS, Chart, examine, findings, train_command
+from uncollapse.runs.compose import compose
+from uncollapse.runs.config import nest
+from uncollapse.runs.doctor import CHECKS, findings
+from uncollapse.runs.doctor.chart import Chart, examine, train_command
 from uncollapse.runs.folder import Origin
 from uncollapse.training.states import save_weights
 
@@ -187,7 +189,7 @@ def test_a_real_run_is_measured_once_and_judged(tmp_path, capsys, monkeypatch):
     assert main(["doctor", str(run.path), "--split", "valid"]) == 0
     out = capsys.readouterr().out
     assert "collapsed" in out and "1. the posterior has collapsed" in out and "type:" in out
-    monkeypatch.setattr("uncollapse.runs.doctor.measure", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr("uncollapse.runs.doctor.chart.measure", lambda *_, **__: pytest.fail("measured again"))
     assert main(["doctor", str(run.path), "--split", "valid", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["title"] == "the posterior has collapsed"
     lm = uc.train("grammar", "lm", out=tmp_path / "lm", callbacks=[], **{**TINY, "model": {"latent": 0}})

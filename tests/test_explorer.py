@@ -12,7 +12,8 @@ from tests.browser import browser
 from tests.conftest import TINY
 from uncollapse.cli import main
 from uncollapse.errors import UserError
-from uncollapse.reporting.explorer import LONGEST, SIDE, Explorer, build_page
+from uncollapse.reporting.explorer import LONGEST, SIDE, Explorer
+from uncollapse.reporting.explorer_page import build_page
 
 
 @pytest.fixture(scope="module")

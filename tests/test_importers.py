@@ -10,7 +10,8 @@ import uncollapse as uc
 from uncollapse.cli import main
 from uncollapse.data.corpus import Corpus
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import iw_bound, log_weights, score, seeded
+from uncollapse.evaluation.bounds import iw_bound, log_weights
+from uncollapse.evaluation.scores import score, seeded
 from uncollapse.interop.checkpoints import import_run
 
 TRAIN = "the cat sat\na dog sat on the _UNK mat\nthe <unk> ran\n"

@@ -11,11 +11,15 @@ from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.distributions.priors import LengthMixture, Source, StandardNormal
 from uncollapse.errors import UserError
+from uncollapse.extras import MMD, discrepancy
 from uncollapse.nn.encoders import combine_steps
 from uncollapse.nn.interfaces import EncoderOutput
-from uncollapse.objectives import MMD, ForwardPass, discrepancy
-from uncollapse.runs.build import build_model, build_objective, validate
-from uncollapse.runs.config import Config, available, compose, merge
+from uncollapse.objectives import ForwardPass
+from uncollapse.runs.build.model import build_model
+from uncollapse.runs.build.objective import build_objective
+from uncollapse.runs.checks import validate
+from uncollapse.runs.compose import available, compose
+from uncollapse.runs.config import Config, merge
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
 VANILLA = merge(TINY, {"data": {"name": "grammar"}, "decoder": {"dropout_in": 0.0, "dropout_out": 0.0}})

@@ -54,18 +54,18 @@ def test_memory_is_counted_before_it_is_taken(monkeypatch, tmp_path, capsys):
 
 def test_data_are_read_once_and_the_model_is_built_once_for_a_training(tmp_path, monkeypatch):
     import uncollapse as uc
-    from uncollapse.runs import build
+    from uncollapse.runs.build import data, model
 
     calls = []
-    for name in ("build_splits", "build_model"):
-        original = getattr(build, name)
+    for where, name in ((data, "build_splits"), (model, "build_model")):
+        original = getattr(where, name)
 
         def counted(*args, original=original, name=name, **options):
             if torch.empty(0).device.type != "meta":  # where nothing is allocated
                 calls.append(name)
             return original(*args, **options)
 
-        for module in ("uncollapse.runs.plan", "uncollapse.runs.build", "uncollapse.runs.run"):
+        for module in ("uncollapse.runs.plan", "uncollapse.runs.build.model", "uncollapse.runs.run"):
             monkeypatch.setattr(f"{module}.{name}", counted, raising=False)
     run = uc.train("grammar", out=tmp_path / "run", **merge(TINY, {"train": {"epochs": 1}}))
     run.splits(), run.evaluate("valid", 2, 10)

@@ -10,7 +10,7 @@ import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
 from uncollapse.data.corpus import Corpus
-from uncollapse.evaluation.bounds import score
+from uncollapse.evaluation.scores import score
 from uncollapse.generation.latent_ops import arc
 from uncollapse.runs.samples import judge_samples
 from uncollapse.training.states import save_weights

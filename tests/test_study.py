@@ -11,8 +11,9 @@ from uncollapse.cli import main
 from uncollapse.reporting.canvas import save
 from uncollapse.reporting.curves import PANELS
 from uncollapse.reporting.study import cells, columns_figure, latex, markdown
-from uncollapse.runs.build import validate
-from uncollapse.runs.config import compose, merge
+from uncollapse.runs.checks import validate
+from uncollapse.runs.compose import compose
+from uncollapse.runs.config import merge
 from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.reproduction import Outcome, data_settings, judge_row, reproduce
 from uncollapse.runs.study import Column, Row, load_study, studies

@@ -10,7 +10,7 @@ from uncollapse.cli import main
 from uncollapse.cli.tune import judged
 from uncollapse.errors import UserError
 from uncollapse.runs.bench import Result
-from uncollapse.runs.config import load_named
+from uncollapse.runs.compose import load_named
 from uncollapse.runs.executors import Executor
 from uncollapse.runs.tune import Dimension, Goal, open_study, read_dimension, read_goal, tune
 

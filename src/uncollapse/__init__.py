@@ -69,6 +69,7 @@ _MODULES = {
     "uncollapse.distributions.priors": ("Prior", "StandardNormal"),
     "uncollapse.errors": ("TrainingError", "UserError"),
     "uncollapse.evaluation.evaluate": ("evaluate",),
+    "uncollapse.extras": ("extras",),
     "uncollapse.generation.decode": ("generate",),
     "uncollapse.generation.decoding": ("Decoding",),
     "uncollapse.model": ("VAE",),

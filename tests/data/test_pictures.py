@@ -13,7 +13,7 @@ from scipy.io import savemat
 from scipy.sparse import csc_array
 
 from tests.conftest import needs_shared
-from uncollapse.data import picture_files
+from uncollapse.data import picture_arrays, picture_files
 from uncollapse.data.labels import UNLABELLED_DATA
 from uncollapse.data.picture_files import Intensities, pictures_in, read_pictures
 from uncollapse.data.pictures import arrays_of, binarise, load_pictures, texts_of
@@ -70,7 +70,8 @@ def test_named_parts_are_taken_as_they_are(tmp_path):
 
 
 def test_the_published_omniglot_is_known_by_its_sizes(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture_files, "CHARDATA", {"data": 30, "testdata": 6})
+    for module in (picture_arrays, picture_files):
+        monkeypatch.setattr(module, "CHARDATA", {"data": 30, "testdata": 6})
     monkeypatch.setattr(picture_files, "CHARDATA_VALID", 4)
 
     def columns(pictures):  # as MATLAB stores them: a column a picture, down the picture first
@@ -221,7 +222,7 @@ def zeros(path, name, size, start=b""):
 
 
 def test_pictures_are_weighed_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture_files, "MOST_PIXELS", 2**20)
+    monkeypatch.setattr(picture_arrays, "MOST_PIXELS", 2**20)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**18, 8, 8)})
     zeros(tmp_path / "a.npz", "train.npy", 2**24, header.getvalue())
@@ -229,7 +230,7 @@ def test_pictures_are_weighed_before_they_are_read(tmp_path, monkeypatch):
     savemat(tmp_path / "a.mat", {"train": np.zeros((2**16, 8, 8), np.uint8)}, do_compression=True)
     with (tmp_path / "a.npy").open("wb") as file:
         file.truncate(2**40)  # of which nothing is written
-    monkeypatch.setattr(picture_files, "_loaded", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(picture_arrays, "_loaded", lambda path: pytest.fail(f"{path} was read"))
     for name in ("a.npz", "a.pt", "a.mat", "a.npy"):
         for reader in (read, lambda path: pictures_in(path, 8)):
             with pytest.raises(
@@ -269,7 +270,7 @@ def test_too_many_or_too_large_pictures_are_refused(tmp_path, monkeypatch):
         (tmp_path / f"{i}.png").write_bytes(png(figures(1, seed=i)[0]))
     with pytest.raises(UserError, match="data.side: expected at most 512 pixels, got 100000"):
         read(tmp_path, side=10**5)
-    monkeypatch.setattr(picture_files, "MOST_PIXELS", 5 * 64)
+    monkeypatch.setattr(picture_arrays, "MOST_PIXELS", 5 * 64)
     with pytest.raises(UserError, match="expected at most 5 pictures of data.side 8"):
         read(tmp_path)
 

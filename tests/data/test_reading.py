@@ -288,8 +288,8 @@ def test_an_absent_path_is_named(tmp_path):
 
 
 def test_the_penn_treebank_is_counted_as_in_the_papers():
-    from uncollapse.runs.build import build_splits
-    from uncollapse.runs.config import compose
+    from uncollapse.runs.build.data import build_splits
+    from uncollapse.runs.compose import compose
 
     splits = build_splits(compose("ptb", flags={"data": {"path": str(needs_shared("ptb"))}}).data)
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (42068, 3370, 3761)

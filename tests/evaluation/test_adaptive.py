@@ -13,7 +13,8 @@ from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.distributions.priors import StandardNormal
 from uncollapse.evaluation import adaptive
 from uncollapse.evaluation.adaptive import Weighted, adaptive_draws, wanted
-from uncollapse.evaluation.bounds import fixed_draws, importance_weighted, iw_bound, relative_variance, score
+from uncollapse.evaluation.bounds import fixed_draws, importance_weighted, iw_bound, relative_variance
+from uncollapse.evaluation.scores import score
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import EncoderOutput
 

@@ -12,8 +12,8 @@ from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.distributions.priors import LabelNormal
 from uncollapse.errors import UserError
 from uncollapse.evaluation.aggregate import aggregate_divergence, aggregate_protocol, mismatch
-from uncollapse.evaluation.bounds import log_likelihoods, score
 from uncollapse.evaluation.posterior import mutual_information
+from uncollapse.evaluation.scores import log_likelihoods, score
 from uncollapse.evaluation.use import use_protocol, z_use
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))

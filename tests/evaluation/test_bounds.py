@@ -12,7 +12,8 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.distributions.priors import StandardNormal
-from uncollapse.evaluation.bounds import importance_weighted, iw_bound, log_weights, score, subsample_indices
+from uncollapse.evaluation.bounds import importance_weighted, iw_bound, log_weights, subsample_indices
+from uncollapse.evaluation.scores import score
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder, Encoder, EncoderOutput
 
@@ -153,11 +154,12 @@ def model_and_corpus(cell):
 
 
 def test_noise_belongs_to_the_sentence_not_to_the_batch(model_and_corpus, monkeypatch):
-    from uncollapse.evaluation import bounds
+    from uncollapse.evaluation import bounds, scores
 
     model, corpus = model_and_corpus
     before = score(model, corpus), log_weights(model, corpus, np.arange(8), samples=6)
-    monkeypatch.setattr(bounds, "TOKENS_AT_A_TIME", 20)
+    for module in (bounds, scores):
+        monkeypatch.setattr(module, "TOKENS_AT_A_TIME", 20)
     after = score(model, corpus), log_weights(model, corpus, np.arange(8), samples=6)
     torch.testing.assert_close(after[0].nll_elbo, before[0].nll_elbo)
     torch.testing.assert_close(after[0].posterior.mu, before[0].posterior.mu)

@@ -13,8 +13,9 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.distributions.divergences import kl_by_dimension, penalised, rate
 from uncollapse.distributions.posteriors import Diagonal
-from uncollapse.evaluation.bounds import importance_weighted, score
+from uncollapse.evaluation.bounds import importance_weighted
 from uncollapse.evaluation.posterior import active_units, mutual_information
+from uncollapse.evaluation.scores import score
 
 KINDS, COPIES = 4, 600
 namespace: dict = {}

@@ -1,6 +1,7 @@
 """Fuzz tests: what comes from outside is taken, or refused by one line; never another error, a hang, or all memory.
 
-The examples of a test: UNCOLLAPSE_FUZZ (default 5, always the same). Those that failed once are `kept` beside their test.
+The examples of a reader: UNCOLLAPSE_FUZZ (default 1,000, always the same); what takes longer, a training say, has a thousandth
+of them. Those that failed once are `kept` beside their test.
 """
 
 import os
@@ -27,12 +28,13 @@ set_hypothesis_home_dir("/tmp/uncollapse-fuzz")
 EXAMPLES, SECONDS, MEMORY = os.environ.get("UNCOLLAPSE_FUZZ", ""), 15, 3 << 29
 """How many examples, the most time of one, and the most memory that it may fill."""
 fuzz = settings(
-    max_examples=int(EXAMPLES or 5),
+    max_examples=int(EXAMPLES or 1000),
     deadline=None,
     derandomize=not EXAMPLES,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+rarely = settings(fuzz, max_examples=-(-fuzz.max_examples // 1000))
 
 
 class Hangs(BaseException):

@@ -10,20 +10,25 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import uncollapse as uc
 from tests.conftest import TINY
-from tests.fuzz import HUGE, altered, damaged, fuzz, kept, taken_or_refused, values
+from tests.fuzz import HUGE, altered, damaged, fuzz, kept, rarely, taken_or_refused, values
 from uncollapse.cli import main
+from uncollapse.runs.folder import RunFolder
 from uncollapse.training.states import load_state
 
-NAMES = "metrics.json metrics.jsonl monitor.jsonl config.yaml vocab.json corpus.json model.safetensors".split()
-NAMES += ["prior.safetensors", "posterior-mean-space.jsonl"]
 TYPES = ["F8_E4M3", "F8_E8M0", "F4", "I64", "BOOL", "C64", "U64", "F16", "BF16", [0, 0], [2**40], [0, 2**62], [-1]]
 VERBS = {"metrics.json": ["compare", "doctor"], "metrics.jsonl": ["losses", "doctor"], "monitor.jsonl": ["doctor"]}
-rarely = settings(fuzz, max_examples=1 + fuzz.max_examples // 8)
+READ = {
+    "metrics.json": (RunFolder.metrics,), "metrics.jsonl": (RunFolder.log,), "monitor.jsonl": (RunFolder.looks,),
+    "config.yaml": (RunFolder.origin,), "vocab.json": (RunFolder.vocabulary, RunFolder.label_space),
+    "corpus.json": (RunFolder.corpus,), "model.safetensors": (RunFolder.load_weights,),
+    "prior.safetensors": (lambda folder: folder.load_prior(1),), "posterior-mean-space.jsonl": (RunFolder.mean_space,),
+}  # fmt: skip
+"""The readers of each file."""
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +74,24 @@ def altered_file(path: Path):
     return altered(json.loads(first)).map(lambda new: b"\n".join([json.dumps(new).encode(), *rest, b""]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", READ)
+@fuzz
+@given(st.data(), st.sampled_from(["old", "new"]), st.booleans())
+def test_any_file_is_read_or_refused(runs, name, data, run, broken):
+    path = runs["new" if name.startswith(("monitor", "p")) else run] / name
+    before = path.read_bytes()
+    path.write_bytes(data.draw(damaged(before) if broken else altered_file(path)))
+    try:
+        for read in READ[name]:
+            taken_or_refused(lambda read=read: read(RunFolder(path.parent)))
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize("name", READ)
 @rarely
 @given(st.data(), st.sampled_from(["old", "new"]), st.booleans())
-def test_any_file(runs, name, data, run, broken):
+def test_a_run_with_any_file_is_used_or_refused(runs, name, data, run, broken):
     if (path := runs[run] / name).exists():
         change(path, data.draw(damaged(path.read_bytes()) if broken else altered_file(path)))
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 import uncollapse as uc
 from tests.fuzz import HOSTILE, HUGE, LONG, altered, fuzz, kept, taken_or_refused, values, wild
 from uncollapse.cli import main
-from uncollapse.runs.config import Config, available, catalogue, compose, load_named, merge, nest
+from uncollapse.runs.compose import available, compose, load_named
+from uncollapse.runs.config import Config, catalogue, merge, nest
 from uncollapse.runs.study import FOLDER, load_study
 
 DEFAULTS = Config().settings()

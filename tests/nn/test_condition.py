@@ -13,9 +13,10 @@ from uncollapse.data.vocabulary import BOS, build_vocabulary
 from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.distributions.priors import LabelNormal, Source
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import iw_bound, log_weights, score
+from uncollapse.evaluation.bounds import iw_bound, log_weights
+from uncollapse.evaluation.scores import score
 from uncollapse.nn.condition import Condition
-from uncollapse.runs.build import build_model
+from uncollapse.runs.build.model import build_model
 from uncollapse.runs.config import Config, merge
 
 SPACE = LabelSpace({"tense": ("sp", "tp", "p"), "number": ("one", "many")})

@@ -12,12 +12,14 @@ from uncollapse.data.pictures import arrays_of, texts_of
 from uncollapse.data.vocabulary import BOS, EOS, INK, PAPER, PIXELS
 from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.distributions.priors import StandardNormal
-from uncollapse.evaluation.bounds import iw_bound, log_weights, score
+from uncollapse.evaluation.bounds import iw_bound, log_weights
+from uncollapse.evaluation.scores import score
 from uncollapse.generation.decode import decode
 from uncollapse.generation.decoding import Decoding
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Encoder, EncoderOutput
-from uncollapse.nn.pictures import Deconvolution, MaskedBlock, MaskedConv2d, PixelCNN, ResNetEncoder, canvas
+from uncollapse.nn.pictures import Deconvolution, MaskedBlock, MaskedConv2d, PixelCNN
+from uncollapse.nn.resnet import ResNetEncoder, canvas
 
 SIDE, LATENT = 6, 3
 

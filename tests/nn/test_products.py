@@ -8,8 +8,9 @@ import uncollapse as uc
 from tests.conftest import tiny_vae
 from uncollapse import torch_private
 from uncollapse.data.grammar import english
-from uncollapse.evaluation import bounds
-from uncollapse.evaluation.bounds import log_weights, score
+from uncollapse.evaluation import bounds, scores
+from uncollapse.evaluation.bounds import log_weights
+from uncollapse.evaluation.scores import score
 from uncollapse.nn import output, products, recurrent, unrolled
 from uncollapse.nn.output import OutputLayer, token_nll
 from uncollapse.nn.products import Packs, add_product, layout, matmul_no_grad, pack, product
@@ -202,7 +203,8 @@ def test_a_weight_is_laid_out_once_for_the_whole_bound(vae, corpus, monkeypatch)
         return original(weight, rows)
 
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", reorder)
-    monkeypatch.setattr(bounds, "TOKENS_AT_A_TIME", 50)  # many groups
+    for module in (bounds, scores):
+        monkeypatch.setattr(module, "TOKENS_AT_A_TIME", 50)  # many groups
     log_weights(vae, corpus, np.arange(len(corpus)), samples=7)
     # the output layer's, and those of an LSTM that read tokens, z and states
     assert len(laid) == len(set(laid)) == (4 if isinstance(getattr(vae.decoder, "cell", None), LSTM) else 1)

@@ -6,8 +6,9 @@ import torch
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.nn.decoders import BottleneckDecoder
-from uncollapse.runs.build import build_model
-from uncollapse.runs.config import compose, merge
+from uncollapse.runs.build.model import build_model
+from uncollapse.runs.compose import compose
+from uncollapse.runs.config import merge
 
 SMALL = {"encoder": {"emb": 6, "hidden": 8}, "decoder": {"emb": 6, "hidden": 8}, "model": {"latent": 4}}
 

@@ -5,8 +5,11 @@ import torch
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.objectives import Controller
-from uncollapse.runs.build import build_model, build_objective, build_splits
-from uncollapse.runs.config import compose, merge
+from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.build.model import build_model
+from uncollapse.runs.build.objective import build_objective
+from uncollapse.runs.compose import compose
+from uncollapse.runs.config import merge
 from uncollapse.runs.job import Job
 from uncollapse.training.aggressive import LONGEST_WAIT, InnerLoop, PairedLoop, Phase, falls
 from uncollapse.training.fit import Trainer

@@ -12,7 +12,8 @@ import numpy as np
 
 from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
-from uncollapse.data.download import entries, get
+from uncollapse.data.catalogue import entries
+from uncollapse.data.download import get
 from uncollapse.data.grammar import english
 from uncollapse.data.pictures import stroke_parts
 from uncollapse.data.reading import Texts
@@ -20,7 +21,7 @@ from uncollapse.data.splits import embedded
 from uncollapse.errors import UserError
 from uncollapse.files import write_atomically, write_json
 from uncollapse.messages import Bar
-from uncollapse.runs.build import EMBEDDED
+from uncollapse.runs.build.data import EMBEDDED
 
 NAMES = (*EMBEDDED, "strokes")
 

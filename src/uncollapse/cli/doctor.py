@@ -9,7 +9,8 @@ from uncollapse.cli.output import show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars
 from uncollapse.evaluation.verdict import judge
-from uncollapse.runs.doctor import examine, findings
+from uncollapse.runs.doctor import findings
+from uncollapse.runs.doctor.chart import examine
 
 
 def run(arguments: list[str]) -> None:

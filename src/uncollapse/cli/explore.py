@@ -22,7 +22,8 @@ def run(arguments: list[str]) -> None:
     if asked.port > 65535:
         raise UserError(f"--port: expected a number up to 65535, got {asked.port}")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere
-    from uncollapse.reporting.explorer import Explorer, build_page
+    from uncollapse.reporting.explorer import Explorer
+    from uncollapse.reporting.explorer_page import build_page
 
     page = build_page(Explorer(uc.load(asked.run), asked.split))
     try:

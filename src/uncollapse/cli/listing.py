@@ -4,7 +4,8 @@ from typing import Literal
 
 from uncollapse.cli.output import show
 from uncollapse.cli.parser import Parser
-from uncollapse.runs.config import available, flatten, load_named
+from uncollapse.runs.compose import available, load_named
+from uncollapse.runs.config import flatten
 
 
 def list_named(kind: Literal["recipes", "remedies"], what: str, arguments: list[str]) -> None:

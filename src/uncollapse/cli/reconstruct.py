@@ -3,7 +3,7 @@
 from uncollapse.cli.decoding import begin, print_written
 from uncollapse.cli.inputs import add_sentences, sentences_and_labels
 from uncollapse.cli.parser import Parser
-from uncollapse.evaluation.bounds import seeded
+from uncollapse.evaluation.scores import seeded
 
 CODES = ("mean", "sample")
 

@@ -12,7 +12,8 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.use import use_protocol
 from uncollapse.evaluation.verdict import judge
 from uncollapse.parallel import World
-from uncollapse.runs.config import catalogue, compose
+from uncollapse.runs.compose import compose
+from uncollapse.runs.config import catalogue
 from uncollapse.runs.launch import preview
 from uncollapse.runs.plan import MOST_EPOCHS
 from uncollapse.runs.run import Run

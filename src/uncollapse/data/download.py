@@ -3,9 +3,8 @@
 import hashlib
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO, Any
@@ -13,10 +12,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from uncollapse.data.catalogue import CATALOGUE, Source, entries
 from uncollapse.errors import UserError, suggest
-from uncollapse.files import expect, read_yaml, write_atomically
+from uncollapse.files import write_atomically
 
-CATALOGUE = Path(__file__).parent / "catalogue.yaml"
 PIECE = 2**20
 """Bytes read at a time."""
 TRIES = 3
@@ -27,68 +26,8 @@ WAIT = 30.0
 """Seconds without an answer after which a connection is given up."""
 MOST_BYTES = 2**31
 """Bytes above which a file, or a member of an archive, is refused."""
-
 Advance = Callable[[str, int, int], None]
 """Shows progress: the name of a file, bytes so far, bytes in all (0: not known)."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file of a corpus.
-
-    Attributes:
-        name: here.
-        address: where it is.
-        size: in bytes; 0 where it is not known.
-        sha256: its checksum; empty where it is not known.
-        git_blob: the SHA-1 by which git names it; likewise.
-        members: of an archive: which files are kept, and their names here.
-        column: of a tab-separated file: the one whose distinct values are kept; 0: the file as it is.
-    """
-
-    name: str
-    address: str
-    size: int = 0
-    sha256: str = ""
-    git_blob: str = ""
-    members: Mapping[str, str] = field(default_factory=dict)
-    column: int = 0
-
-    @property
-    def results(self) -> list[str]:
-        """Return the names of the files that come of it."""
-        return list(self.members.values()) or [self.name]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A corpus of the catalogue.
-
-    Attributes:
-        name: of the corpus, and of its folder.
-        title: what it is.
-        licence: of whom, and for what.
-        cite: what a paper cites.
-        train: flags of `train` besides its path.
-        files: what it consists of.
-    """
-
-    name: str
-    title: str
-    licence: str
-    cite: str
-    train: str
-    files: tuple[Source, ...]
-
-
-def entries(path: Path = CATALOGUE) -> dict[str, Entry]:
-    """Read the catalogue."""
-    texts = dict.fromkeys(("title", "licence", "cite", "train"), str)
-    content = expect(read_yaml(path), {str: {**texts, "files": [{"name": str, "address": str}]}}, str(path))
-    return {
-        name: Entry(name, **{key: entry[key] for key in texts}, files=tuple(Source(**one) for one in entry["files"]))
-        for name, entry in content.items()
-    }
 
 
 def get(name: str, folder: Path, *, given: Path | None = None, advance: Advance, path: Path = CATALOGUE) -> list[Path]:

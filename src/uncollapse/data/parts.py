@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from uncollapse.data.lines import Lines, Read, sampled, states_of
-from uncollapse.data.reading import SUFFIXES, Texts, existing, read_of_shards, read_texts, shards_of, suffix_of
+from uncollapse.data.reading import SUFFIXES, Texts, existing, read_texts, suffix_of
 from uncollapse.data.settings import DataConfig
+from uncollapse.data.shards import read_of_shards, shards_of
 from uncollapse.errors import UserError
 from uncollapse.files import expect, parse_json, read_text, write_json
 

@@ -5,15 +5,14 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import isqrt, prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from uncollapse.data.picture_arrays import CHARDATA, read_arrays, validate_count
 from uncollapse.data.reading import existing
 from uncollapse.data.splits import PARTS
 from uncollapse.errors import UserError
@@ -22,12 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ARRAYS = (".npz", ".npy", ".mat", ".pt")
-CHARDATA = {"data": 24345, "testdata": 8070}
-"""The published Omniglot file (Burda et al. 2016): arrays of 28 x 28 pixels by pictures, and how many pictures each holds."""
 CHARDATA_VALID = 1345
-MOST_SIDE = 512
-MOST_PIXELS = 2**28
-"""Of all pictures of a part together: they are held in memory, as up to 8 bytes a pixel each while they are read."""
 PNG_BYTES = 2**24
 """The most bytes of a .png."""
 
@@ -52,17 +46,6 @@ class Intensities:
         return Intensities(self.ink[indices], labels, tuple(self.drawers[i] for i in indices) if self.drawers else ())
 
 
-def validate_count(count: int, side: int, source: str) -> None:
-    """Raise UserError where pictures are too large, or too many, to be held."""
-    if side > MOST_SIDE:
-        raise UserError(f"data.side: expected at most {MOST_SIDE} pixels, got {side}")
-    if count * side**2 > MOST_PIXELS:
-        raise UserError(
-            f"{source}: expected at most {MOST_PIXELS // side**2:,} pictures of data.side {side}, which are held in memory, "
-            f"got {count:,}; take fewer"
-        )
-
-
 def read_pictures(path: Path, side: int, held_out: float, *, seed: int) -> tuple[dict[str, Intensities], list[str]]:
     """Read the three splits of a set of pictures.
 
@@ -84,7 +67,7 @@ def read_pictures(path: Path, side: int, held_out: float, *, seed: int) -> tuple
     inside = [file for file in files if file.suffix in ARRAYS and file.is_file()]
     path = inside[0] if len(inside) == 1 else path
     if path.suffix in ARRAYS:
-        return _parts_of_arrays(_arrays(path, side), path, held_out, seed)
+        return _parts_of_arrays(read_arrays(path, side), path, held_out, seed)
     if path.suffix not in (".zip", ".png") and not path.is_dir():
         raise UserError(f"{path}: expected pictures ({', '.join(ARRAYS)}, .zip or a folder of .png), got {path.name}")
     intensities, messages = _read_png(path, side)
@@ -94,89 +77,8 @@ def read_pictures(path: Path, side: int, held_out: float, *, seed: int) -> tuple
 def pictures_in(path: Path, side: int) -> Intensities:
     """Read the pictures of one file or folder, all its parts together; errors as in `read_pictures`."""
     if existing(path).suffix in ARRAYS and path.is_file():
-        return Intensities(np.concatenate(list(_arrays(path, side).values())))
+        return Intensities(np.concatenate(list(read_arrays(path, side).values())))
     return _read_png(path, side)[0]
-
-
-def _arrays(path: Path, side: int) -> dict[str, np.ndarray]:
-    """Read the arrays of a file by their names, as intensities; see `_intensities`."""
-    try:
-        size, most = _claimed(path), 8 * MOST_PIXELS
-        arrays = _loaded(path) if size <= most else {}
-    except Exception as error:  # whatever a damaged file makes its reader raise
-        raise UserError(f"{path}: cannot be read as {path.suffix} ({type(error).__name__})") from None
-    if size > most:
-        raise UserError(
-            f"{path}: expected at most {most:,} bytes of arrays, which are held in memory, got {size:,}; take fewer pictures"
-        )
-    if not arrays:
-        raise UserError(f"{path}: expected arrays of pictures, got none")
-    # what is expanded takes no room in the file
-    sizes = [value.size for value in arrays.values() if isinstance(value, np.ndarray)]
-    if len(sizes) > 1 and sum(sizes) > MOST_PIXELS:
-        raise UserError(f"{path}: expected at most {MOST_PIXELS:,} pixels in all, got more; take fewer pictures")
-    return {key: _intensities(value, side, f"{path}, {key}") for key, value in arrays.items()}
-
-
-def _claimed(path: Path) -> int:
-    """Return how many bytes the arrays of a file take, as its directory says; of an .npy, which is mapped, its size."""
-    if path.suffix == ".mat":
-        from scipy.io import whosmat
-
-        return sum(8 * prod(shape) for _, shape, _ in whosmat(path))
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as opened:
-            return sum(entry.file_size for entry in opened.infolist())
-    return path.stat().st_size
-
-
-def _loaded(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix == ".pt":
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(tensors, list | tuple):
-            tensors = dict(zip(PARTS if len(tensors) == len(PARTS) else range(len(tensors)), tensors, strict=True))
-        items = tensors if isinstance(tensors, Mapping) else {"": tensors}
-        return {str(key): value.numpy() for key, value in items.items() if isinstance(value, torch.Tensor)}
-    if path.suffix == ".mat":
-        from scipy.io import loadmat
-
-        arrays = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
-        return {key: upright(arrays[key]) for key in CHARDATA} if set(CHARDATA) <= set(arrays) else arrays
-    loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
-
-
-def upright(columns: np.ndarray) -> np.ndarray:
-    """Return the pictures `[N, side, side]` of MATLAB's columns, `[side * side, N]`, each of which runs down a picture first."""
-    side = isqrt(len(columns))
-    return columns.T.reshape(-1, side, side).transpose(0, 2, 1)
-
-
-def _intensities(values: np.ndarray, side: int, source: str) -> np.ndarray:
-    """Return intensities `[N, side, side]` of an array of pictures.
-
-    Raises:
-        UserError: no numbers, another shape, too many pictures, or values that are neither in [0, 1] nor bytes.
-    """
-    if not isinstance(values, np.ndarray) or not values.ndim or values.dtype.kind not in "buif":
-        raise UserError(f"{source}: expected pictures of shape [N, {side}, {side}], got no array of numbers")
-    if not len(values):
-        raise UserError(f"{source}: expected pictures, got none")
-    if values.ndim == 4 and 1 in (values.shape[1], values.shape[3]):
-        values = values.reshape(len(values), *[n for n in values.shape[1:] if n != 1])
-    if values.ndim == 2 and isqrt(values.shape[1]) ** 2 == values.shape[1]:
-        values = values.reshape(len(values), *[isqrt(values.shape[1])] * 2)
-    if values.shape[1:] != (side, side):
-        raise UserError(
-            f"{source}: expected pictures of shape [N, {side}, {side}] (data.side), got {list(values.shape)}"
-        )
-    validate_count(len(values), side, source)
-    scaled = values / 255 if values.dtype == np.uint8 and values.max(initial=0) > 1 else values.astype(np.float64)
-    if not np.isfinite(scaled).all() or scaled.min(initial=0) < 0 or scaled.max(initial=0) > 1:
-        raise UserError(
-            f"{source}: expected intensities from 0 to 1, or bytes, got {values.min():g} to {values.max():g}"
-        )
-    return scaled.astype(np.float32)
 
 
 def _parts_of_arrays(

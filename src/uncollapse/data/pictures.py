@@ -15,7 +15,8 @@ import torch
 
 from uncollapse.data.corpus import Batch, Corpus
 from uncollapse.data.labels import LabelSpace
-from uncollapse.data.picture_files import Intensities, read_pictures, validate_count
+from uncollapse.data.picture_arrays import validate_count
+from uncollapse.data.picture_files import Intensities, read_pictures
 from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import PARTS, Splits
 from uncollapse.data.strokes import strokes

@@ -6,19 +6,17 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from glob import glob, has_magic
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from uncollapse.data.lines import Lines, Read
-from uncollapse.data.tables import LOOKED_AT, choose_columns, is_table, read_jsonl, read_table
-from uncollapse.errors import UserError, suggest
+from uncollapse.data.lines import Lines
+from uncollapse.data.tables import choose_columns, is_table, read_jsonl, read_table
+from uncollapse.errors import UserError
 
 SUFFIXES = {".txt": "txt", ".tsv": "tsv", ".jsonl": "jsonl", ".csv": "csv"}
-
 HELD_BYTES = 2**27
 """A larger file of sentences, decompressed, is read line by line whenever it is needed, and never held."""
 LABELLED_BYTES = 2**31
@@ -200,46 +198,6 @@ def _read_txt(path: Path) -> Texts:
     else:
         large = existing(path).stat().st_size > HELD_BYTES
     return Texts(Lines([path], lines_of) if large else [text for _, text in lines_of(path)])
-
-
-def shards_of(pattern: str) -> list[Path]:
-    """Return the files that a pattern with `*`, `?` or `[` names, in the order of their names; none where it is a path.
-
-    Raises:
-        UserError: a pattern that names nothing, or something else than shards.
-    """
-    if not has_magic(pattern) or Path(pattern).exists():
-        return []
-    files = [Path(name) for name in sorted(glob(pattern, recursive=True))]  # noqa: PTH207
-    if not files:
-        raise UserError(f"{pattern}: no file has such a name")
-    if wrong := [path for path in files if suffix_of(path) not in (".txt", ".jsonl") or not path.is_file()]:
-        raise UserError(f"{wrong[0]}: expected shards to be .txt or .jsonl files, each perhaps with .gz")
-    return files
-
-
-def read_of_shards(files: Sequence[Path], text_column: str = "") -> tuple[Read, str]:
-    """Return how the sentences of one of many files are read, and the field they stand in.
-
-    Args:
-        files: `.txt` (a sentence a line) or `.jsonl` (objects), each perhaps with `.gz`.
-        text_column: of objects, the field of the text; by default it is chosen by the first thousand.
-    """
-    if suffix_of(files[0]) == ".txt":
-        return lines_of, ""
-    if not text_column:
-        few = read_jsonl(islice(lines_of(files[0]), LOOKED_AT), str(files[0]))
-        text_column, *_ = choose_columns(few, "", "", source=files[0])
-    return partial(_texts_of_objects, column=text_column), text_column
-
-
-def _texts_of_objects(path: Path, column: str) -> Iterator[tuple[int, str]]:
-    """Yield the number of the line and the text of every object that has one."""
-    for number, record in read_jsonl(lines_of(path), str(path)):
-        if column not in record:
-            raise UserError(f"{path}, line {number}: {suggest(column, record)}")
-        if text := " ".join(record[column].split()):
-            yield number, text
 
 
 def _held_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -31,15 +31,14 @@ from uncollapse.distributions.posteriors import Diagonal, cat
 from uncollapse.evaluation.bounds import (
     Draws,
     Precision,
-    Track,
     base_noise,
     fixed_draws,
     generators,
     log_weights,
     relative_variance,
-    untracked,
 )
 from uncollapse.evaluation.proposal import fitted, probes
+from uncollapse.evaluation.scores import Track, untracked
 from uncollapse.model import VAE
 from uncollapse.nn.products import pack
 from uncollapse.parallel import ALONE, World
@@ -54,8 +53,6 @@ STEP = 1.3
 """Numbers of draws are rounded up to a power of this, so that sentences can be drawn for together."""
 MOST = 20
 """No sentence gets more than so many times K draws."""
-
-
 NEGLIGIBLE = 1e-6
 """Variance of a sentence's bound, nats^2, below which nobody wants more draws."""
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import Scores, score, seeded, standard_error, subsample_indices
+from uncollapse.evaluation.bounds import standard_error, subsample_indices
 from uncollapse.evaluation.posterior import rates_by_dimension, sentence_mutual_information
+from uncollapse.evaluation.scores import Scores, score, seeded
 from uncollapse.model import VAE
 
 DRAWS = 5

@@ -12,16 +12,13 @@ from uncollapse.evaluation.adaptive import adaptive_draws
 from uncollapse.evaluation.bounds import (
     ImportanceWeighted,
     Precision,
-    Scores,
-    Track,
     fixed_draws,
     importance_weighted,
-    score,
     standard_error,
     subsample_indices,
-    untracked,
 )
 from uncollapse.evaluation.posterior import ACTIVE, active_units, mutual_information
+from uncollapse.evaluation.scores import Scores, Track, score, untracked
 from uncollapse.model import VAE, evaluation_mode
 from uncollapse.parallel import ALONE, World
 

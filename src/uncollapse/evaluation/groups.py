@@ -9,10 +9,11 @@ from torch import Tensor
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import log_likelihoods, subsample_indices
+from uncollapse.evaluation.bounds import subsample_indices
 from uncollapse.evaluation.diversity import SAMPLE
 from uncollapse.evaluation.posterior import drawn_codes, posteriors
 from uncollapse.evaluation.probe import linear_probe
+from uncollapse.evaluation.scores import log_likelihoods
 from uncollapse.evaluation.style import NGramClassifier
 from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE

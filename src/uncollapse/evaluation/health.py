@@ -8,9 +8,10 @@ from typing import Any, Literal
 import numpy as np
 
 from uncollapse.data.corpus import Corpus
-from uncollapse.evaluation.bounds import score, standard_error
+from uncollapse.evaluation.bounds import standard_error
 from uncollapse.evaluation.lag import Lag, encoder_lag
 from uncollapse.evaluation.posterior import active_units, mutual_information, rates_by_dimension
+from uncollapse.evaluation.scores import score
 from uncollapse.evaluation.use import z_use
 from uncollapse.evaluation.verdict import COLLAPSED, LIVING
 from uncollapse.model import VAE

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.adaptive import base_of
-from uncollapse.evaluation.bounds import generators, log_weights, seeded
+from uncollapse.evaluation.bounds import generators, log_weights
 from uncollapse.evaluation.proposal import fitted, probes
+from uncollapse.evaluation.scores import seeded
 from uncollapse.model import VAE
 
 PROBES = 64

@@ -8,9 +8,10 @@ import numpy as np
 from uncollapse.data.splits import Splits
 from uncollapse.data.vocabulary import Vocabulary
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import seeded, subsample_indices
+from uncollapse.evaluation.bounds import subsample_indices
 from uncollapse.evaluation.overlap import corpus_bleu, rouge, token_accuracy
 from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.scores import seeded
 from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 

@@ -12,9 +12,10 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import Labels
 from uncollapse.data.splits import Splits
 from uncollapse.distributions.priors import Source
-from uncollapse.evaluation.bounds import seeded, standard_error
+from uncollapse.evaluation.bounds import standard_error
 from uncollapse.evaluation.overlap import token_accuracy
 from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.scores import seeded
 from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 from uncollapse.nn.casts import fresh_casts

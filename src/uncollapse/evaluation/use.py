@@ -8,8 +8,9 @@ from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
-from uncollapse.evaluation.bounds import Scores, log_likelihoods, score, standard_error
+from uncollapse.evaluation.bounds import standard_error
 from uncollapse.evaluation.overlap import token_accuracy
+from uncollapse.evaluation.scores import Scores, log_likelihoods, score
 from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     )
     from uncollapse.nn.encoders import RecurrentEncoder
     from uncollapse.nn.interfaces import Decoder, Encoder, EncoderOutput
-    from uncollapse.nn.pictures import Deconvolution, PixelCNN, ResNetEncoder
+    from uncollapse.nn.pictures import Deconvolution, PixelCNN
+    from uncollapse.nn.resnet import ResNetEncoder
 
 __all__ = [
     "BagOfWords",
@@ -40,6 +41,7 @@ _MODULES = {
     ),
     "uncollapse.nn.encoders": ("RecurrentEncoder",),
     "uncollapse.nn.interfaces": ("Decoder", "Encoder", "EncoderOutput"),
-    "uncollapse.nn.pictures": ("Deconvolution", "PixelCNN", "ResNetEncoder"),
+    "uncollapse.nn.pictures": ("Deconvolution", "PixelCNN"),
+    "uncollapse.nn.resnet": ("ResNetEncoder",),
 }
 __getattr__, __dir__ = lazy(__name__, _MODULES)

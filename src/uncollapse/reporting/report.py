@@ -11,7 +11,7 @@ import numpy as np
 
 import uncollapse
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import Track, untracked
+from uncollapse.evaluation.scores import Track, untracked
 from uncollapse.evaluation.verdict import judge
 from uncollapse.reporting.canvas import svg
 from uncollapse.reporting.comparison import Cells, bounds_cells, paired_cells, protocol_cells
@@ -22,7 +22,8 @@ from uncollapse.reporting.protocols import COLUMNS
 from uncollapse.reporting.views import STEPS, codes_view, map_view, plane_points, traversals
 from uncollapse.runs.comparison import over_sentences
 from uncollapse.runs.config import Config, differences
-from uncollapse.runs.doctor import Chart, Finding, examine, findings
+from uncollapse.runs.doctor import findings
+from uncollapse.runs.doctor.chart import Chart, Finding, examine
 from uncollapse.runs.run import Run
 
 SAMPLES, RECONSTRUCTED = 8, 8

@@ -8,8 +8,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from uncollapse.errors import UserError
-from uncollapse.runs.build import validate
-from uncollapse.runs.config import compose, folder_name, merge, nest
+from uncollapse.runs.checks import validate
+from uncollapse.runs.compose import compose
+from uncollapse.runs.config import folder_name, merge, nest
 from uncollapse.runs.executors import HERE, Executor, budget_of, run_trials
 from uncollapse.runs.trials import Announce, Trial
 

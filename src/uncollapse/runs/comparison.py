@@ -8,7 +8,7 @@ import numpy as np
 
 from uncollapse.data.splits import fingerprint
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import score
+from uncollapse.evaluation.scores import score
 from uncollapse.runs.config import flatten
 from uncollapse.runs.folder import Origin
 from uncollapse.runs.run import Run

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import score
 from uncollapse.evaluation.mixture import fit_mixture
+from uncollapse.evaluation.scores import score
 from uncollapse.messages import say
 from uncollapse.parallel import World
 from uncollapse.runs.advice import Warn
-from uncollapse.runs.build import NONE_OWN, Modules
-from uncollapse.runs.config import Config, compose, differences, load_named, merge, remedies_of
+from uncollapse.runs.build.model import NONE_OWN, Modules
+from uncollapse.runs.compose import compose, load_named, remedies_of
+from uncollapse.runs.config import Config, differences, merge
 from uncollapse.runs.folder import Origin, RunFolder
 from uncollapse.runs.job import Job
 from uncollapse.runs.plan import MOST_EPOCHS, plan

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
-from uncollapse.data.download import entries
+from uncollapse.data.catalogue import entries
 from uncollapse.errors import UserError
-from uncollapse.runs.build import validate
-from uncollapse.runs.config import Settings, compose, folder_name, merge
+from uncollapse.runs.checks import validate
+from uncollapse.runs.compose import compose
+from uncollapse.runs.config import Settings, folder_name, merge
 from uncollapse.runs.executors import HERE, Executor, run_trials
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.study import Column, Row, Study, TierName

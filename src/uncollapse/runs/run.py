@@ -19,15 +19,18 @@ from uncollapse.data.vocabulary import UNK, tokenise
 from uncollapse.distributions.posteriors import Posterior
 from uncollapse.distributions.priors import Source
 from uncollapse.errors import UserError, suggest
-from uncollapse.evaluation.bounds import Precision, Track, log_likelihoods, untracked
+from uncollapse.evaluation.bounds import Precision
 from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.scores import Track, log_likelihoods, untracked
 from uncollapse.generation import latent_ops
 from uncollapse.generation.decode import generate_n_best
 from uncollapse.generation.decoding import Decoding, Strategy
 from uncollapse.model import VAE
 from uncollapse.nn.pictures import PictureDecoder
-from uncollapse.runs.build import NONE_OWN, Modules, build_device, build_splits, load_model, read_lab_pairs
-from uncollapse.runs.config import Config, merge, source_override
+from uncollapse.runs.build.data import build_splits, read_lab_pairs
+from uncollapse.runs.build.model import NONE_OWN, Modules, build_device, load_model
+from uncollapse.runs.compose import source_override
+from uncollapse.runs.config import Config, merge
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.job import Job
 from uncollapse.runs.launch import launch

@@ -18,9 +18,10 @@ from typing import Any
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import score, standard_error, subsample_indices
+from uncollapse.evaluation.bounds import standard_error, subsample_indices
 from uncollapse.evaluation.diversity import SAMPLE, diversity, draw, sentences_of
 from uncollapse.evaluation.evaluate import perplexity
+from uncollapse.evaluation.scores import score
 from uncollapse.files import write_atomically, write_json
 from uncollapse.generation.decoding import Decoding
 from uncollapse.runs.folder import RunFolder

@@ -12,8 +12,9 @@ import yaml
 
 from uncollapse.errors import UserError, suggest
 from uncollapse.files import write_atomically
-from uncollapse.runs.build import validate
-from uncollapse.runs.config import catalogue, check, combine_remedies, compose, merge, nest, split_key
+from uncollapse.runs.checks import validate
+from uncollapse.runs.compose import combine_remedies, compose
+from uncollapse.runs.config import catalogue, check, merge, nest, split_key
 from uncollapse.runs.executors import HERE, Executor, budget_of
 from uncollapse.runs.trials import Announce, Trial
 from uncollapse.training.callbacks.files import read_condition

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from uncollapse.evaluation.bounds import Scores
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
+from uncollapse.evaluation.scores import Scores
 
 CHECK_EVERY = 15
 LEAST_INNER_STEPS = 2 * CHECK_EVERY

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from uncollapse.data.corpus import Batch, Corpus
 from uncollapse.data.splits import Splits
 from uncollapse.errors import TrainingError, UserError, out_of_memory
-from uncollapse.evaluation.bounds import Scores, score
 from uncollapse.evaluation.evaluate import summarise
+from uncollapse.evaluation.scores import Scores, score
 from uncollapse.model import VAE, evaluation_mode
 from uncollapse.nn.casts import Precision, precision
 from uncollapse.nn.norms import BatchNorm

@@ -19,10 +19,10 @@ from uncollapse.data.splits import Splits
 from uncollapse.distributions.posteriors import Posterior
 from uncollapse.distributions.priors import Mixture, Prior, Source
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import seeded
 from uncollapse.evaluation.overlap import sentence_bleu
 from uncollapse.evaluation.posterior import drawn_codes, posteriors
 from uncollapse.evaluation.probe import linear_probe
+from uncollapse.evaluation.scores import seeded
 from uncollapse.generation.decode import generate_ids
 from uncollapse.model import VAE
 from uncollapse.tasks.forms.conversions import Conversions, conversions, off_diagonal

@@ -17,8 +17,8 @@ from torch import Tensor
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import UNK, Vocabulary
 from uncollapse.errors import UserError
-from uncollapse.evaluation.bounds import log_likelihoods
 from uncollapse.evaluation.posterior import posteriors
+from uncollapse.evaluation.scores import log_likelihoods
 from uncollapse.model import VAE
 from uncollapse.tasks.syntax.pairs import MinimalPair, generate_pairs
 

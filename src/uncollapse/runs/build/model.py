@@ -1,4 +1,4 @@
-"""From settings to objects: the only place where names become objects."""
+"""From settings to the network, its device and its weights."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,11 +6,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
-
 import numpy as np
 import torch
 from torch import nn
-
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import UNLABELLED_DATA, LabelSpace
 from uncollapse.data.pictures import load_pictures
@@ -37,9 +35,11 @@ from uncollapse.nn.encoders import RecurrentEncoder
 from uncollapse.nn.interfaces import Decoder, Encoder, NoEncoder
 from uncollapse.nn.kinds import TextDecoderConfig
 from uncollapse.nn.output import OutputLayer
-from uncollapse.nn.pictures import Deconvolution, PixelCNN, ResNetEncoder
+from uncollapse.nn.pictures import Deconvolution, PixelCNN
+from uncollapse.nn.resnet import ResNetEncoder
 from uncollapse.nn.recurrent import LSTM
-from uncollapse.objectives import MMD, BagOfWordsLoss, Extra, Objective, Penalty
+from uncollapse.extras import MMD, BagOfWordsLoss
+from uncollapse.objectives import Extra, Objective, Penalty
 from uncollapse.runs.checks import validate
 from uncollapse.runs.config import Config
 from uncollapse.runs.folder import RunFolder
@@ -52,69 +52,11 @@ from uncollapse.tasks.forms.morphology import verbs
 from uncollapse.tasks.forms.pairs import Pair, pairs_file, read_pairs
 from uncollapse.training.fit import Measure
 
-VALIDATION_ROWS = 200
-"""Of parallel forms, whose conversions are logged."""
-MOST_TARGET = 1e4
-SHARES = {"last": 0.0, "25%": 0.25, "50%": 0.5, "75%": 0.75, "all": 1.0}
-
-
-EMBEDDED = {**EMBEDDED_TEXTS, "verbs": verbs}
-"""Embedded corpora of text, by name."""
-
-
-def build_splits(
-    settings: DataConfig,
-    vocabulary: Vocabulary | None = None,
-    space: LabelSpace | None = None,
-    *,
-    cache: Path | None = None,
-) -> Splits:
-    """Read the data; with the vocabulary and labels of a finished run, or those built from the data.
-
-    What is too large to be held is encoded into the folder `cache`, once.
-    """
-    if settings.level == "pixel":
-        for name in ("valid", "test", "columns", "pairs", "vocab_from"):
-            if getattr(settings, name):
-                raise UserError(
-                    f"data.{name}: is for text; pictures have their parts in one file or folder (data.path)"
-                )
-        return load_pictures(settings, space)
-    if settings.name == "strokes":
-        raise UserError("data.name strokes: the data are pictures; add --data.level pixel, or take --recipe strokes")
-    if settings.vocab_from and vocabulary is None:
-        vocabulary = RunFolder(Path(settings.vocab_from)).vocabulary()
-        if settings.level not in (vocabulary.level, "auto") or vocabulary.lowercase != settings.lowercase:
-            raise UserError(
-                f"data.vocab_from: the vocabulary of {settings.vocab_from} has data.level {vocabulary.level} and "
-                f"data.lowercase {vocabulary.lowercase}, asked for were {settings.level} and {settings.lowercase}"
-            )
-    kept = {form for pair in read_lab_pairs(settings) for form in (pair.word, pair.reference)}
-    return load_splits(settings, EMBEDDED, kept, vocabulary=vocabulary, space=space, cache=cache)
-
-
-def read_lab_pairs(settings: DataConfig) -> list[Pair]:
-    """Return the pairs of forms that the settings name, or none."""
-    if not settings.pairs:
-        return []
-    return read_pairs(pairs_file(Path(settings.path), settings.pairs), settings.directions)
-
-
-def build_measure(config: Config, splits: Splits) -> Measure | None:
-    """Return further numbers for the log: of rows of forms that the model tells apart, their conversion."""
-    if splits.train.form_field not in config.model.condition:
-        return None
-    limit, pairs = splits.longest_sentence, read_lab_pairs(config.data)
-
-    def measure(model: VAE, corpus: Corpus) -> dict[str, float]:
-        scores = lab_scores(model, splits.train, pairs, length_limit=limit) if pairs else {}
-        return transfer_metrics(model, corpus, limit, rows=VALIDATION_ROWS) | scores
-
-    return measure
-
 
 Modules = Mapping[str, nn.Module]
 """Networks of one's own, by section: encoder, decoder."""
+
+
 NONE_OWN: Modules = {}
 
 
@@ -230,70 +172,6 @@ def build_prior(config: Config, classes: dict[str, int], lengths: np.ndarray | N
     every = np.arange(1.0, len(counts) + 1)
     scales = 1 / every if pooling == "mean" else every
     return LengthMixture(latent, scales.tolist(), np.maximum(counts / total, 1e-30).tolist())
-
-
-def build_objective(config: Config, batches: int, splits: Splits | None = None) -> Objective:
-    """Build the objective of a run whose epochs have so many batches; of rows of forms with their training split."""
-    settings = config.objective
-    clock = clock_of(config, batches)
-    penalty = Penalty(
-        build_divergence(settings) if config.model.latent else divergences.kl,
-        weight=_within(parse(settings.weight, clock), clock.run, 0, math.inf, "objective.weight"),
-        floor=settings.floor,
-        floor_kind=settings.floor_kind,
-        target=_within(parse(settings.target, clock), clock.run, 0, MOST_TARGET, "objective.target"),
-        target_kind=settings.target_kind,
-        timesteps=SHARES[settings.timesteps],
-    )
-    extras: list[Extra] = [MMD(settings.mmd)] if settings.mmd else []
-    extras += [BagOfWordsLoss(settings.bow)] if settings.bow and config.model.latent else []
-    translation = None
-    if splits and splits.train.form_field in config.model.condition:
-        consistency = _within(
-            parse(settings.form_consistency, clock), clock.run, 0, math.inf, "objective.form_consistency"
-        )
-        extras += [] if consistency.zero else [FormConsistency(splits.train, splits.longest_sentence, consistency)]
-        translation = Translation(splits.train) if settings.translate else None
-    teacher_forcing = _within(parse(settings.teacher_forcing, clock), clock.run, 0, 1, "objective.teacher_forcing")
-    return Objective(
-        [penalty],
-        extras,
-        teacher_forcing,
-        target_of=translation,
-        feedback=settings.feedback,
-        per_token=settings.per_token,
-    )
-
-
-def build_lr_factor(config: Config, batches: int) -> Schedule:
-    """Build the factor on the learning rate of a run whose epochs have so many batches."""
-    clock = clock_of(config, batches)
-    return _within(parse(config.optim.lr_factor, clock), clock.run, 0, math.inf, "optim.lr_factor")
-
-
-def _within(schedule: Schedule, run: int, low: float, high: float, name: str) -> Schedule:
-    """Return the schedule if all its values over the run lie between two bounds; raise UserError if not."""
-    values = [schedule(step) for step in range(0, run + 1, max(1, run // 200))]
-    if min(values) < low or max(values) > high:
-        bounds = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
-        raise UserError(f"{name}: expected values {bounds}, got {min(values):g} to {max(values):g}")
-    return schedule
-
-
-def clock_of(config: Config, batches: int) -> Clock:
-    """Return what turns lengths into steps, for a run whose epochs have so many batches; pretraining is not counted."""
-    return Clock(epoch=batches, run=batches * max(1, config.train.epochs - config.train.pretrain_epochs))
-
-
-def build_divergence(settings: ObjectiveConfig) -> Divergence:
-    """Return the divergence of a name, with its order."""
-    choices: dict[str, Any] = {
-        "kl": divergences.kl,
-        "alpha": partial(divergences.alpha_divergence, alpha=settings.alpha),
-        "renyi": partial(divergences.renyi, alpha=settings.alpha),
-        "gamma": divergences.gamma_divergence,
-    }
-    return choices[settings.divergence]
 
 
 def build_device(name: str) -> torch.device:
