@@ -4,12 +4,13 @@
 # PIP_OPTIONS  extra options of pip, for example to take another build of torch:
 #              make demo PIP_OPTIONS='--index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple'
 #
-# pip compiles nothing (--no-compile): Python does so for what is imported, and an installation takes a third of the time.
+# pip compiles nothing (--no-compile): Python does so once for what is imported, and an installation takes a third of the time.
 PYTHON ?= python3
 PIP_OPTIONS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test check slow knocks test-oldest dist docs models format clean
 
