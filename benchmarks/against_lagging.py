@@ -30,7 +30,7 @@ from uncollapse.evaluation.bounds import iw_bound, log_weights
 from uncollapse.generation.decode import generate_ids
 from uncollapse.generation.decoding import Decoding
 from uncollapse.interop.checkpoints import PARTS
-from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.builders.data import build_splits
 
 SAMPLES = 500
 SENTENCES = {"toy": 16, "ptb": 8, "ptb256": 8, "yahoo": 2}

@@ -17,9 +17,9 @@ import torch
 
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.labels import LabelSpace
-from uncollapse.runs.build.data import build_splits
-from uncollapse.runs.build.model import build_model
-from uncollapse.runs.build.objective import build_objective
+from uncollapse.runs.builders.data import build_splits
+from uncollapse.runs.builders.model import build_model
+from uncollapse.runs.builders.objective import build_objective
 from uncollapse.runs.compose import compose
 
 

@@ -19,7 +19,7 @@ from measure import after_torch, resident
 
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.splits import EMBEDDED
-from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.builders.data import build_splits
 from uncollapse.runs.compose import compose
 from uncollapse.runs.folder import RunFolder
 

@@ -17,7 +17,7 @@ import numpy as np
 from uncollapse.data.grammar import english
 from uncollapse.data.reading import lines_of
 from uncollapse.data.settings import DataConfig
-from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.builders.data import build_splits
 from uncollapse.training.batches import batches_of
 
 SHARD = 1_000_000

@@ -14,8 +14,8 @@ from uncollapse.cli import main
 from uncollapse.distributions.priors import Source
 from uncollapse.errors import UserError
 from uncollapse.objectives import ForwardPass
-from uncollapse.runs.build.model import build_model
-from uncollapse.runs.build.objective import build_objective
+from uncollapse.runs.builders.model import build_model
+from uncollapse.runs.builders.objective import build_objective
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.measure import measure_protocol
 from uncollapse.schedules import Clock, constant, parse

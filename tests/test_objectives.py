@@ -15,8 +15,8 @@ from uncollapse.extras import MMD, discrepancy
 from uncollapse.nn.encoders import combine_steps
 from uncollapse.nn.interfaces import EncoderOutput
 from uncollapse.objectives import ForwardPass
-from uncollapse.runs.build.model import build_model
-from uncollapse.runs.build.objective import build_objective
+from uncollapse.runs.builders.model import build_model
+from uncollapse.runs.builders.objective import build_objective
 from uncollapse.runs.checks import validate
 from uncollapse.runs.compose import available, compose
 from uncollapse.runs.config import Config, merge

@@ -166,7 +166,7 @@ def test_a_model_told_labels_transfers_pictures(tmp_path, capsys):
 
 def test_strokes_written_to_a_file_are_read_as_the_embedded_ones(tmp_path, capsys):
     from uncollapse.data.settings import DataConfig
-    from uncollapse.runs.build.data import build_splits
+    from uncollapse.runs.builders.data import build_splits
 
     assert main(["data", "strokes", "--out", str(tmp_path), "--sentences", "30", "--side", "8"]) == 0
     assert "--recipe strokes --data.name= --data.path" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def test_memory_is_counted_before_it_is_taken(monkeypatch, tmp_path, capsys):
 
 def test_data_are_read_once_and_the_model_is_built_once_for_a_training(tmp_path, monkeypatch):
     import uncollapse as uc
-    from uncollapse.runs.build import data, model
+    from uncollapse.runs.builders import data, model
 
     calls = []
     for where, name in ((data, "build_splits"), (model, "build_model")):
@@ -65,7 +65,7 @@ def test_data_are_read_once_and_the_model_is_built_once_for_a_training(tmp_path,
                 calls.append(name)
             return original(*args, **options)
 
-        for module in ("uncollapse.runs.plan", "uncollapse.runs.build.model", "uncollapse.runs.run"):
+        for module in ("uncollapse.runs.plan", "uncollapse.runs.builders.model", "uncollapse.runs.run"):
             monkeypatch.setattr(f"{module}.{name}", counted, raising=False)
     run = uc.train("grammar", out=tmp_path / "run", **merge(TINY, {"train": {"epochs": 1}}))
     run.splits(), run.evaluate("valid", 2, 10)

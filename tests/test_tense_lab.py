@@ -9,9 +9,9 @@ from torch.nn import functional as F
 import uncollapse as uc
 from uncollapse.data.labels import LabelSpace
 from uncollapse.generation.decode import generate_ids
-from uncollapse.runs.build.data import build_splits, read_lab_pairs
-from uncollapse.runs.build.model import build_model
-from uncollapse.runs.build.objective import build_objective
+from uncollapse.runs.builders.data import build_splits, read_lab_pairs
+from uncollapse.runs.builders.model import build_model
+from uncollapse.runs.builders.objective import build_objective
 from uncollapse.runs.compose import compose
 from uncollapse.schedules import Clock, parse
 from uncollapse.tasks.forms.lab import bleu4, convert, lab_scores, posterior_of, retried, tense_protocol

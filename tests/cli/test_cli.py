@@ -333,7 +333,7 @@ def test_interrupted_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 def test_verbs_written_as_rows_are_read_as_the_embedded_corpus(tmp_path, capsys):
 
     from uncollapse.data.settings import DataConfig
-    from uncollapse.runs.build.data import build_splits
+    from uncollapse.runs.builders.data import build_splits
 
     assert main(["data", "verbs", "--out", str(tmp_path)]) == 0
     assert "--data.level char --data.format parallel --data.columns 'tense: sp, tp, pg, p'" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 from uncollapse.data.labels import LabelSpace
 from uncollapse.data.reading import Columns, Texts, read_texts
 from uncollapse.errors import UserError
-from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.builders.data import build_splits
 from uncollapse.runs.config import Config
 from uncollapse.tasks.forms.pairs import read_pairs
 

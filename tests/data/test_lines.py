@@ -12,7 +12,7 @@ from uncollapse.data.lines import Lines
 from uncollapse.data.reading import lines_of
 from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import EMBEDDED, fingerprint
-from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.builders.data import build_splits
 
 TEXTS = EMBEDDED["grammar"](3, 900)["train"].texts
 

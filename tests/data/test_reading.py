@@ -288,7 +288,7 @@ def test_an_absent_path_is_named(tmp_path):
 
 
 def test_the_penn_treebank_is_counted_as_in_the_papers():
-    from uncollapse.runs.build.data import build_splits
+    from uncollapse.runs.builders.data import build_splits
     from uncollapse.runs.compose import compose
 
     splits = build_splits(compose("ptb", flags={"data": {"path": str(needs_shared("ptb"))}}).data)

@@ -17,7 +17,7 @@ from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import EMBEDDED
 from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.errors import UserError
-from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.builders.data import build_splits
 from uncollapse.runs.config import merge
 from uncollapse.training import batches as orders
 from uncollapse.training.batches import batches_of

@@ -3,8 +3,8 @@ import pytest
 from uncollapse.data.splits import EMBEDDED, embedded
 from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError
-from uncollapse.runs.build.data import EMBEDDED as CORPORA
-from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.builders.data import EMBEDDED as CORPORA
+from uncollapse.runs.builders.data import build_splits
 from uncollapse.runs.config import Config
 
 

@@ -19,7 +19,7 @@ from uncollapse.files import append_line
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
 from uncollapse.reporting.mean_space import who_moved
-from uncollapse.runs.build.data import build_splits
+from uncollapse.runs.builders.data import build_splits
 from uncollapse.runs.compose import compose
 from uncollapse.runs.config import merge
 from uncollapse.training.callbacks import Callback

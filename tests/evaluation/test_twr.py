@@ -11,7 +11,7 @@ from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.distributions.divergences import kl
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.twr import twr_protocol
-from uncollapse.runs.build.model import build_model
+from uncollapse.runs.builders.model import build_model
 from uncollapse.runs.compose import compose
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))

@@ -16,7 +16,7 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import iw_bound, log_weights
 from uncollapse.evaluation.scores import score
 from uncollapse.nn.condition import Condition
-from uncollapse.runs.build.model import build_model
+from uncollapse.runs.builders.model import build_model
 from uncollapse.runs.config import Config, merge
 
 SPACE = LabelSpace({"tense": ("sp", "tp", "p"), "number": ("one", "many")})

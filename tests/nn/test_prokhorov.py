@@ -6,7 +6,7 @@ import torch
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.nn.decoders import BottleneckDecoder
-from uncollapse.runs.build.model import build_model
+from uncollapse.runs.builders.model import build_model
 from uncollapse.runs.compose import compose
 from uncollapse.runs.config import merge
 

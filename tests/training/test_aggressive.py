@@ -5,9 +5,9 @@ import torch
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.objectives import Controller
-from uncollapse.runs.build.data import build_splits
-from uncollapse.runs.build.model import build_model
-from uncollapse.runs.build.objective import build_objective
+from uncollapse.runs.builders.data import build_splits
+from uncollapse.runs.builders.model import build_model
+from uncollapse.runs.builders.objective import build_objective
 from uncollapse.runs.compose import compose
 from uncollapse.runs.config import merge
 from uncollapse.runs.job import Job

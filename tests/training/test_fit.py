@@ -11,9 +11,9 @@ from tests.conftest import TINY, all_remedies
 from uncollapse.data.corpus import shuffled_batches
 from uncollapse.errors import UserError
 from uncollapse.runs import plan as plan_module
-from uncollapse.runs.build.data import build_splits
-from uncollapse.runs.build.model import build_model
-from uncollapse.runs.build.objective import build_objective
+from uncollapse.runs.builders.data import build_splits
+from uncollapse.runs.builders.model import build_model
+from uncollapse.runs.builders.objective import build_objective
 from uncollapse.runs.compose import compose
 from uncollapse.runs.config import Config, merge
 from uncollapse.runs.folder import RunFolder

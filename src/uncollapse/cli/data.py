@@ -21,7 +21,7 @@ from uncollapse.data.splits import embedded
 from uncollapse.errors import UserError
 from uncollapse.files import write_atomically, write_json
 from uncollapse.messages import Bar
-from uncollapse.runs.build.data import EMBEDDED
+from uncollapse.runs.builders.data import EMBEDDED
 
 NAMES = (*EMBEDDED, "strokes")
 

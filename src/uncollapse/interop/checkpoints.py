@@ -11,8 +11,8 @@ from uncollapse.data.parts import find_parts
 from uncollapse.data.reading import read_texts
 from uncollapse.data.vocabulary import SPECIALS, Vocabulary
 from uncollapse.errors import UserError, suggest
-from uncollapse.runs.build.data import build_splits
-from uncollapse.runs.build.model import build_model
+from uncollapse.runs.builders.data import build_splits
+from uncollapse.runs.builders.model import build_model
 from uncollapse.runs.config import Config
 from uncollapse.runs.folder import Origin, RunFolder
 from uncollapse.runs.launch import with_absolute_paths

@@ -17,7 +17,7 @@ from uncollapse.evaluation.scores import score
 from uncollapse.messages import say
 from uncollapse.parallel import World
 from uncollapse.runs.advice import Warn
-from uncollapse.runs.build.model import NONE_OWN, Modules
+from uncollapse.runs.builders.model import NONE_OWN, Modules
 from uncollapse.runs.compose import compose, load_named, remedies_of
 from uncollapse.runs.config import Config, differences, merge
 from uncollapse.runs.folder import Origin, RunFolder

@@ -15,9 +15,9 @@ from uncollapse.errors import UserError
 from uncollapse.messages import say, spell_time
 from uncollapse.model import VAE
 from uncollapse.nn.casts import multiplies_in_bf16
-from uncollapse.runs.build.data import build_splits, read_lab_pairs
-from uncollapse.runs.build.model import NONE_OWN, Modules, build_device, build_model, load_model
-from uncollapse.runs.build.objective import build_lr_factor, build_measure, build_objective
+from uncollapse.runs.builders.data import build_splits, read_lab_pairs
+from uncollapse.runs.builders.model import NONE_OWN, Modules, build_device, build_model, load_model
+from uncollapse.runs.builders.objective import build_lr_factor, build_measure, build_objective
 from uncollapse.runs.checks import validate, validate_for_data
 from uncollapse.runs.config import Config
 from uncollapse.runs.folder import Origin, RunFolder

@@ -27,8 +27,8 @@ from uncollapse.generation.decode import generate_n_best
 from uncollapse.generation.decoding import Decoding, Strategy
 from uncollapse.model import VAE
 from uncollapse.nn.pictures import PictureDecoder
-from uncollapse.runs.build.data import build_splits, read_lab_pairs
-from uncollapse.runs.build.model import NONE_OWN, Modules, build_device, load_model
+from uncollapse.runs.builders.data import build_splits, read_lab_pairs
+from uncollapse.runs.builders.model import NONE_OWN, Modules, build_device, load_model
 from uncollapse.runs.compose import source_override
 from uncollapse.runs.config import Config, merge
 from uncollapse.runs.folder import RunFolder

@@ -12,7 +12,7 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.scores import Track, untracked
 from uncollapse.evaluation.verdict import judge
 from uncollapse.objectives import Objective
-from uncollapse.runs.build.objective import build_objective
+from uncollapse.runs.builders.objective import build_objective
 from uncollapse.runs.compose import available, compose
 from uncollapse.runs.config import differences
 from uncollapse.runs.folder import Origin

@@ -1,0 +1,1 @@
+"""From settings to objects: the only place where names become objects."""
