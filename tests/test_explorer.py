@@ -1,7 +1,10 @@
 """The explorer: what it computes is what the run gives, and each of its panels works in a browser."""
 
 import math
+import runpy
+import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +110,17 @@ def test_runs_that_have_no_sentences_or_codes(tmp_path, capsys):
         assert main(["explore", path]) == 2
         assert said in capsys.readouterr().err
     assert main(["explore", "model:grammar", "--port", "99999"]) == 2
+
+
+def test_the_space_shows_the_sentences_beside_it(tmp_path, monkeypatch, explorer):
+    pytest.importorskip("gradio")
+    app = Path(__file__).parents[1] / "examples" / "space" / "app.py"
+    shutil.copytree(explorer.run.path, tmp_path / "run")
+    (tmp_path / "sentences.txt").write_text("\n".join(explorer.texts[:60]))
+    monkeypatch.chdir(tmp_path)
+    made = runpy.run_path(str(app))
+    assert set(made["page"].fns) and len(made["splits"].test) == 6
+    assert set(Explorer(made["run"], "train", splits=made["splits"]).texts) <= set(explorer.texts[:60])
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import os
 
 import uncollapse as uc
+from uncollapse.cli.inputs import read_splits
 from uncollapse.cli.output import say
 from uncollapse.cli.parser import Parser
 from uncollapse.errors import UserError
@@ -18,14 +19,16 @@ def run(arguments: list[str]) -> None:
     parser.add_run()
     parser.flag("--split", "NAME", "sentences of the map and of the neighbours: train, valid or test", default="test")
     parser.flag("--port", "N", "of the page; 0: the first that is free from 7860", default=0, least=0)
-    asked, _ = parser.parse(arguments)
+    parser.add_settings(["data.path", "data.valid", "data.test"])
+    asked, settings = parser.parse(arguments)
     if asked.port > 65535:
         raise UserError(f"--port: expected a number up to 65535, got {asked.port}")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere
     from uncollapse.reporting.explorer import Explorer
     from uncollapse.reporting.explorer_page import build_page
 
-    page = build_page(Explorer(uc.load(asked.run), asked.split))
+    done = uc.load(asked.run)
+    page = build_page(Explorer(done, asked.split, splits=read_splits(done, settings)))
     try:
         _, url, _ = page.launch(
             server_name="127.0.0.1",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from uncollapse.data.splits import Splits
 from uncollapse.errors import UserError
 from uncollapse.evaluation.bounds import subsample_indices
 from uncollapse.evaluation.posterior import posteriors, rates_by_dimension
@@ -35,19 +36,20 @@ class Explorer:
     Args:
         run: with a latent space.
         split: the sentences of the map and of the neighbours.
+        splits: the data, where they have been read, or are elsewhere than at the training.
 
     Raises:
         UserError: a language model, or a run on pictures.
     """
 
-    def __init__(self, run: Run, split: str = "test") -> None:
+    def __init__(self, run: Run, split: str = "test", *, splits: Splits | None = None) -> None:
         run.need_latent()
         if not run.vocabulary.of_text:
             raise UserError(
                 f"{run.path}: explore is for text; of pictures draw `uncollapse sample {run.path} --png FILE`"
             )
         self.run, self.split = run, split
-        corpus = run.subject(run.splits()[0], split).corpus
+        corpus = run.subject(splits or run.splits()[0], split).corpus
         self.corpus = corpus.subset(subsample_indices(len(corpus), AMONG, seed=0))
         self.texts, self.labels = self.corpus.texts(), run.labels_of(self.corpus)
 

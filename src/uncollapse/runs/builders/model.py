@@ -36,8 +36,6 @@ from uncollapse.runs.folder import RunFolder
 
 Modules = Mapping[str, nn.Module]
 """Networks of one's own, by section: encoder, decoder."""
-
-
 NONE_OWN: Modules = {}
 
 

@@ -23,11 +23,7 @@ from uncollapse.training.fit import Measure
 
 VALIDATION_ROWS = 200
 """Of parallel forms, whose conversions are logged."""
-
-
 MOST_TARGET = 1e4
-
-
 SHARES = {"last": 0.0, "25%": 0.25, "50%": 0.5, "75%": 0.75, "all": 1.0}
 
 
