@@ -3,16 +3,19 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import TINY
 from uncollapse.errors import UserError
 from uncollapse.runs.bench import bench
-from uncollapse.runs.config import merge
+from uncollapse.runs.config import flatten, merge
 from uncollapse.runs.executors import HERE, Here, Processes, Ray, executor_of
+from uncollapse.runs.folder import RunFolder
 
 REMEDIES = ["vanilla", "annealed", "bn", "kl-target", "free-bits", "mmd", "twr", "lm"]
 
@@ -77,3 +80,43 @@ def test_a_cluster_whose_workers_are_killed_gives_the_table_of_one_process(tmp_p
     assert killed
     assert numbers(there) == numbers(bench(tmp_path / "here", "grammar", REMEDIES, **options))
     assert len(list((tmp_path / "ray").iterdir())) == 16
+
+
+@pytest.mark.slow
+def test_after_its_head_was_restarted_the_same_command_goes_on(tmp_path):
+    pytest.importorskip("ray")
+    ray, port = Path(sys.executable).parent / "ray", 6399
+    begin = [ray, *f"start --head --num-cpus=2 --port={port} --include-dashboard=false --disable-usage-stats".split()]
+    flags = "--iw-samples 3 --train.epochs 20 --train.checkpoint_minutes 0.005".split()
+    flags += [part for key, value in flatten(TINY) if key != "train.epochs" for part in (f"--{key}", str(value))]
+    command = [sys.executable, *"-m uncollapse bench --recipe grammar --remedies".split(), ",".join(REMEDIES), *flags]
+    there = [*command, "--executor", f"ray:127.0.0.1:{port}", "--out", tmp_path / "ray"]
+    soon = {**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+    quietly = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+    def ended(folder):
+        return {file.parent.name: RunFolder(file.parent) for file in (tmp_path / folder).glob("*/metrics.json")}
+
+    try:
+        subprocess.run(begin, check=True, **quietly)
+        first = subprocess.Popen(there, env=soon, **quietly)
+        while len(ended("ray")) < 2:
+            assert first.poll() is None
+            time.sleep(0.1)
+        subprocess.run([ray, "stop", "--force"], check=True, **quietly)
+        assert first.wait() == 1  # Ray itself ends it
+        before = {name: run.log() for name, run in ended("ray").items()}
+        assert 2 <= len(before) < len(REMEDIES)
+        subprocess.run(begin, check=True, **quietly)
+        subprocess.run(there, check=True, **quietly)
+    finally:
+        subprocess.run([ray, "stop", "--force"], check=True, **quietly)
+    runs = ended("ray")
+    assert {name: runs[name].log() for name in before} == before  # finished runs are not trained again
+    subprocess.run([*command, "--out", tmp_path / "here"], check=True, **quietly)
+    names = ("nll_elbo", "nll_iw", "rate", "mi", "accuracy")
+    here, ray_ = (
+        {name: [run.metrics()["test"][key] for key in names] for name, run in ended(folder).items()}
+        for folder in ("here", "ray")
+    )
+    assert here == ray_ and len(here) == len(REMEDIES)
