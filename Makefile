@@ -48,9 +48,11 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-compile $(PIP_OPTIONS) --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
 
-# What takes longer: the notebook, and He et al.'s toy (plain and aggressive).
+# What takes longer: the notebooks, and He et al.'s toy (plain and aggressive); faults at random; 100,000 inputs a reader (hours).
 slow: $(VENV)/.notebook
 	$(BIN)/python -m pytest -m slow
+	$(MAKE) knocks
+	UNCOLLAPSE_FUZZ=100000 $(BIN)/python -m pytest tests/fuzz --numprocesses 2
 
 # Kill, stop and starve commands at random moments; write docs/reliability.md.
 knocks: $(VENV)/.dev
