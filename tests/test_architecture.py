@@ -99,7 +99,9 @@ def test_the_table_names_every_room():
 
 
 def test_config_and_help_do_without_torch():
-    code = "import sys, uncollapse.runs.config, uncollapse.schedules, uncollapse.cli; uncollapse.cli.main(['--help']); "
+    code = (
+        "import sys, uncollapse.runs.compose, uncollapse.schedules, uncollapse.cli; uncollapse.cli.main(['--help']); "
+    )
     code += "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 

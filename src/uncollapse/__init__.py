@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uncollapse.lazy import lazy
 
 if TYPE_CHECKING:
-    from uncollapse import data, distributions, nn, objectives, schedules
+    from uncollapse import data, distributions, extras, nn, objectives, schedules
     from uncollapse.distributions.divergences import kl
     from uncollapse.distributions.posteriors import Gaussian, Posterior
     from uncollapse.distributions.priors import Prior, StandardNormal
@@ -50,6 +50,7 @@ __all__ = [
     "data",
     "distributions",
     "evaluate",
+    "extras",
     "fit",
     "generate",
     "kl",

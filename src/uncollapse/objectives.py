@@ -1,4 +1,4 @@
-"""The objective: the training loss. Reported bounds are computed elsewhere (`evaluation.bounds`).
+"""The objective: the training loss. Reported bounds are computed elsewhere (`evaluation`).
 
     loss = mean(distortion) + sum of penalties + sum of extras
     penalty = weight(step) * | mean_B(floor(d)) - target(step) |
@@ -190,7 +190,7 @@ class Objective:
 
     Attributes:
         penalties: of the posterior; may be empty, as for a language model.
-        extras: further terms, such as `MMD`, `BagOfWordsLoss`, or a function of one's own.
+        extras: further terms, such as `extras.MMD`, `extras.BagOfWordsLoss`, or a function of one's own.
         teacher_forcing: probability that the decoder reads the true token and not its own (scheduled sampling).
         feedback: the decoder's own token there: a draw, or the most probable one (argmax).
         per_token: whether the distortion of each sentence is divided by its tokens, EOS counted, in the loss.

@@ -16,6 +16,7 @@ import yaml
 
 from uncollapse.cli import main
 from uncollapse.data import download
+from uncollapse.data.catalogue import entries
 from uncollapse.errors import UserError
 
 TEXT = b"".join(b"sentence number %d\n" % i for i in range(200_000))
@@ -248,12 +249,12 @@ def test_files_at_hand_are_checked_and_prepared_and_stay(fetch, tmp_path):
 def test_the_catalogue_says_what_a_user_must_know(capsys):
     assert main(["data", "get"]) == 0
     shown = capsys.readouterr().out
-    for name, entry in download.entries().items():
+    for name, entry in entries().items():
         assert f"{name} " in shown and entry.licence and entry.cite and entry.title
         for source in entry.files:
             assert source.address.startswith("https://")
             assert len(source.sha256) in (0, 64) and len(source.git_blob) in (0, 40)
-    assert {"ptb", "yahoo", "yelp", "short_yelp", "snli", "synthetic", "omniglot", "tatoeba"} <= set(download.entries())
+    assert {"ptb", "yahoo", "yelp", "short_yelp", "snli", "synthetic", "omniglot", "tatoeba"} <= set(entries())
 
 
 def test_the_command_prepares_files_at_hand_and_names_what_comes_next(tmp_path, capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""Pictures: from files to intensities."""
+"""Pictures: from files to intensities in three splits, each picture once."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Shards: a corpus in many files, too large to be held."""
+"""Many files as one corpus: which files a pattern names, and how their sentences are read."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial

@@ -5,7 +5,7 @@ The bound of sentence i from K_i draws has, to first order in 1 / K_i, the varia
 
     se^2 = sum_i v_i / K_i / N^2    and the looseness    N se^2 / 2:
 
-whoever has the same error has the same looseness. Two things make both small. A proposal r nearer to the true posterior than q
+equal errors mean equal looseness. Two things make both small. A proposal r nearer to the true posterior than q
 has a far smaller v_i; a few draws of q pay for finding it (`evaluation/proposal.py`) and are not used again, so that the mean
 weight stays without bias. And draws go where they are needed: the fewest with the error of K draws of q for all are
 

@@ -95,7 +95,7 @@ class Draws:
     Attributes:
         log_w: log p(x, z) - log r(z) for draws z of a proposal r (such as q), `[K_i]` for every sentence, nats.
         elbo: the ELBO of q of every sentence, the mean of its log weights, `[N]`, nats.
-        spent: draws of a sentence, on average, those included that a proposal was fitted to.
+        spent: mean draws per sentence, the probes of a proposal included.
     """
 
     log_w: Sequence[Tensor]
@@ -143,7 +143,7 @@ class ImportanceWeighted:
         gap_se: standard error of the gap.
         sentences: how many it was measured on.
         samples: K; in the adaptive mode, the K whose error is matched.
-        draws: draws of a sentence, on average, those included that a proposal was fitted to.
+        draws: mean draws per sentence, the probes of a proposal included.
         draws_se: standard error of nll that is due to the draws alone, by the variance of the weights.
         per_sentence: the bound of each sentence it was measured on.
         indices: which sentences these are.
@@ -183,7 +183,7 @@ def importance_weighted(
     Args:
         model: in evaluation mode.
         corpus: the split.
-        scores: its `score`.
+        scores: of the split, by `scores.score`.
         samples: K; a language model needs none.
         sentences: how many, or None for all.
         seed: of the choice and of the noise.

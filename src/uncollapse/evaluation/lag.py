@@ -21,7 +21,7 @@ from uncollapse.model import VAE
 PROBES = 64
 """Draws of a sentence that its true posterior is fitted to."""
 DRAWS = 256
-"""Draws of the mean that the divergence is, in pairs e, -e; they cost no pass of the decoder."""
+"""Draws the divergence is averaged over, in pairs e, -e; they need no decoder pass."""
 
 
 @dataclass(frozen=True)

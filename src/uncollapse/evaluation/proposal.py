@@ -1,6 +1,6 @@
 """A proposal for each sentence that is nearer to its true posterior than q(z | x), fitted to a few draws.
 
-An encoder knows a sentence in general; its log weights, log p(x, z) - log q(z | x), know it in particular. In the standard
+The encoder serves all sentences; the log weights, log p(x, z) - log q(z | x), show its error on one. In the standard
 coordinates e = (z - mu) / sigma of q they are all but quadratic,
 
     log w(e) = a + b'e + 1/2 sum_d c_d (e_d^2 - 1) + noise,
@@ -25,7 +25,7 @@ from uncollapse.distributions.posteriors import Diagonal
 DEFENSIVE = 0.1
 """Share of the draws that come from q."""
 WIDEST = 5.0
-"""Most times by which a variance may be that of q, or that of q be it."""
+"""Largest ratio of the proposal's variance to q's, or of q's to it."""
 ITERATIONS = 10
 """Of expectation and maximisation."""
 ENTRIES = 2**22

@@ -88,7 +88,7 @@ def robustness_protocol(
 
 
 def half_point(places: tuple[float, ...], values: list[float]) -> float:
-    """Return where values, the first of them the whole, have fallen to its half, on straight lines between places."""
+    """Return the place where values fall to half of the first, interpolated linearly."""
     half = values[0] / 2
     for (a, b), (above, below) in zip(pairwise(places), pairwise(values), strict=True):
         if below <= half < above:

@@ -36,7 +36,7 @@ class RecurrentEncoderConfig:
 
 @dataclass(frozen=True)
 class ResNetEncoderConfig:
-    """A residual network over pictures (`nn.pictures.ResNetEncoder`)."""
+    """A residual network over pictures (`nn.resnet.ResNetEncoder`)."""
 
     kind: Literal["resnet"] = "resnet"
     hidden: int = setting(256, HIDDEN, 0)

@@ -1,4 +1,4 @@
-"""The ResNet encoder of pictures of He et al. 2019.
+"""The ResNet encoder for pictures (He et al. 2019).
 
 A picture comes as a sentence of side x side tokens, ink or paper, line by line (`data.pictures`).
 """

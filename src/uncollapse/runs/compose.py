@@ -100,7 +100,7 @@ def compose(recipe: str, remedies: Iterable[str] = (), flags: Mapping[str, Mappi
 
 
 def source_override(flags: Mapping[str, Mapping[str, Any]]) -> Settings:
-    """Return the settings that a data path, or an embedded corpus, among the flags takes the place of."""
+    """Return settings that clear the recipe's own corpus where a flag names another."""
     given = flags.get("data", {})
     chosen = [name for name in ("name", "path") if isinstance(given, Mapping) and given.get(name)]
     if len(chosen) != 1:

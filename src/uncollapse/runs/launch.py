@@ -39,7 +39,7 @@ OPEN = (
     ("train", "batch_size", 0),
     ("train", "steps_per_epoch", 0),
 )
-"""Settings whose value may be left to be chosen, and how that is written."""
+"""Settings that may be left open, and the value that says so."""
 
 
 def launch(

@@ -35,7 +35,7 @@ WIDEST = 256
 BATCH_TOKENS, FEWEST_ROWS, MOST_ROWS = 800, 8, 32
 """Tokens of a batch, in the mean, and the sentences that it may have: long ones would else leave too few steps."""
 COPIES = 4
-"""Of the weights in memory while a model is trained: they, their gradients, and two moments of Adam."""
+"""Copies of the weights in training: weights, gradients, and two moments of Adam."""
 
 
 def plan(

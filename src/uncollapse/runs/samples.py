@@ -110,7 +110,7 @@ def judge_samples(
 
 
 def _parts(texts: Sequence[str], count: int, held: int) -> dict[str, list[str]]:
-    """Part drawn texts; what would break a line is a blank."""
+    """Split drawn texts; line breaks become blanks."""
     lines = [" ".join(text.split("\n")).strip() for text in texts]
     return {"train": lines[:count], "valid": lines[count : count + held], "test": lines[count + held :]}
 

@@ -2,7 +2,7 @@
 
 Nothing here imports torch.
 
-A default is written once, here; recipes, remedies and flags change it (`config`).
+A default is written once, here; recipes, remedies and flags change it (`compose`).
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class ObjectiveConfig:
 class OptimConfig:
     """How it is minimised."""
 
-    optimizer: Literal["sgd", "adam", "adamw"] = setting("sgd", "of encoder and decoder, one each")
+    optimizer: Literal["sgd", "adam", "adamw"] = setting("sgd", "one, whose groups are the encoder and all else")
     lr: float = setting(1.0, "learning rate", 0)
     lr_factor: str = setting("1", "factor on it over the run: a number or a schedule")
     momentum: float = setting(0.0, "momentum of sgd", 0, 0.9999)

@@ -42,7 +42,7 @@ class Column:
 
     Attributes:
         digits: that are shown.
-        tolerance: a difference from the published number that is none.
+        tolerance: a difference up to this counts as none.
         better: which way is an improvement.
     """
 

@@ -185,7 +185,7 @@ def tune(
         trials: how many in all.
         settings: as in `train`; the same for all.
         callbacks: from the name of a run to what watches its training.
-        seeds: trainings of a trial. Of many trials with one seed the best was lucky, and may miss a condition with another seed.
+        seeds: trainings of a trial. The best of many one-seed trials was lucky, and may miss a condition with another seed.
         iw_samples: K of the importance-weighted bound.
         executor: where the trials run.
 

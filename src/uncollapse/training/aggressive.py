@@ -32,7 +32,7 @@ PAYS = 1.0
 LONGEST_WAIT = 4
 """Most steps without inner ones, after some that did not pay."""
 MOST_BELOW_BEST = 5
-"""Epochs with an MI below its best after which that rule of the paper ends the phase."""
+"""`paper-best` ends the phase after this many epochs with an MI below its best."""
 
 Rule = Literal["off", "adaptive", "pooled", "paper", "paper-best"]
 
@@ -150,7 +150,7 @@ class Phase:
         return PairedLoop(losses) if self.rule == "adaptive" else InnerLoop()
 
     def begins(self) -> bool:
-        """Return whether the step that comes next has inner ones before it; where they wait, one step less is left."""
+        """Return whether inner steps precede the next step; during a pause, count it down."""
         if self.on and self.left:
             self.left -= 1
             return False

@@ -69,7 +69,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def migrated(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state of an older version, whose sums of an epoch stood apart and whose controller did, as one of this version."""
+    """Return a state in this version's form; older ones kept the sums of an epoch and the controller apart."""
     progress = state.get("progress")
     if isinstance(progress, dict) and "sums" in progress:
         sums = dict(progress["sums"])

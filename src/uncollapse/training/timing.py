@@ -37,7 +37,7 @@ class Pace:
 def measure_pace(trainer: Trainer, corpus: Corpus, batch_size: int, *, step: int) -> Pace:
     """Measure a few training steps, without changing the model or the random state.
 
-    A validation is counted as a third of training a token.
+    A token of validation counts a third of one in training.
 
     Args:
         trainer: a training that has not begun.

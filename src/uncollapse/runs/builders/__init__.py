@@ -1,1 +1,1 @@
-"""From settings to objects: the only place where names become objects."""
+"""From settings to objects: data, network, objective."""

@@ -1,4 +1,4 @@
-"""From settings to the objective, the learning rate and further numbers of the log."""
+"""From settings to the objective, the factor on the learning rate and further numbers of the log."""
 
 import math
 from functools import partial
@@ -28,7 +28,7 @@ SHARES = {"last": 0.0, "25%": 0.25, "50%": 0.5, "75%": 0.75, "all": 1.0}
 
 
 def build_objective(config: Config, batches: int, splits: Splits | None = None) -> Objective:
-    """Build the objective of a run whose epochs have so many batches; of rows of forms with their training split."""
+    """Build the objective of a run with so many batches an epoch; `splits` are needed for rows of forms."""
     settings = config.objective
     clock = clock_of(config, batches)
     penalty = Penalty(

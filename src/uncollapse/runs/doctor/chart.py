@@ -1,4 +1,4 @@
-"""Everything that the doctor looks at, and the form of a finding."""
+"""Everything that the doctor looks at: read, or measured where it is missing; and the form of a finding."""
 
 import shlex
 from collections.abc import Mapping, Sequence

@@ -112,7 +112,7 @@ class MeanSpace(Callback):
         path: the file.
         corpus: the sentences that are recorded.
         every: steps between records.
-        halves: record besides, in aggressive training, where the encoder's own steps lead before such a step.
+        halves: in aggressive training, also record between the encoder's own steps and the decoder's.
     """
 
     def __init__(self, path: str | Path, corpus: Corpus, every: int, *, halves: bool = False) -> None:
