@@ -163,7 +163,8 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Hold the folder for one training; a second one is refused (where the system has file locks).
 
-        The folder is made where there is none, and removed if nothing has come into it. Half-written files of killed trainings are removed.
+        The folder is made where there is none, and removed if nothing has come into it. Half-written files of killed
+        trainings are removed.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / ".lock"

@@ -68,7 +68,8 @@ class Look:
 class Monitor(Callback):
     """Looks at a sample now and then: rate by dimension, MI, active units, use of z, and the encoder's lag.
 
-    Every look goes to `on_look` of all callbacks, and every epoch's entry of the log gets the state of the last one. Looks draw none of its random numbers, so training is the same without them.
+    Every look goes to `on_look` of all callbacks, and every epoch's entry of the log gets the state of the last one. Looks draw
+    none of training's random numbers: it is the same without them.
 
     Args:
         corpus: validation sentences, of which a sample is taken.
