@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
-from uncollapse.cli.bench import sweep_of
+from uncollapse.cli.bench import named_runs, sweep_of
 from uncollapse.errors import UserError
 from uncollapse.runs.bench import Result, bench, frontier, recommend, relative_time
 from uncollapse.runs.config import merge
@@ -102,7 +103,16 @@ def test_the_command_ends_with_table_frontier_and_recommendation(tmp_path, capsy
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "1.00x" in out and "frontier" in out and "recommendation" in out and "budget" in out
+    page = (tmp_path / "report.html").read_text()
+    assert all(str(tmp_path / name) in page for name in ("vanilla-1", "bn-1"))
     assert main(["bench", "--recipe", "grammar", "--remedies", "vanila", "--out", str(tmp_path), *flags]) == 2
+
+
+def test_the_page_is_of_every_run_by_its_seed():
+    path = uc.load("model:grammar").path
+    one, two = Result("vanilla", {}, (), paths=(path,)), Result("bn", {}, (), paths=(path, path))
+    assert list(named_runs([one])) == ["vanilla"]
+    assert list(named_runs([one, two])) == ["vanilla, seed 1", "bn, seed 1", "bn, seed 2"]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """`uncollapse bench`."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from uncollapse.errors import UserError
 from uncollapse.files import write_atomically
 from uncollapse.reporting.report import report
 from uncollapse.reporting.table import bench_table
-from uncollapse.runs.bench import DEFAULT_REMEDIES, bench, frontier, recommend, relative_time
+from uncollapse.runs.bench import DEFAULT_REMEDIES, Result, bench, frontier, recommend, relative_time
 from uncollapse.runs.config import catalogue, check, split_key
 from uncollapse.runs.executors import executor_of
 
@@ -28,7 +29,7 @@ def run(arguments: list[str]) -> None:
     parser.flag("--out", "DIR", "folder of the runs (default: runs/bench-RECIPE)")
     parser.flag("--iw-samples", "K", "samples of the importance-weighted bound", default=50, least=1)
     add_executor(parser)
-    parser.switch("--no-report", "write no web page about the runs of seed 1 (see `report`)")
+    parser.switch("--no-report", "write no web page about the runs (see `report`)")
     parser.add_settings(key for key in catalogue() if key != "train.seed")
     asked, settings = parser.parse(arguments)
     remedies = [name.strip() for name in asked.remedies.split(",") if name.strip()]
@@ -52,9 +53,19 @@ def run(arguments: list[str]) -> None:
     show(f"recommendation: {recommend(results)}")
     if not asked.no_report:
         with Bars() as bars:
-            page = report({one.remedy: uc.load(one.paths[0]) for one in results}, track=bars.track)
+            page = report(named_runs(results), track=bars.track)
         write_atomically(out / "report.html", page.encode())
         show(f"report: {out / 'report.html'}")
+
+
+def named_runs(results: Sequence[Result]) -> dict[str, uc.Run]:
+    """Load every run, by the name of its row, and by its seed where there are several."""
+    several = any(len(one.paths) > 1 for one in results)
+    return {
+        f"{one.remedy}, seed {seed}" if several else one.remedy: uc.load(path)
+        for one in results
+        for seed, path in enumerate(one.paths, 1)
+    }
 
 
 def sweep_of(text: str) -> tuple[str, list[Any]]:
