@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import uncollapse as uc
+from uncollapse import files
 
 ROOT = Path(uc.__file__).parent
 FLOOR = {"errors", "lazy", "messages", "settings"}
@@ -141,9 +143,10 @@ def test_no_file_is_read_in_a_way_that_could_execute_it():
         r"torch\.load\((?!.*weights_only=True)": "a pickle",
         r"np\.load\(.*allow_pickle=True": "a pickle",
         r"\bimport pickle|\bpickle\.load|\bmarshal\b|\bshelve\b": "a pickle",
-        r"yaml\.(load|full_load|unsafe_load)\(": "objects of YAML",
+        r"yaml\.(full_load|unsafe_load)\(|yaml\.load\((?!.*, LOADER\))": "objects of YAML",
         r"\beval\(|\bexec\(|\bimport_module\((?!f\"uncollapse)": "code",
     }
+    assert files.LOADER in (yaml.SafeLoader, getattr(yaml, "CSafeLoader", None))
     for file in ROOT.rglob("*.py"):
         for pattern, what in unsafe.items():
             for line in file.read_text().splitlines():
