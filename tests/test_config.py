@@ -3,6 +3,7 @@ import re
 import pytest
 import yaml
 
+from uncollapse import files
 from uncollapse.errors import UserError
 from uncollapse.nn.kinds import DeconvolutionConfig, RecurrentEncoderConfig
 from uncollapse.runs import config
@@ -78,6 +79,18 @@ def test_wrong_settings_are_refused_in_one_line(settings, said):
 def test_numbers_are_taken_where_they_make_sense():
     made = Config.from_settings({"objective": {"weight": 0.5}, "optim": {"lr": 1}})
     assert made.objective.weight == "0.5" and made.optim.lr == 1.0
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, files.LOADER])
+def test_yaml_nests_as_deep_as_is_allowed_and_no_deeper(tmp_path, monkeypatch, loader):
+    monkeypatch.setattr(files, "LOADER", loader)
+    for depth, taken in ((files.DEEPEST - 1, True), (files.DEEPEST, False)):
+        (tmp_path / "own.yaml").write_text(f"a: {'[' * depth}{']' * depth}")
+        if taken:
+            assert list(files.read_yaml(tmp_path / "own.yaml")) == ["a"]
+        else:
+            with pytest.raises(UserError, match="expected YAML, got something else"):
+                files.read_yaml(tmp_path / "own.yaml")
 
 
 def test_settings_survive_yaml_and_differences_are_named():

@@ -124,6 +124,19 @@ def test_the_space_shows_the_sentences_beside_it(tmp_path, monkeypatch, explorer
     assert set(Explorer(made["run"], "train", splits=splits).texts) <= set(explorer.texts[:60])
 
 
+def test_the_command_takes_the_sentences_from_elsewhere(tmp_path, monkeypatch, explorer):
+    seen = []
+
+    def stop(made):
+        seen.append(made.texts)
+        raise UserError("seen")
+
+    monkeypatch.setattr("uncollapse.reporting.explorer_page.build_page", stop)
+    (tmp_path / "own.txt").write_text("\n".join(explorer.texts[:60]))
+    assert main(["explore", "model:grammar", "--split", "train", "--data.path", str(tmp_path / "own.txt")]) == 2
+    assert seen[0] and set(seen[0]) <= set(explorer.texts[:60])
+
+
 @pytest.fixture(scope="module")
 def served(verbs):
     pytest.importorskip("gradio")
