@@ -134,6 +134,15 @@ def test_what_to_type_is_a_command_that_is_accepted(name, capsys, monkeypatch):
     assert main([*words[1:], "--dry-run"]) == 0, capsys.readouterr().err
 
 
+def test_no_command_is_that_of_the_run_itself():
+    dead = findings(chart({"mi": 0.01}))[0]  # by kl-controller, which holds the rate
+    assert dead.title == "the rate carries no information" and dead.command.endswith("--train.epochs 8")
+    assert chart().again(remedies=("kl-controller", "kl-controller")) == ""
+    assert chart().again("--optim.lr", "1", remedies=("kl-controller",)).endswith("--remedy kl-controller --optim.lr 1")
+    lags = chart(looks=[{**LOOK, "lag": 9.0}], remedies=("kl-controller", "aggressive-adaptive"))
+    assert [(one.remedy, one.command) for one in findings(lags)] == [("train the encoder more", "")]
+
+
 def test_the_command_keeps_the_settings_of_the_run():
     config = compose(
         "grammar", ("annealed",), nest({"model.latent": 5, "optim.clip": 1.0, "train.optimisations": False})

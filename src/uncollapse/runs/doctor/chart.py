@@ -86,13 +86,20 @@ class Chart:
         return next((e["epoch"] for e in reversed(self.log) if e["advice"] == "improved"), self.log[-1]["epoch"])
 
     @property
+    def held(self) -> bool:
+        """Return whether the weight is adapted until the rate is at its target."""
+        return self.origin.config.objective.target_kind == "controller"
+
+    @property
     def lag(self) -> Mapping[str, Any] | None:
         """Return the last look with a lag."""
         return next((look for look in reversed(self.looks) if look.get("lag") is not None), None)
 
     def again(self, *more: str, remedies: Sequence[str] | None = None) -> str:
-        """Return the command that trains such a run with some settings changed."""
-        return train_command(self.origin, *more, remedies=remedies)
+        """Return the command that trains such a run with some settings changed; empty where it would be the same training."""
+        named = self.origin.remedies if remedies is None else tuple(dict.fromkeys(remedies))
+        same = not more and set(named) == set(self.origin.remedies)
+        return "" if same else train_command(self.origin, *more, remedies=named)
 
 
 def train_command(origin: Origin, *more: str, remedies: Sequence[str] | None = None) -> str:

@@ -13,13 +13,19 @@ def dead_rate(chart: Chart) -> Finding | None:
     if chart.state != "collapsed" or m["rate"] < LEAST_RATE:
         return None
     small = chart.origin.config.model.init == "lagging"
+    if small:
+        remedy, command = "larger first weights", chart.again("--model.init", "torch")
+    elif chart.held:
+        remedy, command = "train longer", chart.again("--train.epochs", str(2 * max(1, len(chart.log))))
+    else:
+        remedy, command = "a remedy that holds the rate by the weight", chart.again(remedies=("kl-controller",))
     return Finding(
         "the rate carries no information",
         f"rate {m['rate']:.2f} nats, MI {m['mi']:.2f} +- {m['mi_se']:.2f} nats",
         "q(z | x) is the same for every sentence: narrow or shifted away from the prior, which costs nats and tells nothing"
         + ("; first weights from U(-0.01, 0.01) begin there" if small else ""),
-        "larger first weights" if small else "another remedy: one that holds the rate by the weight",
-        chart.again("--model.init", "torch") if small else chart.again(remedies=("kl-controller",)),
+        remedy,
+        command,
     )
 
 
@@ -27,13 +33,12 @@ def collapse(chart: Chart) -> Finding | None:
     """Z says nothing."""
     if chart.state != "collapsed" or chart.metrics["rate"] >= LEAST_RATE:
         return None
-    own = chart.origin.remedies == ("kl-controller",)
     return Finding(
         "the posterior has collapsed",
         judge(chart.metrics).evidence.split(": ")[0],
         "the decoder does without z, and the penalty then takes q(z | x) to the prior",
-        "a higher target" if own else "hold the rate at a target, whatever weight that takes",
-        chart.again("--objective.target", "10") if own else chart.again(remedies=("kl-controller",)),
+        "a higher target" if chart.held else "hold the rate at a target, whatever weight that takes",
+        chart.again("--objective.target", "10") if chart.held else chart.again(remedies=("kl-controller",)),
     )
 
 

@@ -37,16 +37,15 @@ def missed_target(chart: Chart) -> Finding | None:
     target, rate = chart.objective.penalties[0].schedules[1].end, chart.metrics["rate"]
     if chart.origin.config.objective.divergence != "kl" or not target or abs(rate - target) <= max(0.5, 0.25 * target):
         return None
-    held = chart.origin.config.objective.target_kind == "controller"
     return Finding(
         "the rate is far from its target",
         f"rate {rate:.2f}, target {target:g} nats",
         "training was too short for the weight to find it"
-        if held
+        if chart.held
         else "the penalty was too weak, or training too short",
-        "train longer" if held else "hold it by the weight",
+        "train longer" if chart.held else "hold it by the weight",
         chart.again("--train.epochs", str(2 * chart.log[-1]["epoch"]))
-        if held
+        if chart.held
         else chart.again("--objective.target", f"{target:g}", remedies=("kl-controller",)),
     )
 
