@@ -46,10 +46,8 @@ def kept(*cases: Any) -> Callable[[Any], Any]:
     return lambda test: reduce(lambda t, case: example(*(case if isinstance(case, tuple) else (case,)))(t), cases, test)
 
 
-def memory(file: str, name: str) -> int:
-    """Return a number of bytes that the system tells of this process; 0 where it does not."""
-    path = Path("/proc/self") / file
-    return 1024 * int(path.read_text().partition(f"{name}:")[2].split()[0]) if path.exists() else 0
+PROC = Path("/proc/self")
+LINUX = (PROC / "clear_refs").exists()
 
 
 @contextmanager
@@ -59,9 +57,10 @@ def limited() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise Hangs
 
-    if before := memory("status", "VmRSS"):
-        Path("/proc/self/clear_refs").write_text("5")  # the highest is counted from now on
-        resource.setrlimit(resource.RLIMIT_AS, (memory("status", "VmSize") + 2 * MEMORY, -1))
+    if LINUX:
+        addresses, before = (resource.getpagesize() * int(n) for n in (PROC / "statm").read_text().split()[:2])
+        (PROC / "clear_refs").write_text("5")  # the highest is counted from now on
+        resource.setrlimit(resource.RLIMIT_AS, (addresses + 2 * MEMORY, -1))
     signal.signal(signal.SIGALRM, stop)
     signal.alarm(SECONDS)
     try:
@@ -71,8 +70,9 @@ def limited() -> Iterator[None]:
     finally:
         signal.alarm(0)
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
-        filled = memory("status", "VmHWM") - before
-        assert filled < MEMORY, f"filled {filled >> 20:,} MiB"
+        if LINUX:
+            filled = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            assert filled < MEMORY, f"filled {filled >> 20:,} MiB"
 
 
 def taken_or_refused(read: Callable[[], Any]) -> Any:
