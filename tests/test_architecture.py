@@ -31,7 +31,7 @@ LIBRARY = {
     "model": {"distributions", "data", "nn"},
     "objectives": {"distributions", "schedules", "data", "model", "nn"},
     "extras": {"parallel", "distributions", "data", "model", "objectives"},
-    "generation": {"distributions", "data", "model", "nn"},
+    "generation": {"parallel", "distributions", "data", "model", "nn"},
     "evaluation": {"parallel", "distributions", "data", "nn", "model", "generation"},
     "training": {
         "files",

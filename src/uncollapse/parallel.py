@@ -11,6 +11,7 @@ mean of W dL is dL.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -120,6 +121,11 @@ class World:
         """Return the share of a list that is this process's work."""
         return items[self.rank :: self.size]
 
+    def joined(self, results: Sequence[T]) -> list[T]:
+        """Return what all processes made of their shares (`mine`) of a list, in the order of that list."""
+        shares = self.collect(results)
+        return [shares[i % self.size][i // self.size] for i in range(sum(map(len, shares)))]
+
     # -- the joined batch ------------------------------------------------------------------------------------------
 
     def shard(self, rows: int) -> "Shard":
@@ -203,6 +209,28 @@ class Shard:
 
 ALONE = World()
 WHOLE = Shard(ALONE)
+_SHARING = ContextVar("sharing", default=ALONE)
+
+
+@contextmanager
+def sharing(world: World) -> Iterator[None]:
+    """Share the evaluation within: each process encodes, scores and decodes a part of the sentences, and has all results.
+
+    All processes must do the same within, in the same order.
+
+    Args:
+        world: the processes (`World.current()`).
+    """
+    before = _SHARING.set(world)
+    try:
+        yield
+    finally:
+        _SHARING.reset(before)
+
+
+def sharers() -> World:
+    """Return the processes that share the evaluation; by default this one alone."""
+    return _SHARING.get()
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

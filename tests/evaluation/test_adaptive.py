@@ -47,7 +47,7 @@ def known(monkeypatch):
     """
     vae = VAE(WideEncoder(), LinearDecoder(1.0), StandardNormal(2))
 
-    def draw(model, corpus, indices, samples, seed=0, track=None, precision="fp32", noise=None, world=None):
+    def draw(model, corpus, indices, samples, seed=0, track=None, precision="fp32", noise=None):
         return SHIFT * noise[..., 0] - SHIFT**2 / 2 + torch.tensor(ROUGH[indices])[:, None] * (6 * noise[..., 1]).cos()
 
     monkeypatch.setattr(adaptive, "log_weights", draw)

@@ -1,10 +1,12 @@
 """Training in two processes: the losses, weights and decisions of one process with the joined batch."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,10 +14,13 @@ from torch import nn
 
 import uncollapse as uc
 from tests.conftest import TINY
+from uncollapse.generation import decode
 from uncollapse.nn.norms import BatchNorm
 from uncollapse.parallel import World
 from uncollapse.runs.config import merge
 from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.measure import measure_protocol
+from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.training.states import STATE, load_state
 
 QUICK = ["kl-target", "bn", "mmd", "kl-controller", "aggressive"]
@@ -26,7 +31,9 @@ TWO = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
 
 WORKER = """
 import json, sys
+from pathlib import Path
 import torch, uncollapse as uc
+from tests.training.test_parallel import every_protocol
 from uncollapse.parallel import process_group
 
 class StopAt(uc.callbacks.Callback):
@@ -38,10 +45,22 @@ class StopAt(uc.callbacks.Callback):
             trainer.stop()
 
 torch.set_num_threads(1)
-with process_group():
+with process_group() as world:
     for name, remedy, stop, resume, settings in json.loads(sys.argv[1]):
         uc.train("grammar", remedy, out=name, callbacks=[StopAt(stop)], resume=resume, **settings)
+    for name in sys.argv[2:]:
+        Path(f"{name}-{world.rank}.json").write_text(json.dumps(every_protocol(name)))
 """
+
+
+def every_protocol(path):
+    """Return the numbers of all protocols of a run, and how many sentences this process has written for them."""
+    run, rows = uc.load(path, "cpu"), []
+    subject, of = run.subject(run.splits()[0], "test"), decode._decode_rows
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(decode, "_decode_rows", lambda model, z, *rest: rows.append(len(z)) or of(model, z, *rest))
+        numbers = [measure_protocol(name, subject) for name, each in PROTOCOLS.items() if each.fits(subject)]
+    return numbers, sum(rows)
 
 
 def settings_of(remedy):
@@ -51,16 +70,16 @@ def settings_of(remedy):
 
 
 def run(arguments, folder, **options):
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, check=False, capture_output=True, text=True, **options
-    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=env, check=False, capture_output=True, text=True, **options)
 
 
-def in_two_processes(folder, remedies, more=()):
-    """Train each remedy in two processes; return the folder."""
+def in_two_processes(folder, remedies, more=(), measured=()):
+    """Train each remedy in two processes, and measure some of them; return the folder."""
     (folder / "worker.py").write_text(WORKER)
     jobs = [(remedy, [remedy] if remedy != "vanilla" else [], 0, False, settings_of(remedy)) for remedy in remedies]
-    done = run([*TWO, "worker.py", json.dumps([*jobs, *more])], folder)
+    done = run([*TWO, "worker.py", json.dumps([*jobs, *more]), *measured], folder)
     assert not done.returncode, done.stderr
     return folder
 
@@ -70,7 +89,7 @@ def two(tmp_path_factory):
     dropout = merge(TINY, {"data": {"sentences": 90}, "decoder": {"dropout_in": 0.3, "dropout_out": 0.3}})
     more = [("whole", "annealed", 0, False, dropout)]
     more += [("parts", "annealed", 8, False, dropout), ("parts", "annealed", 0, True, dropout)]
-    return in_two_processes(tmp_path_factory.mktemp("two"), QUICK, more)
+    return in_two_processes(tmp_path_factory.mktemp("two"), QUICK, more, ["bn"])
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +127,24 @@ def test_one_process_goes_on_with_the_run_of_two(two, tmp_path):
     whole = uc.train("grammar", "kl-controller", out=tmp_path / "whole", callbacks=[], **more)
     assert [entry["epoch"] for entry in resumed.log] == [1, 2, 3, 4]
     assert resumed.log[-1]["valid"] == pytest.approx(whole.log[-1]["valid"], rel=1e-4, abs=1e-4)
+
+
+def test_two_processes_share_every_protocol_and_have_its_numbers(two):
+    here, rows = every_protocol(two / "bn")
+    shares = [json.loads((two / f"bn-{rank}.json").read_text()) for rank in (0, 1)]
+    assert rows == sum(share for _, share in shares)
+    assert all(abs(share - rows / 2) < 20 for _, share in shares)
+    for there, _ in shares:
+        assert rounded(there) == rounded(json.loads(json.dumps(here)))
+
+
+def rounded(value):
+    """Return nested values with numbers of five digits: batches of other sizes add in another order."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 @pytest.mark.slow

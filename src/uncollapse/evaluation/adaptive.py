@@ -41,7 +41,6 @@ from uncollapse.evaluation.proposal import fitted, probes
 from uncollapse.evaluation.scores import Track, untracked
 from uncollapse.model import VAE
 from uncollapse.nn.products import pack
-from uncollapse.parallel import ALONE, World
 
 PROBES = 64
 """Draws of a sentence that its proposal is fitted to; no more than half of K."""
@@ -94,7 +93,6 @@ def adaptive_draws(
     seed: int = 0,
     track: Track = untracked,
     precision: Precision = "fp32",
-    world: World = ALONE,
 ) -> Draws:
     """Draw from a proposal of each sentence's own, as often as it needs.
 
@@ -109,9 +107,8 @@ def adaptive_draws(
         seed: of the noise; each sentence has its own stream.
         track: shows the progress.
         precision: of the decoder's arithmetic.
-        world: the processes that share the work.
     """
-    how: dict[str, Any] = {"track": track, "precision": precision, "world": world}
+    how: dict[str, Any] = {"track": track, "precision": precision}
     if samples < 4:
         return fixed_draws(model, corpus, indices, samples=samples, seed=seed, **how)
     model = pack(model)

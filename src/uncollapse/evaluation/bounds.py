@@ -6,7 +6,6 @@ It does not depend on the objective that the model was trained with.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,11 @@ from torch import Tensor
 
 from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.distributions.posteriors import Posterior
-from uncollapse.evaluation.scores import TOKENS_AT_A_TIME, Scores, Track, seeded, untracked
+from uncollapse.evaluation.scores import TOKENS_AT_A_TIME, Scores, Track, of_each_batch, seeded, untracked
 from uncollapse.model import VAE
 from uncollapse.nn.casts import Precision
 from uncollapse.nn.casts import precision as arithmetic
 from uncollapse.nn.products import pack
-from uncollapse.parallel import ALONE, World
 
 
 @torch.inference_mode()
@@ -34,7 +32,6 @@ def log_weights(
     track: Track = untracked,
     precision: Precision = "fp32",
     noise: Tensor | None = None,
-    world: World = ALONE,
 ) -> Tensor:
     """Return log p(x, z) - log q(z | x) for K draws of z ~ q(z | x), `[len(indices), K]`, nats.
 
@@ -47,12 +44,11 @@ def log_weights(
         track: shows the progress.
         precision: of the decoder's arithmetic; the densities of z are in fp32.
         noise: of other z than draws of q, `[len(indices), K, *event]`.
-        world: the processes that share the work; each has all weights.
     """
     model, device, lengths = pack(model), model.device, corpus.lengths[indices]
     together = max(1, min(64, TOKENS_AT_A_TIME // (int(np.median(lengths)) * samples)))
-    parts: list[tuple[np.ndarray, Tensor]] = []
-    for rows in track(world.mine(ordered_batches(lengths, together)), "importance-weighted bound"):
+
+    def of(rows: np.ndarray) -> Tensor:
         batch = corpus.batch(indices[rows]).to(device)
         posterior = model.posterior(batch)
         drawn = base_noise(posterior, indices[rows], samples, seed=seed) if noise is None else noise[rows]
@@ -64,10 +60,10 @@ def log_weights(
                 distortion = model.distortion(batch, z)
             log_ratio = model.prior.log_prob(z, batch.labels) - posterior.log_prob(z)
             log_w[:, k : k + at_once] = (log_ratio - distortion).cpu()
-        parts.append((rows, log_w))
-    every = list(chain.from_iterable(world.collect(parts)))
-    back = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in every])))
-    return torch.cat([log_w for _, log_w in every])[back]
+        return log_w
+
+    results, back = of_each_batch(ordered_batches(lengths, together), of, track, "importance-weighted bound")
+    return torch.cat(results)[back]
 
 
 def base_noise(posterior: Posterior, indices: np.ndarray, samples: int, *, seed: int) -> Tensor:
@@ -120,16 +116,15 @@ def fixed_draws(
     seed: int = 0,
     track: Track = untracked,
     precision: Precision = "fp32",
-    world: World = ALONE,
 ) -> Draws:
     """Draw K times from q for every sentence: see `log_weights`."""
-    how: dict[str, Any] = {"seed": seed, "track": track, "precision": precision, "world": world}
+    how: dict[str, Any] = {"seed": seed, "track": track, "precision": precision}
     log_w = log_weights(model, corpus, indices, samples=samples, **how)
     return Draws(list(log_w), log_w.mean(1), samples)
 
 
 Draw = Callable[..., Draws]
-"""From a model, a corpus, sentences and K (and `seed`, `track`, `precision`, `world`) to draws."""
+"""From a model, a corpus, sentences and K (and `seed`, `track`, `precision`) to draws."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +167,6 @@ def importance_weighted(
     track: Track = untracked,
     precision: Precision = "fp32",
     draw: Draw = fixed_draws,
-    world: World = ALONE,
 ) -> ImportanceWeighted:
     """Estimate the importance-weighted bound of a split.
 
@@ -190,12 +184,11 @@ def importance_weighted(
         track: shows the progress.
         precision: of the decoder's arithmetic.
         draw: how the weights are drawn: K of q for every sentence by default, or `adaptive.adaptive_draws`.
-        world: the processes that share the work.
     """
     every = sentences is None or sentences >= len(corpus)
     indices = subsample_indices(len(corpus), None if every else sentences, seed)
     samples = samples if model.latent else 1
-    how: dict[str, Any] = {"seed": seed, "track": track, "precision": precision, "world": world}
+    how: dict[str, Any] = {"seed": seed, "track": track, "precision": precision}
     drawn = draw(model, corpus, indices, samples=samples, **how)
     bound = drawn.bound()
     gap = -drawn.elbo.double() - bound

@@ -20,7 +20,7 @@ from uncollapse.evaluation.bounds import (
 from uncollapse.evaluation.posterior import ACTIVE, active_units, mutual_information
 from uncollapse.evaluation.scores import Scores, Track, score, untracked
 from uncollapse.model import VAE, evaluation_mode
-from uncollapse.parallel import ALONE, World
+from uncollapse.parallel import ALONE, World, sharing
 
 MI_SENTENCES = 10_000
 
@@ -98,8 +98,8 @@ def evaluate(
         precision: of the decoder in the bound, and there alone.
         world: the processes that share the work (`World.current()`); each has all numbers, which are those of one process.
     """
-    with evaluation_mode(model):
-        scores = score(model, corpus, seed, track=track, world=world)
+    with evaluation_mode(model), sharing(world):
+        scores = score(model, corpus, seed, track=track)
         metrics = summarise(corpus, scores, seed)
         if not iw_samples:
             return Evaluation({**metrics, "protocol": protocol(corpus, None, seed, precision=precision)}, scores, None)
@@ -114,7 +114,6 @@ def evaluate(
             track=track,
             precision=precision,
             draw=draw,
-            world=world,
         )
     metrics |= {
         "nll_iw": iw.nll,

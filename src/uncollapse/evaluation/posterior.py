@@ -4,13 +4,13 @@ import math
 from copy import deepcopy
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.distributions.divergences import kl_by_dimension
 from uncollapse.distributions.posteriors import Posterior, cat
+from uncollapse.evaluation.scores import of_each_batch
 from uncollapse.model import VAE
 
 ACTIVE = 0.01
@@ -21,9 +21,9 @@ ACTIVE = 0.01
 def posteriors(model: VAE, corpus: Corpus) -> Posterior:
     """Return q(z | x) of every sentence of a corpus, `[N, Z]`, on the CPU."""
     device = model.device
-    order = ordered_batches(corpus.lengths, 256)
-    joined = cat([model.posterior(corpus.batch(index).to(device)).cpu() for index in order])
-    return joined[torch.from_numpy(np.argsort(np.concatenate(order)))]
+    batches = ordered_batches(corpus.lengths, 256)
+    results, back = of_each_batch(batches, lambda index: model.posterior(corpus.batch(index).to(device)).cpu())
+    return cat(results)[back]
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ None of it depends on the objective that the model was trained with.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.distributions.posteriors import Posterior, cat
 from uncollapse.model import VAE
 from uncollapse.nn.products import pack
-from uncollapse.parallel import ALONE, World
+from uncollapse.parallel import sharers
 
 TOKENS_AT_A_TIME = 2**14
 """Tokens of a batch in evaluation, samples counted: this bounds its memory."""
+T = TypeVar("T")
 Track = Callable[[Sequence[np.ndarray], str], Iterable[np.ndarray]]
 """Passes batches on and shows the progress through them, as `rich.progress.track` does."""
 
@@ -55,8 +56,27 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def of_each_batch(
+    batches: Sequence[np.ndarray], compute: Callable[[np.ndarray], T], track: Track = untracked, name: str = ""
+) -> tuple[list[T], Tensor]:
+    """Compute something of every batch; processes that share the evaluation (`parallel.sharing`) compute a part each.
+
+    Args:
+        batches: the sentences of each.
+        compute: from the sentences of a batch to a result.
+        track: shows the progress.
+        name: of the work.
+
+    Returns:
+        the results of all batches, and the permutation that puts their sentences into order.
+    """
+    world = sharers()
+    results = world.joined([compute(index) for index in track(world.mine(batches), name)])
+    return results, torch.from_numpy(np.argsort(np.concatenate(batches)))
+
+
 @torch.inference_mode()
-def score(model: VAE, corpus: Corpus, seed: int = 0, *, track: Track = untracked, world: World = ALONE) -> Scores:
+def score(model: VAE, corpus: Corpus, seed: int = 0, *, track: Track = untracked) -> Scores:
     """Compute posterior, distortion and rate of every sentence, with one draw of z each.
 
     The noise belongs to the sentence, so that the result does not depend on how sentences are batched.
@@ -66,20 +86,22 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, *, track: Track = untracked
         corpus: any split.
         seed: of the noise.
         track: shows the progress.
-        world: the processes that share the work; each has the scores of all sentences.
     """
     model, device, noise = pack(model), model.device, None
-    parts = []
-    for index in track(world.mine(ordered_batches(corpus.lengths, _rows(corpus))), "distortion and rate"):
+
+    def of(index: np.ndarray) -> tuple[Posterior, Tensor, Tensor, Tensor]:
+        nonlocal noise
         batch = corpus.batch(index).to(device)
         posterior = model.posterior(batch)
         if noise is None:
             noise = posterior.noise(len(corpus), 1, seeded(seed))
         draw = posterior.transform(noise[index].to(device))
         distortion, rate = model.distortion(batch, draw)[:, 0], model.rate(posterior, draw, batch.labels)
-        parts.append((index, posterior.cpu(), draw[:, 0].cpu(), distortion.cpu(), rate.cpu()))
-    order, posteriors, *tensors = zip(*chain.from_iterable(world.collect(parts)), strict=True)
-    back = torch.from_numpy(np.argsort(np.concatenate(order)))
+        return posterior.cpu(), draw[:, 0].cpu(), distortion.cpu(), rate.cpu()
+
+    batches = ordered_batches(corpus.lengths, _rows(corpus))
+    results, back = of_each_batch(batches, of, track, "distortion and rate")
+    posteriors, *tensors = zip(*results, strict=True)
     return Scores(cat(posteriors)[back], *(torch.cat(values)[back] for values in tensors))
 
 
@@ -93,11 +115,15 @@ def log_likelihoods(model: VAE, corpus: Corpus, z: Tensor) -> Tensor:
         z: a code each.
     """
     model, device = pack(model), model.device
-    log_p = torch.empty(len(corpus))
-    for index in ordered_batches(corpus.lengths, _rows(corpus)) if len(corpus) else []:
+    if not len(corpus):
+        return torch.empty(0)
+
+    def of(index: np.ndarray) -> Tensor:
         batch = corpus.batch(index).to(device)
-        log_p[index] = -model.distortion(batch, z[index][:, None].to(device))[:, 0].cpu()
-    return log_p
+        return -model.distortion(batch, z[index][:, None].to(device))[:, 0].cpu()
+
+    results, back = of_each_batch(ordered_batches(corpus.lengths, _rows(corpus)), of)
+    return torch.cat(results)[back]
 
 
 def _rows(corpus: Corpus) -> int:

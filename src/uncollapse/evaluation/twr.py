@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,6 +10,7 @@ from uncollapse.data.corpus import Corpus, ordered_batches
 from uncollapse.distributions.divergences import kl_by_dimension
 from uncollapse.distributions.priors import StandardNormal
 from uncollapse.errors import UserError
+from uncollapse.evaluation.scores import of_each_batch
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import EncoderOutput
 
@@ -24,14 +26,16 @@ def twr_protocol(model: VAE, corpus: Corpus) -> dict[str, float | str]:
         model: in evaluation mode.
         corpus: the split.
     """
-    distortion = divergence = 0.0
-    timestepwise = False
-    for index in ordered_batches(corpus.lengths, 128):
+
+    def of(index: np.ndarray) -> tuple[float, float, bool]:
         batch = corpus.batch(index).to(model.device)
         output = model.encode(batch)
-        timestepwise = output.steps is not None
-        distortion += float(model.distortion(batch, output.posterior.mean[:, None]).sum())
-        divergence += float(averaged_kl(output).sum())
+        distortion = model.distortion(batch, output.posterior.mean[:, None])
+        return float(distortion.sum()), float(averaged_kl(output).sum()), output.steps is not None
+
+    results, _ = of_each_batch(ordered_batches(corpus.lengths, 128), of)
+    distortions, divergences, stepwise = zip(*results, strict=True)
+    distortion, divergence, timestepwise = sum(distortions), sum(divergences), all(stepwise)
     n, tokens = len(corpus), corpus.predicted + len(corpus)
     nll = (distortion + divergence) / n
     where = "averaged over timesteps" if timestepwise else "of the last timestep"

@@ -1,5 +1,6 @@
 """The one decoding loop, over any decoder's `step`."""
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from uncollapse.model import VAE
 from uncollapse.nn.casts import fresh_casts
 from uncollapse.nn.interfaces import Decoder
 from uncollapse.nn.products import pack
+from uncollapse.parallel import sharers
 
 ROWS_AT_A_TIME = 1024
 
@@ -40,20 +42,19 @@ def decode(
 
 
 def _decode(decoder: Decoder, z: Tensor, decoding: Decoding, length_limit: int, seed: int) -> list[list[list[int]]]:
-    sentences: list[list[list[int]]] = []
-    if decoding.strategy == "beam":
-        rows = max(1, ROWS_AT_A_TIME // decoding.beam_width)
-        for start in range(0, len(z), rows):
-            hypotheses = beam_search(decoder, z[start : start + rows], decoding, length_limit=length_limit)
-            sentences += [[one.ids for one in beams] for beams in hypotheses]
-        return sentences
-    # a stream a row, so that a sentence depends neither on how many are written nor on how long they may be
-    streams = (np.random.default_rng([seed, row]) for row in range(len(z)))
-    uniform = np.array([stream.random(length_limit) for stream in streams]).reshape(len(z), length_limit)
-    for start in range(0, len(z), ROWS_AT_A_TIME):
-        part = slice(start, start + ROWS_AT_A_TIME)
-        sentences += _decode_rows(decoder, z[part], decoding, torch.from_numpy(uniform[part]).to(z.device))
-    return sentences
+    def of(rows: range) -> list[list[list[int]]]:
+        codes = z[rows.start : rows.stop]
+        if decoding.strategy == "beam":
+            hypotheses = beam_search(decoder, codes, decoding, length_limit=length_limit)
+            return [[one.ids for one in beams] for beams in hypotheses]
+        # a stream a row, so that a sentence depends neither on how many are written nor on how long they may be
+        uniform = [np.random.default_rng([seed, row]).random(length_limit) for row in rows]
+        return _decode_rows(decoder, codes, decoding, torch.from_numpy(np.array(uniform)).to(z.device))
+
+    world, width = sharers(), decoding.beam_width if decoding.strategy == "beam" else 1
+    most = max(1, min(ROWS_AT_A_TIME // width, -(-len(z) // world.size)))
+    parts = [range(len(z))[start : start + most] for start in range(0, len(z), most)]
+    return list(chain.from_iterable(world.joined([of(rows) for rows in world.mine(parts)])))
 
 
 @torch.inference_mode()

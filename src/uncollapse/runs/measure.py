@@ -8,7 +8,7 @@ from uncollapse.data.splits import fingerprint
 from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.evaluate import Evaluation, evaluate
 from uncollapse.evaluation.verdict import judge
-from uncollapse.parallel import World
+from uncollapse.parallel import World, sharing
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.protocols import PROTOCOLS, Subject
 from uncollapse.runs.shipped import refuse_shipped
@@ -37,9 +37,10 @@ def measure(
     asked = {"asked_sentences": options.get("iw_sentences", 500)}
     how = done.metrics["protocol"] | asked | _provenance(folder, subject)
     metrics = done.metrics | {"protocol": how} | _floor(subject) | _training(folder)
-    for protocol in PROTOCOLS.values():
-        if protocol.always and protocol.fits(subject):
-            metrics |= protocol.run(subject)
+    with sharing(world):
+        for protocol in PROTOCOLS.values():
+            if protocol.always and protocol.fits(subject):
+                metrics |= protocol.run(subject)
     metrics["state"] = judge(metrics).state
     entry = f"{subject.split}@{folder.epoch}" if folder.epoch else subject.split
     before, measured = folder.metrics().get(entry, {}), dict(by_protocol or {})
@@ -59,7 +60,7 @@ def still_holds(folder: RunFolder, metrics: Mapping[str, Any], subject: Subject)
 
 
 def measure_protocol(name: str, subject: Subject) -> dict[str, Any]:
-    """Return the numbers of one of `protocols.PROTOCOLS`; see docs/protocol.md.
+    """Return the numbers of one of `protocols.PROTOCOLS`; see docs/protocol.md. Several processes share the work.
 
     Raises:
         UserError: an unknown name, or a run that the protocol is not for.
@@ -68,7 +69,8 @@ def measure_protocol(name: str, subject: Subject) -> dict[str, Any]:
         raise UserError(f"unknown protocol {name!r}: {suggest(name, PROTOCOLS)}")
     if PROTOCOLS[name].of_words and not subject.text:
         raise UserError(f"protocol {name}: counts words, and this run is on pictures")
-    return PROTOCOLS[name].run(subject)
+    with sharing(World.current()):
+        return PROTOCOLS[name].run(subject)
 
 
 def _sentences(subject: Subject) -> str:

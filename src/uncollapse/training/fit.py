@@ -23,7 +23,7 @@ from uncollapse.model import VAE, evaluation_mode
 from uncollapse.nn.casts import Precision, precision
 from uncollapse.nn.norms import BatchNorm
 from uncollapse.objectives import Objective, Terms
-from uncollapse.parallel import World, random_state
+from uncollapse.parallel import World, random_state, sharing
 from uncollapse.schedules import Schedule, constant
 from uncollapse.training.aggressive import HELD_BATCHES, HELD_SENTENCES, MI_SENTENCES, Phase
 from uncollapse.training.batches import Epochs, batches_of
@@ -334,9 +334,10 @@ class Trainer:
 
     def _measure(self, corpus: Corpus) -> tuple[dict[str, float], Scores]:
         """Return what the log holds of a split, and the scores of its sentences."""
-        scores = score(self.model.eval(), corpus, world=self.world)
+        with sharing(self.world):
+            scores = score(self.model.eval(), corpus)
+            own = self.measure(self.model, corpus) if self.measure else {}
         measured = summarise(corpus, scores, mi_sentences=MI_SENTENCES)
-        own = self.measure(self.model, corpus) if self.measure else {}
         return {key: measured[key] for key in LOGGED} | own, scores
 
     @property
