@@ -316,6 +316,33 @@ line, with the right status. *Lost*: anything else.
 
 The test suite injects twenty kills each time (`tests/test_knocks.py`), and holds what chance seldom meets: a kill between any two
 files of a beginning run, damaged files of every kind, folders of older versions.
+
+## What random inputs have found
+
+`tests/fuzz` gives each reader random and damaged inputs: a thousand in the test suite, a hundred thousand in `make slow`. This ended in
+a traceback, a hang or unbounded memory once; it is refused in one line since, and the inputs are kept in the tests.
+
+| reader | input | was |
+|---|---|---|
+| recipes, remedies, studies | aliases of aliases; hundreds of open brackets | all memory; recursion |
+| | `!!timestamp x`, `!!binary`, `=`, a lone surrogate | traceback |
+| settings | names or kinds that are no text, numbers of hundreds of digits | traceback |
+| schedules | thousands of nested `join(`, `1e308 epochs`, a step decay that grows | recursion; infinite weights |
+| names and commands | a NUL, a path longer than the system allows | traceback |
+| messages | names with line breaks, or of thousands of letters | many lines |
+| objects, tables | 60,000 different names | a minute, gigabytes |
+| pictures | an array or tensor that claims more than its file holds | terabytes asked for |
+| | PostScript under the name `.png` | Ghostscript was started |
+| | rows that are no square, a damaged zip or `.mat` | traceback |
+| codes | whatever a damaged `.npz` makes numpy or zlib raise | traceback |
+| checkpoints | expanded, sparse or scalar tensors | all memory; traceback |
+| JSON of a run folder | integers of thousands of digits | seconds a number |
+| | numbers that are missing, null or text in metrics, logs, looks and counts of labels | traceback in `compare`, `doctor`, `losses` |
+| `prior.safetensors` | weights below zero, other types | wrong draws |
+| `posterior-mean-space.jsonl` | records of different length | traceback |
+| settings of version 1 | an encoder or target of another type | traceback |
+| kept weights | a file whose name begins with a number and goes on otherwise | traceback |
+| the cache of sentences | a file that was cut short | wrong sentences |
 """
 
 
