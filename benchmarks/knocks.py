@@ -319,8 +319,8 @@ files of a beginning run, damaged files of every kind, folders of older versions
 
 ## What random inputs have found
 
-`tests/fuzz` gives each reader random and damaged inputs: a thousand in the test suite, a hundred thousand in `make slow`. This ended in
-a traceback, a hang or unbounded memory once; it is refused in one line since, and the inputs are kept in the tests.
+`tests/fuzz` gives each reader random and damaged inputs: a thousand in the test suite, a hundred thousand in `make slow`. This
+ended in a traceback, a hang or unbounded memory once; it is refused in one line since, and the inputs are kept in the tests.
 
 | reader | input | was |
 |---|---|---|
@@ -330,19 +330,19 @@ a traceback, a hang or unbounded memory once; it is refused in one line since, a
 | schedules | thousands of nested `join(`, `1e308 epochs`, a step decay that grows | recursion; infinite weights |
 | names and commands | a NUL, a path longer than the system allows | traceback |
 | messages | names with line breaks, or of thousands of letters | many lines |
-| objects, tables | 60,000 different names | a minute, gigabytes |
+| objects, tables | 60,000 different names | a hang |
 | pictures | an array or tensor that claims more than its file holds | terabytes asked for |
-| | PostScript under the name `.png` | Ghostscript was started |
+| | PostScript under the name `.png` | would have been given to Ghostscript |
 | | rows that are no square, a damaged zip or `.mat` | traceback |
 | codes | whatever a damaged `.npz` makes numpy or zlib raise | traceback |
 | checkpoints | expanded, sparse or scalar tensors | all memory; traceback |
-| JSON of a run folder | integers of thousands of digits | seconds a number |
-| | numbers that are missing, null or text in metrics, logs, looks and counts of labels | traceback in `compare`, `doctor`, `losses` |
-| `prior.safetensors` | weights below zero, other types | wrong draws |
+| JSON of a run folder | integers of thousands of digits | traceback |
+| | missing, null or text where a number is expected | traceback in `compare`, `doctor`, `losses` |
+| `prior.safetensors` | weights below zero, other types | traceback |
 | `posterior-mean-space.jsonl` | records of different length | traceback |
 | settings of version 1 | an encoder or target of another type | traceback |
 | kept weights | a file whose name begins with a number and goes on otherwise | traceback |
-| the cache of sentences | a file that was cut short | wrong sentences |
+| the cache of sentences | a file that was cut short | traceback |
 """
 
 
