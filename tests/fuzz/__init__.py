@@ -1,10 +1,12 @@
 """Fuzz tests: what comes from outside is taken, or refused by one line; never another error, a hang, or all memory.
 
-The examples of a reader: UNCOLLAPSE_FUZZ (default 1,000, always the same); what takes longer, a training say, has a thousandth
-of them. Those that failed once are `kept` beside their test.
+The inputs of a reader: UNCOLLAPSE_FUZZ (default 1,000, always the same). Of files a tenth are drawn by hypothesis, and each has
+nine `variants`, which cost less; what takes longer, a training say, has a thousandth. Those that failed once are `kept` beside
+their test.
 """
 
 import os
+import re
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from contextlib import contextmanager
 from functools import reduce
 from math import inf, nan
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -25,15 +28,17 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from uncollapse.errors import UserError
 
 set_hypothesis_home_dir("/tmp/uncollapse-fuzz")
-EXAMPLES, SECONDS, MEMORY = os.environ.get("UNCOLLAPSE_FUZZ", ""), 15, 3 << 29
-"""How many examples, the most time of one, and the most memory that it may fill."""
+INPUTS, SECONDS, MEMORY = os.environ.get("UNCOLLAPSE_FUZZ", ""), 15, 3 << 29
+"""How many inputs, the most time of one, and the most memory that it may fill."""
+VARIANTS = 9
 fuzz = settings(
-    max_examples=int(EXAMPLES or 1000),
+    max_examples=int(INPUTS or 1000),
     deadline=None,
-    derandomize=not EXAMPLES,
+    derandomize=not INPUTS,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+with_variants = settings(fuzz, max_examples=-(-fuzz.max_examples // (1 + VARIANTS)))
 rarely = settings(fuzz, max_examples=-(-fuzz.max_examples // 1000))
 
 
@@ -125,6 +130,42 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
         end = draw(st.sampled_from([at, at + len(some), at + 40, len(content)]))
         content = content[:at] + some + content[end:]
     return content
+
+
+TOKEN = re.compile(rb'-?\d+(?:\.\d+)?|"[^"\n]{0,40}"|true|false|null|\b[a-z_]+\b')
+TOKENS = [
+    b"null",
+    b"-1",
+    b"0",
+    b"1e999",
+    b"NaN",
+    b"9" * 400,
+    b"[]",
+    b"{}",
+    b'"x"',
+    b"true",
+    b"[[1]]",
+    b'{"a": 1}',
+    b"-",
+    b"",
+]
+
+
+def variants(content: bytes, of: bytes | None = None) -> Iterator[bytes]:
+    """Yield an input, and others with some bytes, or a number, word or string, replaced: always the same ones of the same input.
+
+    Args:
+        content: the input.
+        of: what the others are made from; by default the input.
+    """
+    yield content
+    random, valid = Random(content), content if of is None else of
+    for _ in range(VARIANTS):
+        begin = random.randrange(len(valid) + 1)
+        end, new = begin + random.choice([0, 1, 2, 8, 40]), random.randbytes(random.randrange(9))
+        if random.random() < 0.5 and (token := TOKEN.search(valid, begin)):
+            begin, end, new = token.start(), token.end(), random.choice(TOKENS)
+        yield valid[:begin] + new + valid[end:]
 
 
 @st.composite

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import uncollapse as uc
 from tests.conftest import TINY
-from tests.fuzz import HUGE, altered, damaged, fuzz, kept, rarely, taken_or_refused, values
+from tests.fuzz import HUGE, altered, damaged, kept, rarely, taken_or_refused, values, variants, with_variants
 from uncollapse.cli import main
 from uncollapse.runs.folder import RunFolder
 from uncollapse.training.states import load_state
@@ -75,15 +75,17 @@ def altered_file(path: Path):
 
 
 @pytest.mark.parametrize("name", READ)
-@fuzz
+@with_variants
 @given(st.data(), st.sampled_from(["old", "new"]), st.booleans())
 def test_any_file_is_read_or_refused(runs, name, data, run, broken):
     path = runs["new" if name.startswith(("monitor", "p")) else run] / name
     before = path.read_bytes()
-    path.write_bytes(data.draw(damaged(before) if broken else altered_file(path)))
+    content = data.draw(damaged(before) if broken else altered_file(path))
     try:
-        for read in READ[name]:
-            taken_or_refused(lambda read=read: read(RunFolder(path.parent)))
+        for variant in variants(content, before if broken else content):
+            path.write_bytes(variant)
+            for read in READ[name]:
+                taken_or_refused(lambda read=read: read(RunFolder(path.parent)))
     finally:
         path.write_bytes(before)
 
@@ -150,15 +152,18 @@ def test_any_prior(runs, name, number):
     change(path, safetensors.torch.save({**weights, name: torch.full(weights[name].shape, number)}))
 
 
-@fuzz
+@with_variants
 @given(st.data(), st.booleans())
 def test_any_state(tmp_path, runs, data, broken):
-    content = (runs["new"] / "state" / "last.pt").read_bytes()
+    content = before = (runs["new"] / "state" / "last.pt").read_bytes()
     if broken:
-        (tmp_path / "last.pt").write_bytes(data.draw(damaged(content)))
+        content = data.draw(damaged(before))
     else:
-        torch.save(data.draw(altered(torch.load(io.BytesIO(content)))), tmp_path / "last.pt")
-    taken_or_refused(lambda: load_state(tmp_path / "last.pt"))
+        torch.save(data.draw(altered(torch.load(io.BytesIO(before)))), saved := io.BytesIO())
+        content = saved.getvalue()
+    for variant in variants(content, before if broken else content):
+        (tmp_path / "last.pt").write_bytes(variant)
+        taken_or_refused(lambda: load_state(tmp_path / "last.pt"))
 
 
 @rarely

@@ -14,7 +14,7 @@ from scipy.io import savemat
 
 import uncollapse as uc
 from tests.conftest import SENTENCES
-from tests.fuzz import LONG, altered, damaged, fuzz, kept, taken_or_refused, values, wild
+from tests.fuzz import LONG, altered, damaged, kept, taken_or_refused, values, variants, wild, with_variants
 from tests.test_importers import TRAIN, lagging_state
 from uncollapse.cli.inputs import read_codes
 from uncollapse.data.pictures import load_pictures
@@ -37,23 +37,25 @@ suffixes = st.sampled_from([".txt", ".tsv", ".csv", ".jsonl"])
 formats = st.sampled_from(["auto", "txt", "tsv", "parallel"])
 
 
-@fuzz
+@with_variants
 @given(texts | texts.map(gzip.compress).flatmap(damaged), suffixes, formats, st.sampled_from([0.0, 0.1]))
 def test_any_text(tmp_path, content, suffix, format, held_out):
     packed = content.startswith(gzip.compress(b"")[:2])
     path = tmp_path / f"a{suffix}{'.gz' * packed}"
-    path.write_bytes(content)
     columns = "tense: a, b" if format == "parallel" else ""
-    taken_or_refused(lambda: uc.data.load(path, held_out=held_out, format=format, columns=columns))
+    for variant in variants(content):
+        path.write_bytes(variant)
+        taken_or_refused(lambda: uc.data.load(path, held_out=held_out, format=format, columns=columns))
 
 
-@fuzz
+@with_variants
 @given(st.lists(altered(OBJECT) | values, min_size=1, max_size=4), wild, wild)
 @kept(([{LONG: "a b c", "y": "a b c"}], "", ""), ([{"a\nb": "a b c", "y": "a b c"}], "", ""), ([OBJECT], LONG, LONG))
 def test_any_objects(tmp_path, records, text, label):
-    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(record) for record in records * 3))
-    for column in ({}, {"text_column": text, "label_column": label}):
-        taken_or_refused(lambda column=column: uc.data.load(tmp_path / "a.jsonl", held_out=0.0, **column))
+    for variant in variants("\n".join(json.dumps(record) for record in records * 3).encode()):
+        (tmp_path / "a.jsonl").write_bytes(variant)
+        for column in ({}, {"text_column": text, "label_column": label}):
+            taken_or_refused(lambda column=column: uc.data.load(tmp_path / "a.jsonl", held_out=0.0, **column))
 
 
 def test_objects_whose_names_all_differ(tmp_path):
@@ -62,11 +64,12 @@ def test_objects_whose_names_all_differ(tmp_path):
     taken_or_refused(lambda: uc.data.load(tmp_path / "a.jsonl"))
 
 
-@fuzz
+@with_variants
 @given(pieces, wild | st.sampled_from(["a>b", "a>b, b>a"]))
 def test_any_pairs(tmp_path, content, directions):
-    (tmp_path / "pairs.txt").write_bytes(content)
-    taken_or_refused(lambda: read_pairs(tmp_path / "pairs.txt", directions))
+    for variant in variants(content):
+        (tmp_path / "pairs.txt").write_bytes(variant)
+        taken_or_refused(lambda: read_pairs(tmp_path / "pairs.txt", directions))
 
 
 # -- pictures and codes -----------------------------------------------------------------------------------------------
@@ -97,24 +100,26 @@ PICTURES = [
 ]  # fmt: skip
 
 
-def look(path, content: bytes) -> None:
-    """Read a file as pictures and as codes."""
-    path.write_bytes(content)
-    taken_or_refused(lambda: load_pictures(DataConfig(path=str(path), level="pixel", side=8, held_out=0.2)))
-    taken_or_refused(lambda: read_codes(path))
+def look(path, content: bytes, valid: bytes | None = None) -> None:
+    """Read a file as pictures and as codes, and variants of it, or of a valid one."""
+    for variant in variants(content, valid):
+        path.write_bytes(variant)
+        taken_or_refused(lambda: load_pictures(DataConfig(path=str(path), level="pixel", side=8, held_out=0.2)))
+        taken_or_refused(lambda: read_codes(path))
 
 
-@fuzz
-@given(st.sampled_from(PICTURES).flatmap(lambda file: st.tuples(st.just(file[0]), damaged(file[1]))))
+@with_variants
+@given(st.sampled_from(PICTURES).flatmap(lambda file: st.tuples(st.just(file), damaged(file[1]))))
 def test_damaged_pictures(tmp_path, file):
-    look(tmp_path / f"a{file[0]}", file[1])
+    (suffix, valid), content = file
+    look(tmp_path / f"a{suffix}", content, valid)
 
 
 shapes = st.lists(st.sampled_from([0, 1, 8, 64, 784, 2**31, 2**40, 2**62, -1]), max_size=4).map(tuple)
 kinds = st.sampled_from(["<f4", "<f8", "|u1", "|b1", "<c8", "<M8[s]", "|O", "|V7", "<U9", "<f2", "<f16"])
 
 
-@fuzz
+@with_variants
 @given(shapes, kinds, st.binary(max_size=600))
 @kept(((2**40, 8), "<f4", b""), ((64, 0), "<f4", b""), ((2**31, 1, 0), "<f4", b""))
 def test_arrays_that_lie_about_their_shape(tmp_path, shape, kind, rest):
@@ -130,14 +135,14 @@ TENSORS += [zero.expand(2**12, 8, 8), zero.expand(2**40, 8, 8), zero.expand(7, 2
 tensors = st.sampled_from(TENSORS) | values
 
 
-@fuzz
+@with_variants
 @given(tensors | st.lists(tensors, max_size=4) | st.dictionaries(wild | st.integers(), tensors, max_size=3))
 @kept({str(i): zero.expand(2**21, 8, 8) for i in range(10)}, {"a\nb": zero.expand(9, 9), "b": zero}, {LONG: ones[0]})
 def test_any_tensors_as_pictures(tmp_path, content):
     look(tmp_path / "a.pt", saved(lambda file: torch.save(content, file)))
 
 
-@fuzz
+@with_variants
 @given(st.dictionaries(wild.map(lambda text: f"{text}.png"), st.sampled_from([b"", PNG, b"%!PS-Adobe-3.0 EPSF-3.0\n"])))
 @kept({"a\nb.png": b""}, {f"{LONG}.png": b""})
 def test_any_names_in_a_zip(tmp_path, files):
@@ -152,14 +157,15 @@ old_states = damaged(saved(lambda file: torch.save(STATE, file, _use_new_zipfile
 more = [{"a\nb": zero}, {f"encoder.embed.{LONG}": zero}, {"decoder.trans_linear.weight": zero.expand(7, 2**40)}]
 
 
-@fuzz
+@with_variants
 @given(states | states.flatmap(damaged) | old_states)
 @kept(*(saved(lambda file, new=new: torch.save(STATE | new, file)) for new in more))
 def test_any_checkpoint(tmp_path, content):
     (tmp_path / "train.txt").write_text(TRAIN)
-    (tmp_path / "old.pt").write_bytes(content)
     where = {"out": tmp_path / "run", "overwrite": True}
-    taken_or_refused(lambda: import_run("lagging", tmp_path / "old.pt", tmp_path / "train.txt", **where))
+    for variant in variants(content):
+        (tmp_path / "old.pt").write_bytes(variant)
+        taken_or_refused(lambda: import_run("lagging", tmp_path / "old.pt", tmp_path / "train.txt", **where))
 
 
 # -- schedules --------------------------------------------------------------------------------------------------------
@@ -176,10 +182,11 @@ FOUND = ["linear(0, 1, 1e308 epochs)", "step-decay(1, 1e9, 1 steps)", "join(" * 
 FOUND += [f"linear(0, 1, {LONG})", "cyclical(0, 1, 9 steps, ratio=\n2)"]
 
 
-@fuzz
+@with_variants
 @given(schedules | wild, st.sampled_from([Clock(10, 100), Clock(2**40, 2**50)]))
 @kept(*((text, Clock(10, 100)) for text in FOUND))
 def test_any_schedule(text, clock):
-    schedule = taken_or_refused(lambda: parse(text, clock))
-    for step in (0, 1, 50, clock.run) if schedule else ():
-        taken_or_refused(lambda step=step: schedule(step))
+    for variant in variants(text.encode("utf-8", "surrogatepass")):
+        schedule = taken_or_refused(lambda variant=variant: parse(variant.decode("utf-8", "replace"), clock))
+        for step in (0, 1, 50, clock.run) if schedule else ():
+            taken_or_refused(lambda step=step, schedule=schedule: schedule(step))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import uncollapse as uc
-from tests.fuzz import HOSTILE, HUGE, LONG, altered, fuzz, kept, taken_or_refused, values, wild
+from tests.fuzz import HOSTILE, HUGE, LONG, altered, fuzz, kept, taken_or_refused, values, variants, wild, with_variants
 from uncollapse.cli import main
 from uncollapse.runs.compose import available, compose, load_named
 from uncollapse.runs.config import Config, catalogue, merge, nest
@@ -41,15 +41,16 @@ parts = st.sampled_from([*map(str, TAGS), "settings:\n ", "model: ", "- ", "\n",
 text_of = st.lists(parts, max_size=6).map("".join)
 
 
-@fuzz
+@with_variants
 @given((of_remedy | of_study | values).map(yaml.safe_dump) | text_of)
 @kept(*(f"settings: {{model: {{latent: {tag}}}}}" for tag in TAGS), f"{LONG}: 1", '"a\\nb": 1')
 @kept(f"settings: {{model: {{latent: {GROWTH}}}}}", f"title: {GROWTH}\nsettings: {{}}", f"settings: {GROWTH}")
 def test_any_yaml_file(tmp_path, content):
     path = tmp_path / "own.yaml"
-    path.write_text(content, "utf-8", "surrogatepass")
-    for read in (compose, lambda path: compose("default", [path]), load_study):
-        taken_or_refused(lambda read=read: read(str(path)))
+    for variant in variants(content.encode("utf-8", "surrogatepass")):
+        path.write_bytes(variant)
+        for read in (compose, lambda path: compose("default", [path]), load_study):
+            taken_or_refused(lambda read=read: read(str(path)))
 
 
 @fuzz
