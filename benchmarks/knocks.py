@@ -333,7 +333,8 @@ ended in a traceback, a hang or unbounded memory once; it is refused in one line
 | objects, tables | 60,000 different names | a hang |
 | pictures | an array or tensor that claims more than its file holds | terabytes asked for |
 | | PostScript under the name `.png` | would have been given to Ghostscript |
-| | rows that are no square, a damaged zip or `.mat` | traceback |
+| | rows that are no square, a damaged zip | traceback |
+| | a damaged `.mat`: scipy's reader, in C | segmentation fault, bus error (read by code of our own since) |
 | codes | whatever a damaged `.npz` makes numpy or zlib raise | traceback |
 | checkpoints | expanded, sparse or scalar tensors | all memory; traceback |
 | JSON of a run folder | integers of thousands of digits | traceback |

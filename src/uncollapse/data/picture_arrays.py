@@ -2,12 +2,14 @@
 
 import zipfile
 from collections.abc import Mapping
-from math import isqrt, prod
+from math import isqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from uncollapse.data import matlab
 from uncollapse.data.splits import PARTS
 from uncollapse.errors import UserError
 
@@ -52,16 +54,14 @@ def read_arrays(path: Path, side: int) -> dict[str, np.ndarray]:
 def _claimed(path: Path) -> int:
     """Return how many bytes the arrays of a file take, as its directory says; of an .npy, which is mapped, its size."""
     if path.suffix == ".mat":
-        from scipy.io import whosmat
-
-        return sum(8 * prod(shape) for _, shape, _ in whosmat(path))
+        return matlab.claimed(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as opened:
             return sum(entry.file_size for entry in opened.infolist())
     return path.stat().st_size
 
 
-def _loaded(path: Path) -> dict[str, np.ndarray]:
+def _loaded(path: Path) -> dict[str, Any]:
     if path.suffix == ".pt":
         tensors = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(tensors, list | tuple):
@@ -69,9 +69,7 @@ def _loaded(path: Path) -> dict[str, np.ndarray]:
         items = tensors if isinstance(tensors, Mapping) else {"": tensors}
         return {str(key): value.numpy() for key, value in items.items() if isinstance(value, torch.Tensor)}
     if path.suffix == ".mat":
-        from scipy.io import loadmat
-
-        arrays = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+        arrays: dict[str, Any] = matlab.read_matlab(path)
         return {key: upright(arrays[key]) for key in CHARDATA} if set(CHARDATA) <= set(arrays) else arrays
     loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
