@@ -30,3 +30,14 @@ def test_rate_information_and_their_gap_are_drawn_on_one_axis(tmp_path, monkeypa
     monkeypatch.setattr(matplotlib.axes.Axes, "plot", spy)
     curves_figure({"a": LOG}, names=["information"])
     assert drawn == [("a", "-", [3.0, 2.0]), ("", ":", [2.5, 1.9]), ("", "-.", [0.5, 0.1])]
+
+
+@pytest.mark.parametrize(("runs", "where", "panels"), [(6, 0, 4), (7, 2, 4), (7, 1, 2)])
+def test_names_of_many_runs_stand_beside_the_first_row(runs, where, panels):
+    figure = curves_figure({str(i): LOG for i in range(runs)}, names=["rate", "mi", "weight", "information"][:panels])
+    figure.canvas.draw()
+    named = [axis.get_legend() for axis in figure.axes]
+    assert [i for i, legend in enumerate(named) if legend] == [where]
+    of = named[where].get_window_extent()
+    hidden = any(of.overlaps(axis.get_window_extent()) for axis in figure.axes[:panels])
+    assert hidden == (runs == 6)

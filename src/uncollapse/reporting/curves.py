@@ -9,6 +9,9 @@ from uncollapse.reporting.canvas import label, legend, panels, style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COLUMNS = 3
+MOST_INSIDE = 6
+"""Runs whose names stand inside of a panel; those of more stand beside it."""
 PANELS = {
     "distortion": ("distortion", ("valid.distortion",), "nats"),
     "rate": ("rate", ("valid.rate",), "nats"),
@@ -83,7 +86,7 @@ def curves_figure(logs: Mapping[str, Log], *, names: Sequence[str] = ()) -> "Fig
         if not log:
             raise UserError(f"{name}: nothing to plot, the run has not finished an epoch; go on with --resume")
     names = names or shown(logs)
-    figure, axes = panels(len(names))
+    figure, axes = panels(len(names), columns=COLUMNS)
     for axis, (title, keys, unit) in zip(axes, (PANELS[name] for name in names), strict=True):
         for i, (name, log) in enumerate(logs.items()):
             for number, key in enumerate(keys):
@@ -93,5 +96,6 @@ def curves_figure(logs: Mapping[str, Log], *, names: Sequence[str] = ()) -> "Fig
         label(axis, title, "epoch", unit)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if len(logs) > 1:
-        legend(axes[0])
+        many = len(logs) > MOST_INSIDE
+        legend(axes[min(COLUMNS, len(axes)) - 1 if many else 0], outside=many)
     return figure
