@@ -339,6 +339,7 @@ ended in a traceback, a hang or unbounded memory once; it is refused in one line
 | checkpoints | expanded, sparse or scalar tensors | all memory; traceback |
 | JSON of a run folder | integers of thousands of digits | traceback |
 | | missing, null or text where a number is expected | traceback in `compare`, `doctor`, `losses` |
+| the state of a training | a number, list or text of another kind | traceback after `--resume` |
 | `prior.safetensors` | weights below zero, other types | traceback |
 | `posterior-mean-space.jsonl` | records of different length | traceback |
 | settings of version 1 | an encoder or target of another type | traceback |

@@ -17,6 +17,7 @@ import uncollapse as uc
 from tests.conftest import TINY
 from tests.fuzz import HUGE, altered, damaged, kept, rarely, taken_or_refused, values, variants, with_variants
 from uncollapse.cli import main
+from uncollapse.errors import UserError
 from uncollapse.runs.folder import RunFolder
 from uncollapse.training.states import load_state
 
@@ -174,6 +175,26 @@ def test_training_goes_on_from_any_state(runs, tmp_path_factory, data):
     state, asked = folder / "state" / "last.pt", uc.load(folder, "cpu").config.settings()
     torch.save(data.draw(altered(torch.load(state))), state)
     taken_or_refused(lambda: uc.train("grammar", out=folder, resume=True, callbacks=[], **asked))
+
+
+STATES = [("progress.epoch", "x"), ("progress.finished", 1), ("progress.totals", {"loss": "x"}), ("plateau.best", "x")]
+STATES += [
+    ("phase.before", [None]),
+    ("phase.rule", 1),
+    ("callbacks.Monitor.dead", []),
+    ("callbacks.Monitor.earned", []),
+]
+STATES += [("objective.controllers", [{"factor": "x", "rate": 1.0}]), ("random.cpu", torch.zeros(3))]
+STATES += [("optimizer.param_groups", [{"lr": "x"}]), ("model", {"a": torch.zeros(1)})]
+
+
+@pytest.mark.parametrize(("where", "value"), STATES)
+def test_found_in_states(runs, tmp_path, where, value):
+    folder = Path(shutil.copytree(runs["new"], tmp_path / "run"))
+    state, asked = folder / "state" / "last.pt", uc.load(folder, "cpu").config.settings()
+    torch.save(with_value(torch.load(state), where, value), state)
+    with pytest.raises(UserError, match=r"last\.pt: not the state of this training"):
+        uc.train("grammar", out=folder, resume=True, callbacks=[], **asked)
 
 
 def test_weights_kept_under_another_name(runs):

@@ -131,7 +131,7 @@ def test_a_number_that_is_not_measured(tmp_path, capsys):
 def test_what_is_kept_of_an_epoch_whose_rate_decays_is_what_was_measured(tmp_path):
     settings = {
         **SETTINGS,
-        "optim": {"optimizer": "sgd", "lr": 100.0, "clip": 1.0, "decay_after": 0, "patience": 1},
+        "optim": {"optimizer": "sgd", "lr": 20.0, "clip": 1.0, "decay_after": 0, "patience": 1},
         "train": {**SETTINGS["train"], "epochs": 5, "keep": "nll_elbo<=1e6"},
     }
     run = uc.train("grammar", "vanilla", out=tmp_path / "run", callbacks=[], **settings)

@@ -32,6 +32,7 @@ from uncollapse.training.guards import Interrupted, stop_requests
 from uncollapse.training.optimizers import clip_and_step, gradient_norm
 from uncollapse.training.plateau import Plateau
 from uncollapse.training.progress import Progress, Update
+from uncollapse.training.states import check_like
 
 LOGGED = ("distortion", "rate", "nll_elbo", "ppl_elbo", "mi", "mi_se", "au")
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -430,7 +431,9 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state."""
+        """Take up a state; raise TypeError, KeyError, ValueError or RuntimeError where it is that of another training."""
+        own = self.state_dict()
+        check_like(state, {**own, "optimizer": {"param_groups": own["optimizer"]["param_groups"]}})
         self.model.load_state_dict(state["model"])
         self.progress = Progress(**state["progress"])
         self.plateau, self.phase = replace(self.plateau, **state["plateau"]), replace(self.phase, **state["phase"])

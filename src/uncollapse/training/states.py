@@ -18,6 +18,10 @@ WEIGHTS, STATE = "model.safetensors", "state/last.pt"
 """The files of the best weights and of the last state, in the folder of a training."""
 
 
+BUILT: tuple[Any, ...] = (Mapping, list, tuple, Tensor, bool, str, int | float, object)
+"""What a state is built of."""
+
+
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write weights as safetensors."""
     content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
@@ -66,6 +70,26 @@ def load_state(path: Path) -> dict[str, Any]:
         return migrated(expect(state, dict, "state"))
     except Exception as error:
         raise UserError(f"{path}: damaged ({type(error).__name__}); start anew with --overwrite") from None
+
+
+def check_like(value: Any, own: Any, where: str = "state") -> None:
+    """Raise TypeError where a value is not built as one's own: names, lists, text and numbers, and tensors of its shape.
+
+    Names that are missing, or that one does not have, pass. What is empty in one's own holds numbers, and None says nothing.
+    """
+    if own is None or (isinstance(own, bool) and value is None):
+        return
+    kind = next(kind for kind in BUILT if isinstance(own, kind))
+    if not isinstance(value, kind) or isinstance(value, bool) != isinstance(own, bool):
+        raise TypeError(f"{where}: expected {type(own).__name__}, got {type(value).__name__}")
+    if isinstance(own, Mapping):
+        for name in value.keys() & own.keys() if own else value:
+            check_like(value[name], own[name] if own else 0, f"{where}, {name}")
+    elif isinstance(own, list | tuple):
+        for item in value:
+            check_like(item, own[0] if own else 0, where)
+    elif isinstance(own, Tensor) and (value.shape, value.dtype) != (own.shape, own.dtype):
+        raise TypeError(f"{where}: expected a tensor of shape {list(own.shape)}, got {list(value.shape)}")
 
 
 def migrated(state: dict[str, Any]) -> dict[str, Any]:

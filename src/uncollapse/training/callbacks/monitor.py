@@ -84,7 +84,7 @@ class Monitor(Callback):
         self.last: Look | None = None
         self._earned = {"look": 0.0, "lag": 0.0}
         self._counted, self._lag_epoch, self._dead = 0, -1, 0
-        self._seen: dict[str, Any] = {}  # the epoch of the last look, and what it found
+        self._seen: dict[str, Any] = {"epoch": -1, "state": "", "evidence": ""}  # the last look
         self._began, self._seconds = 0.0, 0.0
 
     @property
@@ -151,7 +151,7 @@ class Monitor(Callback):
 
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Write the state into the entry; end a training that stays collapsed, where that is wanted."""
-        if self._seen.get("epoch") != entry["epoch"] - 1:  # there was no look in this epoch
+        if self._seen["epoch"] != entry["epoch"] - 1:  # there was no look in this epoch
             return
         found = {name: self._seen[name] for name in ("state", "evidence")}
         entry["monitor"] = {**found, "share": round(self.share, 4)}
@@ -172,4 +172,4 @@ class Monitor(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state."""
         self._earned, self._lag_epoch, self._dead = dict(state["earned"]), state["lag_epoch"], state["dead"]
-        self._seen = dict(state.get("seen", {}))
+        self._seen |= state.get("seen", {})
