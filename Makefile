@@ -48,7 +48,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-compile $(PIP_OPTIONS) --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
 
-# What takes longer: the notebooks, and He et al.'s toy (plain and aggressive); faults at random; 100,000 inputs a reader (hours).
+# What takes longer: the notebooks, and He et al.'s toy (plain and aggressive); faults at random; 100,000 inputs a reader (two hours of two cores).
 slow: $(VENV)/.notebook
 	$(BIN)/python -m pytest -m slow
 	$(MAKE) knocks
