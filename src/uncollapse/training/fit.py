@@ -433,7 +433,8 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state; raise TypeError, KeyError, ValueError or RuntimeError where it is that of another training."""
         own = self.state_dict()
-        check_like(state, {**own, "optimizer": {"param_groups": own["optimizer"]["param_groups"]}})
+        parts = {"optimizer": {"param_groups": own["optimizer"]["param_groups"]}, "callbacks": own["callbacks"] or None}
+        check_like(state, own | parts)
         self.model.load_state_dict(state["model"])
         self.progress = Progress(**state["progress"])
         self.plateau, self.phase = replace(self.plateau, **state["plateau"]), replace(self.phase, **state["phase"])
