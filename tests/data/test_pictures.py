@@ -228,10 +228,11 @@ def test_pictures_are_weighed_before_they_are_read(tmp_path, monkeypatch):
     zeros(tmp_path / "a.npz", "train.npy", 2**24, header.getvalue())
     zeros(tmp_path / "a.pt", "a/data.pkl", 2**24)
     savemat(tmp_path / "a.mat", {"train": np.zeros((2**16, 8, 8), np.uint8)}, do_compression=True)
-    with (tmp_path / "a.npy").open("wb") as file:
-        file.truncate(2**40)  # of which nothing is written
+    for name in ("a.npy", "b.mat"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**40)  # of which nothing is written
     monkeypatch.setattr(picture_arrays, "_loaded", lambda path: pytest.fail(f"{path} was read"))
-    for name in ("a.npz", "a.pt", "a.mat", "a.npy"):
+    for name in ("a.npz", "a.pt", "a.mat", "a.npy", "b.mat"):
         for reader in (read, lambda path: pictures_in(path, 8)):
             with pytest.raises(
                 UserError, match="expected at most 8,388,608 bytes of arrays, which are held in memory, got"

@@ -53,7 +53,7 @@ def read_arrays(path: Path, side: int) -> dict[str, np.ndarray]:
 
 def _claimed(path: Path) -> int:
     """Return how many bytes the arrays of a file take, as its directory says; of an .npy, which is mapped, its size."""
-    if path.suffix == ".mat":
+    if path.suffix == ".mat" and path.stat().st_size <= 8 * MOST_PIXELS:
         return matlab.claimed(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as opened:
