@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -106,3 +107,13 @@ def test_what_is_compressed_is_read_no_further_than_its_shape_needs(tmp_path):
     assert claimed(tmp_path / "a.mat") == 32
     with pytest.raises(DAMAGED):
         read_matlab(tmp_path / "a.mat")
+
+
+def test_a_shape_that_claims_much_is_weighed_before_anything_is_decompressed(tmp_path):
+    inner = variable("<", shape=(2**15, 2**15), numbers=bytes(2**26))
+    (tmp_path / "a.mat").write_bytes(file("<", element("<", 15, zlib.compress(inner))))
+    tracemalloc.start()
+    assert claimed(tmp_path / "a.mat") == 8 * 2**30
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**21

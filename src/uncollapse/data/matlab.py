@@ -27,7 +27,7 @@ HEADER = 2**16
 
 def claimed(path: Path) -> int:
     """Return how many bytes the variables of a file take at most, as their shapes say; raises as `read_matlab` does."""
-    return sum(8 * prod(_header(data, order)[1]) for data, order in _variables(path))
+    return sum(_size(*variable) for variable in _variables(path))
 
 
 def read_matlab(path: Path) -> dict[str, np.ndarray | None]:
@@ -36,25 +36,31 @@ def read_matlab(path: Path) -> dict[str, np.ndarray | None]:
     Raises:
         ValueError, KeyError, struct.error, zlib.error: another format, or a damaged file.
     """
-    return dict(_array(data, order) for data, order in _variables(path))
+    return dict(
+        _array(_opened(kind, data, order, HEADER + _size(kind, data, order)), order)
+        for kind, data, order in _variables(path)
+    )
 
 
-def _variables(path: Path) -> Iterator[tuple[memoryview, str]]:
-    """Yield the bytes of each variable, and their order; of a compressed one no more than its shape can need."""
+def _variables(path: Path) -> Iterator[tuple[int, memoryview, str]]:
+    """Yield the type of each variable (compressed or not), its bytes, and their order."""
     content = memoryview(path.read_bytes())
     order = ORDERS[bytes(content[126:128])]
     for count, (kind, data) in enumerate(_elements(content[128:], order)):
         if kind not in (MATRIX, COMPRESSED) or count == MOST:
             raise ValueError(f"expected at most {MOST:,} variables and nothing else")
-        if kind == COMPRESSED:
-            shape = _header(_inflated(data, HEADER, order), order)[1]
-            yield _inflated(data, HEADER + 8 * prod(shape), order), order
-        else:
-            yield data, order
+        yield kind, data, order
 
 
-def _inflated(data: memoryview, most: int, order: str) -> memoryview:
-    """Return the bytes of a compressed variable without its tag, at most so many."""
+def _size(kind: int, data: memoryview, order: str) -> int:
+    """Return how many bytes a variable takes at most, as its shape says; no more than its header is decompressed."""
+    return 8 * prod(_header(_opened(kind, data, order, HEADER), order)[1])
+
+
+def _opened(kind: int, data: memoryview, order: str, most: int) -> memoryview:
+    """Return the bytes of a variable; of a compressed one at most so many."""
+    if kind != COMPRESSED:
+        return data
     inflated = memoryview(zlib.decompressobj().decompress(data, most))
     if struct.unpack_from(order + "I", inflated) != (MATRIX,):
         raise ValueError("what is compressed is no variable")
