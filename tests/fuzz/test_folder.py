@@ -177,7 +177,13 @@ def test_training_goes_on_from_any_state(runs, tmp_path_factory, data):
     taken_or_refused(lambda: uc.train("grammar", out=folder, resume=True, callbacks=[], **asked))
 
 
-STATES = [("progress.epoch", "x"), ("progress.finished", 1), ("progress.totals", {"loss": "x"}), ("plateau.best", "x")]
+STATES = [
+    ("progress.epoch", "x"),
+    ("progress.epoch", True),
+    ("progress.finished", 1),
+    ("progress.totals", {"loss": "x"}),
+    ("plateau.best", "x"),
+]
 STATES += [
     ("phase.before", [None]),
     ("phase.rule", 1),

@@ -73,7 +73,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def check_like(value: Any, own: Any, where: str = "state") -> None:
-    """Raise TypeError where a value is not built as one's own: names, lists, text and numbers, and tensors of its shape.
+    """Raise TypeError where a value is not built as one's own: of names, lists, text, numbers and tensors.
 
     Names that are missing, or that one does not have, pass. What is empty in one's own holds numbers, and None says nothing.
     """
@@ -88,8 +88,6 @@ def check_like(value: Any, own: Any, where: str = "state") -> None:
     elif isinstance(own, list | tuple):
         for item in value:
             check_like(item, own[0] if own else 0, where)
-    elif isinstance(own, Tensor) and (value.shape, value.dtype) != (own.shape, own.dtype):
-        raise TypeError(f"{where}: expected a tensor of shape {list(own.shape)}, got {list(value.shape)}")
 
 
 def migrated(state: dict[str, Any]) -> dict[str, Any]:
