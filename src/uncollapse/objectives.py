@@ -146,7 +146,7 @@ class Penalty:
         if not self.timesteps:
             last = steps[torch.arange(len(mask), device=mask.device), count - 1]
             return penalised(self.divergence, last, prior, z=z, labels=labels)
-        # the last ceil(share * T) timesteps of each sentence
+        # the last round(share * T) timesteps of each sentence
         kept = (share_of(count, self.timesteps)[:, None] > count[:, None] - 1 - positions(mask)) & mask
         every = penalised(self.divergence, steps, prior, z=z, labels=labels)
         kept = (kept if every.ndim == 2 else kept[..., None]).to(every.dtype)
@@ -282,5 +282,5 @@ def positions(mask: Tensor) -> Tensor:
 
 
 def share_of(count: Tensor, share: float) -> Tensor:
-    """Return ceil(share * count), at least 1."""
-    return (count * share).ceil().long().clamp(min=1)
+    """Return share * count, rounded as in Li et al. 2020, at least 1."""
+    return (count * share).round().long().clamp(min=1)

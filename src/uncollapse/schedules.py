@@ -1,8 +1,8 @@
 """Schedules: pure functions of the step, and the one-line notation in which settings write them.
 
 `0.4`, `linear(0.1, 1, 10 epochs)`, `sigmoid(0, 1, 5000 steps)`, `cyclical(0, 1, 10 epochs, cycles=4, ratio=0.5)`,
-`step-decay(1, 0.85, 3 epochs)`, `join(0 for 2 epochs, linear(0, 1, 10 epochs))`. A length is written in `steps`, in
-`epochs` or as a share of the run (`50%`).
+`step-decay(1, 0.85, 3 epochs)`, `join(0 for 2 epochs, linear(0, 1, 10 epochs))`, `by-epoch(linear(1, 0, 500 epochs))`.
+A length is written in `steps`, in `epochs` or as a share of the run (`50%`).
 """
 
 import math
@@ -122,6 +122,12 @@ def join(*parts: tuple[Schedule, int], last: Schedule) -> Schedule:
     return Schedule(at, sum(steps for _, steps in parts) + last.length, last.end)
 
 
+def by_epoch(schedule: Schedule, epoch: int) -> Schedule:
+    """Keep within an epoch the value that a schedule has at its first step."""
+    length = math.ceil(schedule.length / epoch) * epoch if math.isfinite(schedule.length) else schedule.length
+    return Schedule(lambda step: schedule(step // epoch * epoch), length, schedule.end)
+
+
 @dataclass(frozen=True)
 class Clock:
     """What turns a written length into steps: the steps of an epoch and of the whole run."""
@@ -180,8 +186,10 @@ def parse(text: str, clock: Clock) -> Schedule:
     name, inside = match[1], match[2]
     if name == "join":
         return _parse_join(inside, clock)
+    if name == "by-epoch":
+        return by_epoch(parse(inside, clock), clock.epoch)
     if name not in _MAKERS:
-        raise UserError(f"schedule {text!r}: unknown shape {name!r}; {suggest(name, [*_MAKERS, 'join'])}")
+        raise UserError(f"schedule {text!r}: unknown shape {name!r}; {suggest(name, [*_MAKERS, 'join', 'by-epoch'])}")
     return _parse_shape(text, name, _split(inside), clock)
 
 

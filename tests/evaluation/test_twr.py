@@ -1,5 +1,6 @@
 """The TWR paper's own numbers, against a plain computation."""
 
+import itertools
 import math
 
 import pytest
@@ -9,9 +10,12 @@ from tests.conftest import SENTENCES, TINY
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.distributions.divergences import kl
+from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.twr import twr_protocol
+from uncollapse.objectives import share_of
 from uncollapse.runs.builders.model import build_model
+from uncollapse.runs.builders.objective import SHARES, build_objective
 from uncollapse.runs.compose import compose
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
@@ -39,6 +43,51 @@ def test_it_is_the_plain_computation(remedy):
     assert result["twr_ppl"] == pytest.approx(
         math.exp((nll + divergence) / sum(len(s.split()) + 2 for s in SENTENCES)), rel=1e-5
     )
+
+
+def test_a_step_of_the_recipe_is_the_papers_mathematics(monkeypatch):
+    """Loss and gradients of `twr-ptb`: z = mu_T + sigma_T noise, h_0 = c_0 = W z, KL averaged over timesteps, their biases."""
+    sizes = {"emb": 5, "hidden": 6, "dropout_in": 0.0}
+    settings = {"encoder": sizes, "decoder": sizes, "model": {"latent": 3}, "data": {"name": "grammar"}}
+    config = compose("twr-ptb", ["twr"], settings)
+    model = build_model(config, len(CORPUS.vocabulary), CORPUS.lengths + 1).train()
+    encoder, decoder, total = model.encoder, model.decoder, 0.0
+    assert decoder.first_state.bias is None
+    batch = CORPUS.batch([0, 1])
+    noise = torch.randn(2, 1, 3, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr(Gaussian, "noise", lambda self, n, k, generator=None: noise)
+    for tokens, length, own in zip(batch.tokens, batch.lengths.tolist(), noise[:, 0], strict=True):
+        ids, h, c, divergence = tokens[: length + 1].tolist(), torch.zeros(6), torch.zeros(6), 0.0
+        for i in ids:
+            h, c = step_of_lstm(encoder.embedding.weight[i], h, c, encoder.cell)
+            mu, logvar = (encoder.posterior.weight @ h + encoder.posterior.bias).chunk(2)
+            divergence = divergence - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum() / len(ids)
+        z = mu + own * (logvar / 2).exp()
+        h = c = decoder.first_state.weight @ z
+        total = total + divergence / 2
+        for i, target in itertools.pairwise(ids):
+            h, c = step_of_lstm(torch.cat([decoder.embedding.weight[i], z]), h, c, decoder.cell)
+            log_p = (decoder.output.weight @ h + decoder.output.bias).log_softmax(0)
+            total = total - log_p[target] / 2
+    loss = build_objective(config, batches=1)(model, batch, 0).loss
+    torch.testing.assert_close(loss, total)
+    gradients = [torch.autograd.grad(one, list(model.parameters()), allow_unused=True) for one in (loss, total)]
+    for (name, _), ours, theirs in zip(model.named_parameters(), *gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def step_of_lstm(x, h, c, lstm):
+    i, f, g, o = (lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ h + lstm.bias_hh_l0).chunk(4)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+@pytest.mark.parametrize(
+    ("share", "length", "steps"), [("25%", 10, 2), ("25%", 11, 3), ("50%", 5, 2), ("75%", 10, 8), ("25%", 2, 1)]
+)
+def test_a_share_of_the_timesteps_is_rounded_as_theirs(share, length, steps):
+    """`round(0.25 * T)` of Python, which rounds halves to even."""
+    assert share_of(torch.tensor([length]), SHARES[share]).item() == steps == max(1, round(SHARES[share] * length))
 
 
 def test_t_posteriors_have_no_gaussian_kl():

@@ -5,6 +5,8 @@ import torch
 
 import uncollapse as uc
 from tests.conftest import TINY
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.nn.decoders import BottleneckDecoder
 from uncollapse.runs.builders.model import build_model
 from uncollapse.runs.compose import compose
@@ -67,6 +69,56 @@ def test_the_recipe_reads_one_table_and_z_next_to_the_inputs_alone(kind, cell):
         expected, _ = plain(torch.cat([embedded, z[:, None].expand(-1, 5, -1)], -1))  # from a state of zeros
         states, _ = model.decoder.run(embedded, z[:, None], model.decoder.memory(z))
     torch.testing.assert_close(states, expected)
+
+
+def test_the_recipe_has_their_biases_and_where_they_begin():
+    changes = merge(SMALL, {"data": {"name": "grammar"}})
+    model = build_model(compose("prokhorov", (), changes), 20).eval()
+    assert not model.encoder.posterior.bias.any() and not model.decoder.output.bias.any()
+    for cell in (model.encoder.cell, model.decoder.cell):  # CuDNNLSTM: the forget gates begin open
+        assert cell.bias_ih_l0.view(4, 8).eq(torch.tensor([0, 1, 0, 0])[:, None]).all() and not cell.bias_hh_l0.any()
+    torch.nn.init.normal_(model.encoder.posterior.bias)
+    torch.nn.init.normal_(model.decoder.output.bias)
+    batch = Corpus.from_texts(["a b c"], build_vocabulary(["a b c"])).batch([0])
+    z = torch.randn(1, 1, 4)
+    with torch.no_grad():
+        states, _ = model.decoder.run(model.decoder.embedding(batch.inputs), z, model.decoder.memory(z[:, 0]))
+        log_p = (states[0] @ model.decoder.output.weight.T + model.decoder.output.bias).log_softmax(-1)
+        expected = -log_p[torch.arange(4), batch.targets[0]].sum()
+        torch.testing.assert_close(model.decoder(batch, z)[0, 0], expected)
+        _, (h, _) = torch.nn.LSTM.forward(model.encoder.cell, model.encoder.embedding(batch.tokens))
+        mu, logvar = (h[0, 0] @ model.encoder.posterior.weight.T + model.encoder.posterior.bias).chunk(2)
+        posterior = model.posterior(batch)
+    torch.testing.assert_close(posterior.mu[0], mu)
+    torch.testing.assert_close(posterior.logvar[0], logvar)
+
+
+@pytest.mark.parametrize(("kind", "decoder"), [("lstm", "cnn-bottleneck"), ("gru", "gru")])
+def test_weights_begin_as_in_tensorflow(kind, decoder):
+    """LeCun normal cells, He uniform convolutions, Glorot uniform maps: their variances, and the bounds of each."""
+    wide = {
+        "encoder": {"emb": 256, "hidden": 512, "kind": kind},
+        "decoder": {"kind": decoder, "emb": 256, "hidden": 512},
+    }
+    model = build_model(compose("prokhorov", (), merge(wide, {"data": {"name": "grammar"}})), 2000)
+    cells = [part for part in model.modules() if isinstance(part, torch.nn.RNNBase)]
+    assert len(cells) == (1 if decoder == "cnn-bottleneck" else 2)
+    for weight, columns in [(cells[0].weight_ih_l0, 256), (cells[0].weight_hh_l0, 512)]:
+        assert weight.var().item() == pytest.approx(1 / columns, rel=0.02)
+        assert weight.abs().max() <= 2 * (1 / columns) ** 0.5 / 0.879
+    assert model.encoder.embedding.weight.abs().max() <= 0.05
+    assert model.decoder.output.weight.var().item() == pytest.approx(2 / (512 + 2000), rel=0.02)
+    if decoder == "cnn-bottleneck":
+        for block in range(2):
+            for layer, columns in [
+                (model.decoder.project[block], (256 + 64) if block == 0 else 512),
+                (model.decoder.into[block], 512),
+                (model.decoder.across[block], 128 * 20),
+                (model.decoder.out_of[block], 128),
+            ]:
+                assert layer.weight.var().item() == pytest.approx(2 / columns, rel=0.05)
+                assert layer.weight.abs().max() <= (6 / columns) ** 0.5
+                assert not layer.bias.any()
 
 
 def test_a_shared_table_is_trained_saved_loaded_and_resumed(tmp_path):

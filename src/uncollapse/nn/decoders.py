@@ -16,6 +16,8 @@ from uncollapse.nn.padding import Places
 from uncollapse.nn.recurrent import CELLS, At, Cell, side_by_side
 
 FirstState = Literal["tanh", "hidden", "copy"]
+Bias = Literal["none", "output", "all"]
+"""Linear maps with a bias: none (He et al. 2019), the output layer (Li et al. 2020), the map to the first state too."""
 
 
 class Shared(TypedDict, total=False):
@@ -25,6 +27,7 @@ class Shared(TypedDict, total=False):
     dropout_out: float
     word_dropout: float
     skip: bool
+    bias: Bias
 
 
 class TextDecoder(Decoder):
@@ -41,6 +44,7 @@ class TextDecoder(Decoder):
         dropout_out: on states.
         word_dropout: share of the input words that are read as unknown in training (Bowman et al. 2016, section 3.1).
         skip: whether z also reaches every state directly, before the output layer (Dieng et al. 2019, section 3).
+        bias: linear maps with a bias.
     """
 
     def __init__(
@@ -53,13 +57,14 @@ class TextDecoder(Decoder):
         dropout_out: float = 0.0,
         word_dropout: float = 0.0,
         skip: bool = False,
+        bias: Bias = "none",
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, emb)
         self.dropout_in, self.dropout_out = nn.Dropout(dropout_in), nn.Dropout(dropout_out)
         self.word_dropout = word_dropout
         self.skip = linear(latent, hidden) if skip else None
-        self.output = OutputLayer(hidden, vocabulary, bias=False)
+        self.output = OutputLayer(hidden, vocabulary, bias=bias != "none")
 
     @abstractmethod
     def memory(self, z: Tensor) -> State:
@@ -103,7 +108,7 @@ class TextDecoder(Decoder):
 class RecurrentDecoder(TextDecoder):
     """A recurrent network that sees z in its first state, at every input, or in both (`z_at`).
 
-    The first state comes from a = W z (`first_state`; gru and rnn have h_0 alone):
+    The first state comes from a = W z, with `bias` all a = W z + b (`first_state`; gru and rnn have h_0 alone):
 
         tanh: h_0 = tanh(a), c_0 = a (He et al. 2019);  hidden: h_0 = a, c_0 = 0;  copy: h_0 = c_0 = a (Li et al. 2020).
     """
@@ -121,7 +126,9 @@ class RecurrentDecoder(TextDecoder):
     ) -> None:
         super().__init__(vocabulary, emb, hidden, latent, **shared)
         self.first = first_state
-        self.first_state = linear(latent if z_at != "every" else 0, hidden)
+        self.first_state = linear(
+            latent if z_at != "every" else 0, hidden, bias=z_at != "every" and shared.get("bias") == "all"
+        )
         self.cell = CELLS[cell](emb + (latent if z_at != "first" else 0), hidden, batch_first=True)
 
     def memory(self, z: Tensor) -> State:
@@ -236,11 +243,11 @@ class BagOfWords(nn.Module):
         return places.sum_rows(self.output.nll(rows, places.pack(batch.targets)))
 
 
-def linear(latent: int, hidden: int) -> nn.Linear:
-    """Return a linear map without bias from a code, which may have no dimensions (a language model)."""
+def linear(latent: int, hidden: int, bias: bool = False) -> nn.Linear:
+    """Return a linear map from a code, which may have no dimensions (a language model)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
-        return nn.Linear(latent, hidden, bias=False)
+        return nn.Linear(latent, hidden, bias=bias)
 
 
 def recurrent_weights(module: nn.Module, prefix: str) -> Iterator[Tensor]:
@@ -261,6 +268,49 @@ def initialise_all_orthogonal(module: nn.Module) -> None:
     """Make every matrix of the recurrent cells orthogonal, the gates of each as one; all else stays as it is."""
     for matrix in recurrent_weights(module, "weight"):
         nn.init.orthogonal_(matrix)
+
+
+def initialise_prokhorov(module: nn.Module) -> None:
+    """Initialise as Prokhorov et al. 2019 do: TensorFlow's defaults, with LeCun normal cells and He uniform convolutions.
+
+    Biases begin at 0, those of the forget gates at 1; linear maps are Glorot uniform, embeddings U(-0.05, 0.05).
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Embedding):
+            nn.init.uniform_(part.weight, -0.05, 0.05)
+        elif isinstance(part, nn.RNNBase):
+            _initialise_lecun(part)
+        elif isinstance(part, nn.Conv1d):
+            _initialise_he(part)
+        elif isinstance(part, nn.Linear) and part.weight.numel():
+            nn.init.xavier_uniform_(part.weight)
+            _zero_bias(part)
+    for part in module.modules():
+        if isinstance(part, BottleneckDecoder):
+            for convolution_of_width_1 in part.project:
+                _initialise_he(convolution_of_width_1)
+
+
+def _initialise_lecun(cell: nn.RNNBase) -> None:
+    for name, weight in cell.named_parameters():
+        if name.startswith("bias"):
+            nn.init.zeros_(weight)
+        else:
+            deviation = weight.shape[1] ** -0.5
+            cut = deviation / 0.87962566103423978  # of the normal cut at two deviations, which then has that one
+            nn.init.trunc_normal_(weight, std=cut, a=-2 * cut, b=2 * cut)
+    if isinstance(cell, nn.LSTM):
+        nn.init.ones_(cell.bias_ih_l0.data[cell.hidden_size : 2 * cell.hidden_size])
+
+
+def _initialise_he(layer: nn.Module) -> None:
+    nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+    _zero_bias(layer)
+
+
+def _zero_bias(layer: nn.Module) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def initialise_lagging(module: nn.Module) -> None:

@@ -56,6 +56,7 @@ class RecurrentEncoder(Encoder):
         condition_at: where the condition is read: in the last units of the first hidden state (first), next to every embedding
             (every), or both.
         dropout_in: on embeddings.
+        bias: of the linear map to mu and log sigma^2.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class RecurrentEncoder(Encoder):
         state_pooling: StatePooling = "last",
         condition_at: At = "every",
         dropout_in: float = 0.0,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.dropout_in = nn.Dropout(dropout_in)
@@ -83,7 +85,7 @@ class RecurrentEncoder(Encoder):
         if condition_at != "every" and width > hidden:
             raise UserError(f"encoder.condition_at {condition_at}: expected hidden of at least {width}, got {hidden}")
         self.cell = CELLS[cell](emb + (0 if condition_at == "first" else width), hidden, batch_first=True)
-        self.posterior = nn.Linear(hidden, 2 * latent, bias=False)
+        self.posterior = nn.Linear(hidden, 2 * latent, bias=bias)
         self.norm = FixedScaleNorm(latent, bn) if bn else nn.Identity()
 
     def forward(self, batch: Batch) -> EncoderOutput:

@@ -28,6 +28,7 @@ class RecurrentEncoderConfig:
         "last", "the code that is decoded: of the last timestep, or the mean or sum of the codes of all timesteps"
     )
     bn: float = setting(0.0, BN, 0)
+    bias: bool = setting(False, "a bias in the map to mu and log sigma^2")
     dropout_in: float = setting(0.0, "dropout on the inputs", 0, 0.99)
     condition_at: Literal["first", "every", "both"] = setting(
         "every", "where the condition is read: in the last units of the first state, next to every input, or both"
@@ -54,6 +55,9 @@ class TextDecoderConfig:
     dropout_out: float = setting(0.5, "dropout on the outputs", 0, 0.99)
     word_dropout: float = setting(0.0, "share of the input words that are read as unknown in training", 0, 1)
     skip: bool = setting(False, "whether z reaches every state directly")
+    bias: Literal["none", "output", "all"] = setting(
+        "none", "linear maps with a bias: the output layer, or the map from z to the first state too"
+    )
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ class ModelConfig:
 
     latent: int = setting(32, "dimensions of z; 0 is a language model", 0)
     prior: Literal["standard", "label"] = setting("standard", "p(z): N(0, I), or a Gaussian learned for each label")
-    init: Literal["lagging", "torch", "orthogonal", "all-orthogonal"] = setting(
+    init: Literal["lagging", "torch", "orthogonal", "all-orthogonal", "prokhorov"] = setting(
         "lagging",
         "lagging: U(-0.01, 0.01), embeddings U(-0.1, 0.1), as He et al.; torch: the library's own; orthogonal: that, "
-        "with orthogonal recurrent weights, or all weights of the recurrent cells",
+        "with orthogonal recurrent weights, or all weights of the recurrent cells; prokhorov: LeCun normal cells, He uniform "
+        "convolutions",
     )
     share_embedding: bool = setting(False, "one table of token embeddings for encoder and decoder")
     condition: tuple[str, ...] = setting((), "label fields that encoder and decoder are conditioned on")

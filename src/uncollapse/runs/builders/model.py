@@ -22,6 +22,7 @@ from uncollapse.nn.decoders import (
     initialise_all_orthogonal,
     initialise_lagging,
     initialise_orthogonal,
+    initialise_prokhorov,
 )
 from uncollapse.nn.encoders import RecurrentEncoder
 from uncollapse.nn.interfaces import Decoder, Encoder, NoEncoder
@@ -91,6 +92,7 @@ INITIALISATIONS: dict[str, Callable[[nn.Module], None]] = {
     "lagging": initialise_lagging,
     "orthogonal": initialise_orthogonal,
     "all-orthogonal": initialise_all_orthogonal,
+    "prokhorov": initialise_prokhorov,
 }
 
 
