@@ -127,8 +127,7 @@ def test_every_default_lies_in_its_own_range():
 def test_a_setting_of_another_kind_is_refused_with_the_nearest_of_this_kind():
     assert compose("grammar", flags={"decoder": {"kind": "cnn", "context": 3}}).decoder.context == 3
     with pytest.raises(
-        UserError,
-        match=r"decoder.context: is for decoder.kind cnn, cnn-bottleneck, got lstm: expected one of: dropout_in",
+        UserError, match=r"decoder.context: is for decoder.kind cnn, cnn-bottleneck, got lstm: expected one of: bias"
     ):
         compose("grammar", flags={"decoder": {"context": 3}})
     with pytest.raises(UserError, match="encoder.channels: is for encoder.kind resnet, got gru"):

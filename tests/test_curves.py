@@ -2,6 +2,7 @@
 
 import pytest
 
+from uncollapse.errors import UserError
 from uncollapse.reporting.curves import curves_figure, series
 
 LOG = [
@@ -30,6 +31,25 @@ def test_rate_information_and_their_gap_are_drawn_on_one_axis(tmp_path, monkeypa
     monkeypatch.setattr(matplotlib.axes.Axes, "plot", spy)
     curves_figure({"a": LOG}, names=["information"])
     assert drawn == [("a", "-", [3.0, 2.0]), ("", ":", [2.5, 1.9]), ("", "-.", [0.5, 0.1])]
+
+
+def test_an_epoch_that_lacks_one_of_two_numbers_is_left_out_of_their_difference():
+    log = [*LOG, {"epoch": 3, "valid": {"rate": 1.0}}]
+    assert series(log, "valid.rate - valid.mi")[0] == [1, 2]
+
+
+def test_training_and_test_are_drawn_in_one_panel():
+    log = [{"epoch": 1, "train": {"loss": 5.0, "divergence": 2.0}, "test": {"nll_elbo": 6.0, "rate": 2.5}}]
+    one, other = curves_figure({"a": log}, names=["loss", "divergence"]).axes[:2]
+    assert [line.get_ydata()[0] for line in one.lines] == [5.0, 6.0]
+    assert [line.get_ydata()[0] for line in other.lines] == [2.0, 2.5]
+
+
+def test_a_panel_that_was_not_recorded_is_refused():
+    with pytest.raises(
+        UserError, match="panel au: none of the runs has recorded it; recorded: rate, weight, information, mi"
+    ):
+        curves_figure({"a": LOG}, names=["rate", "au"])
 
 
 @pytest.mark.parametrize(("runs", "where", "panels"), [(6, 0, 4), (7, 2, 4), (7, 1, 2)])

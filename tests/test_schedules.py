@@ -58,6 +58,17 @@ def test_schedules_know_their_length_and_end(text, length, end):
     assert schedule(int(length) + 100) == end
 
 
+def test_a_schedule_by_epoch_has_the_value_of_the_first_step_of_each_epoch():
+    clock = Clock(epoch=4, run=100)
+    schedule, within = parse("by-epoch(linear(1, 0, 3 epochs))", clock), parse("linear(1, 0, 3 epochs)", clock)
+    assert [schedule(step) for step in range(16)] == [within(step // 4 * 4) for step in range(16)]
+    assert (schedule(3), schedule(4), schedule(12)) == (1, pytest.approx(2 / 3), 0)
+    assert (schedule.length, schedule.end, schedule.settles) == (12, 0, 12)
+    late = parse("by-epoch(linear(1, 0, 6 steps))", clock)  # settles where the next epoch begins
+    assert late.settles == 8 and late(7) > 0 == late(8)
+    assert parse("by-epoch(step-decay(1, 0.5, 4 steps))", clock).length == math.inf
+
+
 def test_step_decay_never_settles():
     assert parse("step-decay(1, 0.85, 3 epochs)", CLOCK).length == math.inf
     assert schedules.step_decay(1, 0.85, 12)(36) == pytest.approx(0.85**3)

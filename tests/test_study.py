@@ -2,15 +2,17 @@
 
 import subprocess
 
+import numpy as np
 import pytest
 import yaml
 
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
+from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.reporting.canvas import save
 from uncollapse.reporting.curves import PANELS
-from uncollapse.reporting.study import cells, columns_figure, latex, markdown
+from uncollapse.reporting.study import cells, columns_figure, draw_figures, latex, markdown
 from uncollapse.runs.checks import validate
 from uncollapse.runs.compose import compose
 from uncollapse.runs.config import merge
@@ -49,7 +51,9 @@ def test_every_study_names_what_there_is(name):
     """Recipes, remedies, settings, protocols, columns and panels: all rows, in all tiers, with the data and without."""
     study = load_study(name)
     known = {column for protocol in PROTOCOLS.values() for column in protocol.columns}
-    known |= {"nll_elbo", "nll_iw", "distortion", "rate", "mi", "au", "twr_nll", "twr_kl", "twr_ppl"}
+    known |= {"nll_elbo", "nll_iw", "nll_adaptive", "distortion", "rate", "mi", "au", "twr_nll", "twr_kl", "twr_ppl"}
+    known |= {f"reconstruction_{name}" for name in ("bleu2_unsmoothed", "bleu4_unsmoothed", "rouge2", "rouge4")}
+    known |= {"minimal_pairs_accuracy_se"}
     assert set(study.columns) <= known and set(study.protocols) <= set(PROTOCOLS)
     assert set(study.figure) <= set(PANELS) or study.figure in (("posterior-mean-space",), ("columns",))
     assert study.tiers["minutes"].reduced and len({row.name for row in study.rows}) == len(study.rows)
@@ -57,7 +61,7 @@ def test_every_study_names_what_there_is(name):
         for row in study.rows:
             assert set(row.published) <= set(study.columns)
             for data in ({"data": {"path": "/somewhere"}}, {"data": dict(study.stand_in)}):
-                validate(compose(study.recipe, row.remedies, merge(data, row.settings, tier.settings)))
+                validate(compose(study.recipe, row.remedies, merge(data, tier.settings, row.settings)))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +118,73 @@ def test_the_numbers_by_row_are_drawn(own, tmp_path):
     ]
     save(columns_figure(study, outcomes), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_rows_of_a_line_are_drawn_at_their_places(own, tmp_path):
+    """A line each, over the number that the rows differ in, ours and the published."""
+    content = yaml.safe_load(own.read_text())
+    content["rows"] = [
+        {"name": f"{line} {at}", "line": line, "at": at, "published": {"rate": at}}
+        for line in "ab"
+        for at in (3, 15, 100)
+    ]
+    own.write_text(yaml.safe_dump(content | {"axis": "target C"}))
+    study = load_study(str(own))
+    outcomes = [Outcome(row, {"rate": [row.at + 1]}, (1,), ("alive",), (tmp_path,), "") for row in study.rows]
+    (axis,) = columns_figure(study, outcomes).axes
+    assert axis.get_xlabel() == "target C" and axis.get_title() == "rate"
+    drawn = {container.get_label(): container.lines[0].get_xydata().tolist() for container in axis.containers}
+    assert drawn == {line: [[3, 4], [15, 16], [100, 101]] for line in "ab"}
+    assert axis.lines[-1].get_xydata().tolist() == [[3, 3], [15, 15], [100, 100]]
+
+
+def test_settings_of_a_row_win_over_those_of_the_tier(own, tmp_path):
+    content = yaml.safe_load(own.read_text())
+    content["rows"] = [{"name": "two"}, {"name": "one", "settings": {"train": {"epochs": 1}}}]
+    content["tiers"]["full"]["settings"]["train"]["epochs"] = 2
+    own.write_text(yaml.safe_dump(content | {"tiers": {"full": content["tiers"]["full"] | {"seeds": 1}}}))
+    outcomes, _ = reproduce(load_study(str(own)), "full", tmp_path, out=tmp_path / "out", callbacks=lambda _: [])
+    assert [one.epochs for one in outcomes] == [(2,), (1,)]
+
+
+def test_the_bound_of_a_proposal_stands_beside_the_papers(own, tmp_path, monkeypatch):
+    """Both are measured of the same sentences, once."""
+    content = yaml.safe_load(own.read_text())
+    content["columns"]["nll_adaptive"] = {"digits": 2}
+    content["rows"], content["tiers"] = content["rows"][:1], {"full": content["tiers"]["full"] | {"seeds": 1}}
+    content["tiers"]["full"]["bound"]["adaptive"] = True
+    own.write_text(yaml.safe_dump(content))
+    asked = []
+    monkeypatch.setattr(
+        "uncollapse.runs.trials.evaluate", lambda *given, **how: asked.append(how) or evaluate(*given, **how)
+    )
+    run = {"out": tmp_path / "out", "callbacks": lambda _: []}
+    ((one,), _) = reproduce(load_study(str(own)), "full", tmp_path, **run)
+    assert asked == [{"seed": 0, "adaptive": True, "iw_samples": 2, "iw_sentences": 20}]
+    trained = uc.load(tmp_path / "out" / "plain-1")
+    again = evaluate(trained.model, trained.splits()[0].test, **asked[0]).metrics
+    assert one.values["nll_adaptive"] == [again["nll_iw"]]
+    written = (tmp_path / "out" / "plain-1" / "metrics.json").stat().st_mtime_ns
+    reproduce(load_study(str(own)), "full", tmp_path, **run)
+    assert (tmp_path / "out" / "plain-1" / "metrics.json").stat().st_mtime_ns == written
+
+
+def test_half_steps_are_drawn_as_the_way_of_one_point(tmp_path, monkeypatch):
+    """he-toy: the points of the other rows, the arrows of the fifty sentences."""
+    from types import SimpleNamespace
+
+    drawn = {}
+    monkeypatch.setattr(
+        "uncollapse.reporting.study.RunFolder", lambda path: SimpleNamespace(path=path, mean_space=lambda: path)
+    )
+    monkeypatch.setattr(
+        "uncollapse.reporting.study.draw_mean_space", lambda records, file, point: drawn.update({file.name: point})
+    )
+    study = load_study("he-toy")
+    paths = [SimpleNamespace(name=f"{i}", half=np.array([i == 3])) for i in range(4)]
+    outcomes = [Outcome(row, {}, (1,), (), (path,), "") for row, path in zip(study.rows, paths, strict=True)]
+    draw_figures(study, outcomes, tmp_path)
+    assert drawn == {"0.png": None, "1.png": None, "2.png": None, "3.png": 0}
 
 
 def test_a_reduced_tier_is_not_compared_and_says_what_is_smaller(own, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from tests.conftest import SENTENCES, tiny_vae
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
-from uncollapse.data.vocabulary import EOS, build_vocabulary
+from uncollapse.data.vocabulary import EOS, UNK, build_vocabulary
 from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.distributions.priors import StandardNormal
 from uncollapse.errors import UserError
@@ -155,6 +155,7 @@ def test_diversity_by_hand():
     result = diversity([[1, 2], [1, 2], [3], []], {(1, 2)})
     assert result["unique"] == 0.75 and result["copied"] == 0.5 and result["empty"] == 0.25
     assert result["length_mean"] == 1.25 and result["distinct1"] == 0.6
+    assert (result["vocabulary"], result["unknown"]) == (3, 0.2 * [1, 2, 1, 2, 3].count(UNK))
 
 
 def test_draws_depend_on_the_seed_alone_and_are_measured_beside_real_sentences():

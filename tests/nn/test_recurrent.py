@@ -7,8 +7,9 @@ import torch
 from tests.conftest import tiny_vae
 from uncollapse.data.corpus import Batch, Corpus
 from uncollapse.data.vocabulary import BOS, PAD, Vocabulary
-from uncollapse.nn.decoders import RecurrentDecoder, initialise_lagging
+from uncollapse.nn.decoders import RecurrentDecoder
 from uncollapse.nn.encoders import RecurrentEncoder
+from uncollapse.nn.initialisation import initialise_lagging
 
 
 def with_more_pads(batch: Batch, junk: bool = False) -> Batch:

@@ -130,14 +130,23 @@ def test_the_budget_counts_steps_and_looks_and_ends_the_phase():
         assert phase.spent == pytest.approx(spent) and phase.on == on
 
 
+def test_inner_losses_of_pictures_are_compared_every_ten_steps():
+    for rule, steps in (("paper-best", 20), ("paper", 30)):
+        loop = Phase(rule, on=True).loop(lambda: torch.ones(8))
+        while loop.goes_on():
+            loop.add(float(loop.steps), 1)
+        assert loop.steps == steps
+
+
 def test_the_rule_for_pictures_counts_the_epochs_below_the_best():
     phase = Phase("paper-best", on=True)
     goes_on = [phase.check([mi]) for mi in (0.5, 0.4, 0.6, 0.6, 0.5, 0.59, 0.7, 0.1, 0.2)]
     assert goes_on == [True] * 8 + [False]  # 0.6 again is not below; a new best does not begin the count anew
 
 
-def test_mutual_information_does_not_end_an_adaptive_phase():
-    phase = Phase("adaptive", on=True)
+@pytest.mark.parametrize("rule", ["adaptive", "always"])
+def test_mutual_information_does_not_end_a_phase_of_another_rule(rule):
+    phase = Phase(rule, on=True)
     assert phase.check([0.5]) and phase.check([0.1]) and phase.on
 
 

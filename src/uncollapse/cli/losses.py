@@ -11,8 +11,10 @@ from uncollapse.runs.shipped import refuse_shipped, run_path
 
 
 def run(arguments: list[str]) -> None:
-    """Write the loss of each epoch as text, one number a line."""
-    parser = Parser("losses", "Write train_loss.txt and, where it was followed, test_loss.txt: one number an epoch.")
+    """Write -ELBO of each epoch, in nats per sentence, as text, one number a line."""
+    parser = Parser(
+        "losses", "Write train_loss.txt and, where it was followed, test_loss.txt: nll_elbo, one number an epoch."
+    )
     parser.add_run()
     parser.flag("--out", "DIR", "where to write (default: the run folder)")
     asked, _ = parser.parse(arguments)
@@ -23,10 +25,10 @@ def run(arguments: list[str]) -> None:
         raise UserError(f"{asked.run}: no epoch has ended yet, so there are no losses")
     if not asked.out:
         refuse_shipped(folder.path)
-    losses = {"train_loss.txt": [entry["train"]["loss"] for entry in log]}
+    losses = {"train_loss.txt": [entry["train"]["nll_elbo"] for entry in log]}
     if tested := [entry["test"]["nll_elbo"] for entry in log if "test" in entry]:
         losses["test_loss.txt"] = tested
     for name, values in losses.items():
         write_atomically(Path(asked.out or folder.path) / name, "".join(f"{value:.6f}\n" for value in values).encode())
     hint = "" if tested else "; train with --train.eval_test_every 1 for test_loss.txt"
-    say(f"{', '.join(losses)} written to {asked.out or asked.run}{hint}")
+    say(f"nll_elbo of every epoch: {', '.join(losses)} written to {asked.out or asked.run}{hint}")

@@ -7,6 +7,7 @@ import numpy as np
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.splits import Splits
+from uncollapse.data.vocabulary import UNK
 from uncollapse.distributions.priors import Source
 from uncollapse.evaluation.bounds import subsample_indices
 from uncollapse.evaluation.overlap import distinct, self_bleu
@@ -62,13 +63,16 @@ def diversity(sentences: Sequence[Sequence[int]], training: set[tuple[int, ...]]
     """Measure some sentences, token ids each.
 
     Returns:
-        sentences; distinct1, distinct2: the share of different n-grams among all; self_bleu4; unique: the share of different
+        sentences; vocabulary: different tokens; unknown: the share of unknown tokens among all; distinct1, distinct2: the share
+        of different n-grams among all; self_bleu4; unique: the share of different
         sentences; copied: the share that stand in the training text; empty: the share without a token; length_mean and length_sd,
         in tokens.
     """
-    lengths = [len(one) for one in sentences]
+    lengths, tokens = [len(one) for one in sentences], [token for one in sentences for token in one]
     return {
         "sentences": len(sentences),
+        "vocabulary": len(set(tokens)),
+        "unknown": tokens.count(UNK) / max(1, len(tokens)),
         "distinct1": distinct(sentences, 1),
         "distinct2": distinct(sentences, 2),
         "self_bleu4": self_bleu(sentences),

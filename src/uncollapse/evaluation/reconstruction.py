@@ -33,7 +33,8 @@ def reconstruction_protocol(
 
     Returns:
         reconstruction: a row for every source of z and bucket of lengths, with `sentences, token_accuracy, exact, bleu2, bleu4,
-        bleu2_unsmoothed, bleu4_unsmoothed, rouge2, rouge4`; bleu_signature: sacreBLEU's, of BLEU-4.
+        bleu2_unsmoothed, bleu4_unsmoothed, rouge2, rouge4`; the last six of `mu` and all lengths, as `reconstruction_bleu2` …;
+        bleu_signature: sacreBLEU's, of BLEU-4.
 
     Raises:
         UserError: a language model.
@@ -55,7 +56,9 @@ def reconstruction_protocol(
                 pairs = [originals[i] for i in inside], [written[i] for i in inside]
                 scores, signature = _scores(few.vocabulary, *pairs)
                 rows.append({"z": source, "length": bucket, "sentences": len(inside), **scores})
-    return {"reconstruction": rows, "bleu_signature": signature}
+    whole = next(row for row in rows if (row["z"], row["length"]) == ("mu", "all"))
+    overlap = {f"reconstruction_{name}": whole[name] for name in whole if name.startswith(("bleu", "rouge"))}
+    return {"reconstruction": rows, **overlap, "bleu_signature": signature}
 
 
 def _scores(

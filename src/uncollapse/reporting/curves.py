@@ -15,9 +15,13 @@ MOST_INSIDE = 6
 PANELS = {
     "distortion": ("distortion", ("valid.distortion",), "nats"),
     "rate": ("rate", ("valid.rate",), "nats"),
-    "loss": ("loss", ("train.loss",), "nats"),
+    "loss": ("objective in training, dotted nll_elbo of the test split", ("train.loss", "test.nll_elbo"), "nats"),
     "nll": ("nll_elbo: training, and dotted the test split", ("train.nll_elbo", "test.nll_elbo"), "nats"),
-    "divergence": ("divergence in the penalty", ("train.divergence",), "nats"),
+    "divergence": (
+        "divergence in training, dotted the rate of the test split",
+        ("train.divergence", "test.rate"),
+        "nats",
+    ),
     "weight": ("weight of the divergence", ("weight",), ""),
     "information": (
         "rate, dotted MI, dash-dotted rate - MI",
@@ -43,8 +47,9 @@ Log = Sequence[Mapping[str, Any]]
 def series(log: Log, key: str) -> tuple[list[int], list[float]]:
     """Return the epochs that hold a value, and the values; `key` names nested entries by dots, or is the difference of two."""
     if " - " in key:
-        (epochs, values), (_, others) = (series(log, part) for part in key.split(" - "))
-        return epochs, [value - other for value, other in zip(values, others, strict=True)]
+        ours, others = (dict(zip(*series(log, part), strict=True)) for part in key.split(" - "))
+        both = [epoch for epoch in ours if epoch in others]
+        return both, [ours[epoch] - others[epoch] for epoch in both]
     epochs, values = [], []
     for entry in log:
         value: Any = entry
@@ -56,15 +61,15 @@ def series(log: Log, key: str) -> tuple[list[int], list[float]]:
     return epochs, values
 
 
+def recorded(logs: Mapping[str, Log], name: str) -> set[float]:
+    """Return the values that a panel shows; none where no run has recorded it."""
+    return {value for log in logs.values() for value in series(log, PANELS[name][1][0])[1]}
+
+
 def shown(logs: Mapping[str, Log]) -> list[str]:
     """Return the panels worth drawing: those recorded, but no weight or forcing that never moves and is 1."""
-    names = []
-    for name, (_, keys, _) in PANELS.items():
-        values = {value for log in logs.values() for value in series(log, keys[0])[1]}
-        constant = name in ("weight", "teacher-forcing") and values == {1.0}
-        if values and not constant and name not in ASKED_ONLY:
-            names.append(name)
-    return names
+    still = {name: {1.0} for name in ("weight", "teacher-forcing")}
+    return [name for name in PANELS if name not in ASKED_ONLY and recorded(logs, name) not in (set(), still.get(name))]
 
 
 def curves_figure(logs: Mapping[str, Log], *, names: Sequence[str] = ()) -> "Figure":
@@ -75,7 +80,7 @@ def curves_figure(logs: Mapping[str, Log], *, names: Sequence[str] = ()) -> "Fig
         names: of `PANELS`; by default those that were recorded.
 
     Raises:
-        UserError: an unknown panel, or runs that have recorded nothing.
+        UserError: an unknown panel, one that no run has recorded, or a run without an epoch.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -85,6 +90,9 @@ def curves_figure(logs: Mapping[str, Log], *, names: Sequence[str] = ()) -> "Fig
     for name, log in logs.items():
         if not log:
             raise UserError(f"{name}: nothing to plot, the run has not finished an epoch; go on with --resume")
+    if missing := [name for name in names if not recorded(logs, name)]:
+        there = ", ".join(name for name in PANELS if recorded(logs, name))
+        raise UserError(f"panel {missing[0]}: none of the runs has recorded it; recorded: {there}")
     names = names or shown(logs)
     figure, axes = panels(len(names), columns=COLUMNS)
     for axis, (title, keys, unit) in zip(axes, (PANELS[name] for name in names), strict=True):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from uncollapse.reporting.canvas import COLOURS, label, legend, panels, save
-from uncollapse.reporting.curves import curves_figure
+from uncollapse.reporting.canvas import label, legend, panels, save, style
+from uncollapse.reporting.curves import curves_figure, recorded
 from uncollapse.reporting.formats import latex_table, latex_text, markdown_table, terminal_table
 from uncollapse.reporting.mean_space import draw_mean_space
 from uncollapse.runs.folder import RunFolder
@@ -55,7 +55,10 @@ def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[P
     if study.figure == ("posterior-mean-space",):
         files = {out / f"{folder.path.name}.png": folder for folder in folders.values()}
         for file, folder in files.items():
-            draw_mean_space(folder.mean_space(), file)
+            records = folder.mean_space()
+            draw_mean_space(
+                records, file, point=0 if records.half.any() else None
+            )  # half-steps: the arrows of one point
         return list(files)
     if not study.figure:
         return []
@@ -63,27 +66,32 @@ def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[P
     if study.figure == ("columns",):
         save(columns_figure(study, outcomes), file)
     else:
-        save(curves_figure({name: folder.log() for name, folder in folders.items()}, names=study.figure), file)
+        logs = {name: folder.log() for name, folder in folders.items()}
+        save(curves_figure(logs, names=[panel for panel in study.figure if recorded(logs, panel)]), file)
     return [file]
 
 
 def columns_figure(study: Study, outcomes: Sequence[Outcome]) -> "Figure":
-    """Draw one panel a number of the table: ours with the spread over seeds by row, and the published numbers."""
+    """Draw one panel a number of the table: ours with the spread over seeds, a line each, and the published numbers."""
     shown = [name for name in study.columns if any(name in one.values for one in outcomes)]
     figure, axes = panels(len(shown), size=(3.1, 3.2), columns=len(shown))
+    lines = list(dict.fromkeys(one.row.line for one in outcomes))
+    places = [one.row.at if one.row.line else i for i, one in enumerate(outcomes)]
     for axis, name in zip(axes, shown, strict=True):
-        places = [i for i, one in enumerate(outcomes) if name in one.values]
-        values = [outcomes[i].values[name] for i in places]
-        spread = [stdev(ours) if len(ours) > 1 else 0.0 for ours in values]
-        axis.errorbar(
-            places, [mean(ours) for ours in values], spread, fmt="o-", color=COLOURS[0], capsize=3, label="ours"
-        )
-        theirs = {i: one.row.published[name] for i, one in enumerate(outcomes) if name in one.row.published}
+        for number, line in enumerate(lines):
+            there = [i for i, one in enumerate(outcomes) if one.row.line == line and name in one.values]
+            values = [outcomes[i].values[name] for i in there]
+            spread = [stdev(ours) if len(ours) > 1 else 0.0 for ours in values]
+            at, ours = [places[i] for i in there], [mean(ours) for ours in values]
+            axis.errorbar(at, ours, spread, fmt="o-", color=style(number)["color"], capsize=3, label=line or "ours")
+        theirs = {places[i]: one.row.published[name] for i, one in enumerate(outcomes) if name in one.row.published}
         if theirs:
-            axis.plot(list(theirs), list(theirs.values()), "D", color=COLOURS[1], fillstyle="none", label="published")
+            axis.plot(list(theirs), list(theirs.values()), "D", color="0.3", fillstyle="none", label="published")
+        if theirs or any(lines):
             legend(axis)
-        label(axis, name)
-        axis.set_xticks(range(len(outcomes)), [one.row.name for one in outcomes], rotation=45, ha="right", fontsize=8)
+        label(axis, name, study.axis)
+        if not any(lines):
+            axis.set_xticks(places, [one.row.name for one in outcomes], rotation=45, ha="right", fontsize=8)
     return figure
 
 

@@ -111,10 +111,10 @@ class TrainConfig:
     init_from: str = setting("", "a run whose weights are the start; its network, tokens and labels are taken too")
     freeze: tuple[str, ...] = setting((), "parts of the model whose weights stay as they are: encoder, decoder, prior")
     pretrain_epochs: int = setting(0, "epochs as a plain autoencoder first; then the decoder is made anew", 0)
-    aggressive: Literal["off", "adaptive", "pooled", "paper", "paper-best"] = setting(
+    aggressive: Literal["off", "adaptive", "always", "pooled", "paper", "paper-best"] = setting(
         "off",
         "inner encoder steps before each step; paper (for pictures: paper-best), pooled: until a rule on validation MI ends "
-        "them; adaptive: where they lower the loss of held-out sentences",
+        "them; always: to the end; adaptive: where they lower the loss of held-out sentences",
     )
     aggressive_budget: float = setting(
         0.4, "of adaptive: inner steps in all, as a share of the steps of the whole training", 0.0

@@ -16,9 +16,9 @@ from uncollapse.runs.protocols import PROTOCOLS
 FOLDER = Path(__file__).parent / "studies"
 NUMBER, SETTINGS = (int, float), {str: {str: object}}
 TEXTS = ("title", "source", "protocol", "recipe")
-OPTIONAL: dict[str, Any] = {"data": "", "stand_in": {}, "protocols": [], "figure": []}
+OPTIONAL: dict[str, Any] = {"data": "", "stand_in": {}, "protocols": [], "figure": [], "axis": ""}
 FORM = {
-    **dict.fromkeys((*TEXTS, "data"), str),
+    **dict.fromkeys((*TEXTS, "data", "axis"), str),
     "stand_in": {str: object},
     "protocols": [str],
     "figure": [str],
@@ -27,10 +27,10 @@ FORM = {
     "tiers": {str: {"seeds": int}},
 }
 COLUMN_FORM = {"digits": int, "tolerance": NUMBER, "better": str}
-ROW: dict[str, Any] = {"remedies": [], "settings": {}, "published": {}, "why": ""}
-ROW_FORM = {"remedies": [str], "settings": SETTINGS, "published": {str: NUMBER}, "why": str}
+ROW: dict[str, Any] = {"remedies": [], "settings": {}, "published": {}, "why": "", "line": "", "at": 0}
+ROW_FORM = {"remedies": [str], "settings": SETTINGS, "published": {str: NUMBER}, "why": str, "line": str, "at": NUMBER}
 TIER: dict[str, Any] = {"settings": {}, "bound": {}, "reduced": "", "data": ""}
-TIER_FORM = {"settings": SETTINGS, "bound": {str: (int, type(None))}, "reduced": str, "data": str}
+TIER_FORM = {"settings": SETTINGS, "bound": {str: (int, bool, type(None))}, "reduced": str, "data": str}
 """What a study holds: the forms of its parts, and what they have where they leave it out."""
 TierName = Literal["minutes", "hours", "full"]
 Better = Literal["lower", "higher", "neither"]
@@ -58,7 +58,8 @@ class Tier:
     Attributes:
         seeds: of each row.
         settings: changes to all rows.
-        bound: of the evaluation: iw_samples (0, no bound, by default), iw_sentences (all by default).
+        bound: of the evaluation: iw_samples (0, no bound, by default), iw_sentences (all by default), adaptive (whether
+            `nll_adaptive` is measured too).
         reduced: what is smaller than published; empty where nothing is, and verdicts are given.
         data: the file or folder that is read in place of the study's.
     """
@@ -77,9 +78,11 @@ class Row:
     Attributes:
         name: of the row.
         remedies: of the training.
-        settings: of this row alone.
+        settings: of this row alone; they win over those of the tier.
         published: number by column.
         why: a known reason for a difference.
+        line: of a figure of the columns, to which the row belongs.
+        at: its place on the axis there.
     """
 
     name: str
@@ -87,6 +90,8 @@ class Row:
     settings: Settings = field(default_factory=dict)
     published: Mapping[str, float] = field(default_factory=dict)
     why: str = ""
+    line: str = ""
+    at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,9 @@ class Study:
         columns: the numbers of the table.
         rows: its rows.
         tiers: how far it may be run.
-        figure: panels of a figure over training, `posterior-mean-space`, or `columns`: the numbers by row; empty for none.
+        figure: panels of a figure over training, `posterior-mean-space`, or `columns`: the numbers by row, or where rows have a
+            `line`, a line each over `at`; empty for none.
+        axis: what `at` is.
     """
 
     name: str
@@ -120,6 +127,7 @@ class Study:
     rows: tuple[Row, ...]
     tiers: Mapping[TierName, Tier]
     figure: tuple[str, ...] = ()
+    axis: str = ""
 
 
 def studies() -> list[str]:
@@ -166,7 +174,7 @@ def load_study(name: str) -> Study:
     try:
         return Study(
             path.stem,
-            **{key: content[key] for key in (*TEXTS, "data", "stand_in")},
+            **{key: content[key] for key in (*TEXTS, "data", "stand_in", "axis")},
             protocols=tuple(content["protocols"]),
             columns={key: Column(**values) for key, values in content["columns"].items()},
             rows=tuple(Row(**{**row, "remedies": tuple(row.get("remedies", ()))}) for row in content["rows"]),

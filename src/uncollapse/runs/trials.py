@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.measure import measure, measure_protocol
 from uncollapse.runs.protocols import PROTOCOLS
@@ -28,6 +29,7 @@ class Trial:
         protocols: of `PROTOCOLS`; those that do not fit the run are left out.
         iw_samples: K of the importance-weighted bound.
         iw_sentences: sentences that it is measured on, or None for all.
+        adaptive: measure the bound by a proposal for each sentence too, `nll_adaptive`.
         split: that is measured.
     """
 
@@ -40,6 +42,7 @@ class Trial:
     iw_samples: int = 50
     iw_sentences: int | None = 500
     split: str = "test"
+    adaptive: bool = False
 
     def run(self, callbacks: Sequence[Callback]) -> dict[str, Any]:
         """Train from where the run is, measure it, and return the numbers."""
@@ -53,12 +56,13 @@ class Trial:
         """Return the numbers of the finished run; what is in its folder already is not measured again."""
         metrics = run.metrics.get(self.split, {})
         done, bound = metrics.get("protocol", {}), self.iw_samples if run.model.latent else min(self.iw_samples, 1)
-        asked = (bound, self.iw_sentences, run.folder.fingerprint(), [*self.protocols])
+        asked = (bound, self.iw_sentences, run.folder.fingerprint(), [*self.protocols], self.adaptive)
         before = (
             metrics.get("iw_samples", 0),
             done.get("asked_sentences"),
             done.get("weights"),
             metrics.get("protocols", []),
+            "nll_adaptive" in metrics,
         )
         if before == asked:
             return metrics
@@ -66,4 +70,8 @@ class Trial:
         numbers: dict[str, Any] = {"protocols": [*self.protocols]}
         for name in self.protocols:
             numbers |= measure_protocol(name, subject) if PROTOCOLS[name].fits(subject) else {}
-        return measure(run.folder, subject, numbers, iw_samples=self.iw_samples, iw_sentences=self.iw_sentences).metrics
+        draws: dict[str, Any] = {"iw_samples": self.iw_samples, "iw_sentences": self.iw_sentences}
+        if self.adaptive:
+            bound_of = evaluate(subject.model, subject.corpus, seed=subject.seed, adaptive=True, **draws).metrics
+            numbers |= {"nll_adaptive": bound_of["nll_iw"], "nll_adaptive_se": bound_of["nll_iw_se"]}
+        return measure(run.folder, subject, numbers, **draws).metrics

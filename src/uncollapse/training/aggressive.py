@@ -15,7 +15,7 @@ from torch import Tensor
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.evaluation.scores import Scores
 
-CHECK_EVERY = 15
+CHECK_EVERY, CHECK_EVERY_IN_PAPER_BEST = 15, 10
 LEAST_INNER_STEPS = 2 * CHECK_EVERY
 MOST_INNER_STEPS = 100
 MI_SENTENCES = 2000
@@ -34,7 +34,7 @@ LONGEST_WAIT = 4
 MOST_BELOW_BEST = 5
 """`paper-best` ends the phase after this many epochs with an MI below its best."""
 
-Rule = Literal["off", "adaptive", "pooled", "paper", "paper-best"]
+Rule = Literal["off", "adaptive", "always", "pooled", "paper", "paper-best"]
 
 
 @dataclass
@@ -42,8 +42,16 @@ class InnerLoop:
     """Encoder-only steps before one decoder step: until the loss per word of the last 15 steps rises, fewer than 100 in all.
 
     The first 15 steps have nothing to be compared with, so that there are at least 30.
+
+    Attributes:
+        every: steps whose losses are compared with those of as many before.
+        steps: taken so far.
+        loss: of the last of them.
+        words: of the last of them.
+        before: the loss per word of those before.
     """
 
+    every: int = CHECK_EVERY
     steps: int = 0
     loss: float = 0.0
     words: int = 0
@@ -57,7 +65,7 @@ class InnerLoop:
 
     def goes_on(self) -> bool:
         """Return whether another step is due."""
-        if self.steps and self.steps % CHECK_EVERY == 0:
+        if self.steps and self.steps % self.every == 0:
             now = self.loss / self.words
             if now > self.before:
                 return False
@@ -111,8 +119,9 @@ class Phase:
     Attributes:
         rule: `pooled`: the pooled MI of each sentence, with the same noise in both epochs, must fall by more than two standard
             errors of the mean difference; `paper`: any fall of the batch-averaged estimate ends the phase; `paper-best`:
-            the fifth epoch whose estimate is below the best before it; `adaptive`: inner steps are taken while they pay by
-            paired losses, and the phase ends when `budget` is spent; `off`: no such phase.
+            the fifth epoch whose estimate is below the best before it, and inner losses are compared every ten steps (`image.py`
+            of the reference); `adaptive`: inner steps are taken while they pay by
+            paired losses, and the phase ends when `budget` is spent; `always`: the whole training; `off`: no such phase.
         limit: most outer steps; 0 for none.
         on: whether the phase lasts.
         outer: outer steps so far.
@@ -147,7 +156,9 @@ class Phase:
         Args:
             losses: returns the loss of each held-out batch, always with the same noise.
         """
-        return PairedLoop(losses) if self.rule == "adaptive" else InnerLoop()
+        if self.rule == "adaptive":
+            return PairedLoop(losses)
+        return InnerLoop(CHECK_EVERY_IN_PAPER_BEST if self.rule == "paper-best" else CHECK_EVERY)
 
     def begins(self) -> bool:
         """Return whether inner steps precede the next step; during a pause, count it down."""
@@ -191,7 +202,7 @@ class Phase:
             self.below += sum(mi) / len(mi) < self.best
             self.best = max(self.best, sum(mi) / len(mi))
             self.on = self.below < MOST_BELOW_BEST
-        elif self.rule != "adaptive" and falls(self.before, mi):
+        elif self.rule not in ("adaptive", "always") and falls(self.before, mi):
             self.on = False
         self.before = list(mi)
         return self.on

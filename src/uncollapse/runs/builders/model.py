@@ -14,17 +14,14 @@ from uncollapse.distributions.priors import LabelNormal, LengthMixture, Prior, S
 from uncollapse.errors import UserError
 from uncollapse.model import VAE
 from uncollapse.nn.condition import Condition
-from uncollapse.nn.decoders import (
-    BagOfWords,
-    BottleneckDecoder,
-    ConvolutionalDecoder,
-    RecurrentDecoder,
+from uncollapse.nn.decoders import BagOfWords, BottleneckDecoder, ConvolutionalDecoder, RecurrentDecoder
+from uncollapse.nn.encoders import RecurrentEncoder
+from uncollapse.nn.initialisation import (
     initialise_all_orthogonal,
     initialise_lagging,
     initialise_orthogonal,
     initialise_prokhorov,
 )
-from uncollapse.nn.encoders import RecurrentEncoder
 from uncollapse.nn.interfaces import Decoder, Encoder, NoEncoder
 from uncollapse.nn.kinds import TextDecoderConfig
 from uncollapse.nn.output import OutputLayer
