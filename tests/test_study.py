@@ -269,14 +269,23 @@ def test_the_latex_compiles_to_the_cells(own, tmp_path):
     """Every sign that LaTeX obeys is escaped; where there is a LaTeX, the page compiles."""
     study = load_study(str(own))
     values = {"nll_iw": [30.0, 31.0], "rate": [1.0, 2.0]}
-    outcome = Outcome(study.rows[1], values, (3, 4), ("alive", "alive"), (tmp_path, tmp_path), "not reproduced: 5 % #1")
+    outcome = Outcome(
+        study.rows[1],
+        values,
+        (3, 4),
+        ("alive", "alive"),
+        (tmp_path / "a-1", tmp_path / "a-12"),
+        "not reproduced: 5 % #1",
+    )
     head, rows = cells(study, [outcome])
     assert rows == [
         ["a_b & 5 %", "2", "3 to 4", "30.50 ± 0.71 [-200.00]", "1.500 ± 0.707", "alive", "not reproduced: 5 % #1"]
     ]
     text = latex(study, head, rows)
     assert r"a\_b \& 5 \% & 2 & 3 to 4 & 30.50 $\pm$ 0.71 [-200.00]" in text and text.count(r"\\") == 2
-    assert "| a_b & 5 % |" in markdown(study, head, rows, notes=["n"], made={"torch": "2", "data": {"train": "ab"}})
+    page = markdown(study, [outcome], notes=["n"], made={"torch": "2", "data": {"train": "ab"}})
+    assert "| a_b & 5 % | 2 | 3 to 4 |" in page
+    assert "| a_b & 5 % | 1 | 30.00 | 1.000 |" in page and "| a_b & 5 % | 12 | 31.00 | 2.000 |" in page  # every seed
     if subprocess.run(["which", "pdflatex"], capture_output=True, check=False).returncode == 0:
         page = tmp_path / "page.tex"
         page.write_text("\\documentclass{article}\\begin{document}\n" + text + "\\end{document}\n")

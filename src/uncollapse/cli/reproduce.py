@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> None:
     head, rows = cells(study, outcomes)
     show_table(rich_table(study, head, rows))
     made = provenance(outcomes, uncollapse.__version__)
-    write_atomically(out / "table.md", markdown(study, head, rows, notes=reduced, made=made).encode())
+    write_atomically(out / "table.md", markdown(study, outcomes, notes=reduced, made=made).encode())
     write_atomically(out / "table.tex", latex(study, head, rows).encode())
     figures = draw_figures(study, outcomes, out)
     show(f"written to {', '.join(map(str, (out / 'table.md', out / 'table.tex', *figures)))}")

@@ -95,15 +95,31 @@ def columns_figure(study: Study, outcomes: Sequence[Outcome]) -> "Figure":
     return figure
 
 
-def markdown(
-    study: Study, head: Sequence[str], rows: Sequence[Sequence[str]], *, notes: Sequence[str], made: Mapping[str, Any]
-) -> str:
-    """Return the table as a Markdown page with its protocol and provenance."""
+def seed_cells(study: Study, outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of a table of every seed; no row where each has one."""
+    shown = [name for name in study.columns if any(name in one.values for one in outcomes)]
+    many = [one for one in outcomes if len(one.runs) > 1]
+    return ["row", "seed", *shown], [
+        [one.row.name, run.name.rpartition("-")[2], *(_one(one, name, study.columns[name].digits, i) for name in shown)]
+        for one in many
+        for i, run in enumerate(one.runs)
+    ]
+
+
+def _one(outcome: Outcome, name: str, digits: int, seed: int) -> str:
+    return f"{outcome.values[name][seed]:.{digits}f}" if name in outcome.values else ""
+
+
+def markdown(study: Study, outcomes: Sequence[Outcome], *, notes: Sequence[str] = (), made: Mapping[str, Any]) -> str:
+    """Return the table as a Markdown page with its protocol and provenance; under it, where there are several, every seed."""
+    (head, rows), (seed_head, seeds) = cells(study, outcomes), seed_cells(study, outcomes)
     about = [f"# {study.title}", "", f"Source: {study.source}", "", f"Protocol: {study.protocol}", ""]
     about += [part for note in notes for part in (f"**Reduced:** {note}", "")]
     made_by = "; ".join(f"{name} {value}" for name, value in made.items() if name != "data")
     data = "; ".join(f"{part} {checksum}" for part, checksum in made["data"].items())
-    closing = ["", "Ours ± standard deviation over seeds [published].", "", f"Made by {made_by}. Data: {data}.", ""]
+    closing = ["", "Ours ± standard deviation over seeds [published].", ""]
+    closing += ["Every seed:", "", markdown_table(seed_head, seeds), ""] if seeds else []
+    closing += [f"Made by {made_by}. Data: {data}.", ""]
     return "\n".join([*about, markdown_table(head, rows), *closing])
 
 

@@ -119,9 +119,9 @@ class Phase:
     Attributes:
         rule: `pooled`: the pooled MI of each sentence, with the same noise in both epochs, must fall by more than two standard
             errors of the mean difference; `paper`: any fall of the batch-averaged estimate ends the phase; `paper-best`:
-            the fifth epoch whose estimate is below the best before it, and inner losses are compared every ten steps (`image.py`
-            of the reference); `adaptive`: inner steps are taken while they pay by
-            paired losses, and the phase ends when `budget` is spent; `always`: the whole training; `off`: no such phase.
+            the fifth epoch whose estimate is below the best before it, and inner losses are compared every ten steps, as
+            in the reference; `adaptive`: inner steps are taken while they pay by paired losses, and the phase ends when `budget`
+            is spent; `always`: the whole training; `off`: no such phase.
         limit: most outer steps; 0 for none.
         on: whether the phase lasts.
         outer: outer steps so far.
