@@ -225,6 +225,23 @@ def test_an_archive_that_is_not_what_it_should_be_is_one_line(fetch, content, wo
         fetch("ok", "corpus.zip", members=MEMBERS)
 
 
+def test_a_file_of_an_archive_whose_checksum_is_known_is_compared_with_it(fetch):
+    Server.files["corpus.zip"] = zipped({"train.txt": b"a", "test.txt": b"b"})
+    sums = {
+        ours: hashlib.sha256(content).hexdigest() for ours, content in zip(MEMBERS.values(), (b"a", b"b"), strict=True)
+    }
+    files, _ = fetch("ok", "corpus.zip", members=MEMBERS, member_sha256=sums)
+    assert [path.read_bytes() for path in files] == [b"a", b"b"]
+    Server.files["corpus.zip"] = zipped({"train.txt": b"a", "test.txt": b"c"})
+    for path in files:
+        path.unlink()
+    with pytest.raises(
+        UserError, match=r"test.txt: expected sha256 3e23e8160039…, got 2e7d2c03a950…; it is another file"
+    ):
+        fetch("ok", "corpus.zip", members=MEMBERS, member_sha256=sums)
+    assert not files[1].exists()
+
+
 def test_a_column_gives_its_distinct_values_in_order(fetch):
     Server.files["pairs.zip"] = zipped({"fra.txt": b"Go.\tVa !\tx\nHi.\tSalut !\tx\nGo.\tMarche.\tx\n"})
     files, _ = fetch("ok", "pairs.zip", members={"fra.txt": "english.txt"}, column=1)
@@ -272,6 +289,10 @@ def test_the_command_prepares_files_at_hand_and_names_what_comes_next(tmp_path, 
 
 @pytest.mark.skipif(not Path("../shared/data").exists(), reason="the real corpora are not here")
 def test_the_catalogue_knows_the_real_files(tmp_path):
+    for source in (source for entry in entries().values() for source in entry.files):
+        for name, known in source.member_sha256.items():
+            real = next(Path("../shared/data").glob(f"*/{name}"))
+            assert hashlib.sha256(real.read_bytes()).hexdigest() == known
     for name, folder in (("ptb", "ptb"), ("omniglot-small", "omniglot")):
         given = Path("../shared/data") / folder
         files = download.get(name, tmp_path / name, given=given, advance=lambda *_: None)

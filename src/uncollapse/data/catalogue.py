@@ -20,6 +20,7 @@ class Source:
         sha256: its checksum; empty where it is not known.
         git_blob: the SHA-1 by which git names it; likewise.
         members: of an archive: which files are kept, and their names here.
+        member_sha256: the checksums of these, by their names here, where they are known.
         column: of a tab-separated file: the one whose distinct values are kept; 0: the file as it is.
     """
 
@@ -29,6 +30,7 @@ class Source:
     sha256: str = ""
     git_blob: str = ""
     members: Mapping[str, str] = field(default_factory=dict)
+    member_sha256: Mapping[str, str] = field(default_factory=dict)
     column: int = 0
 
     @property

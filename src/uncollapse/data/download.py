@@ -190,8 +190,19 @@ def _check(source: Source, path: Path, where: str) -> None:
             for one in sums.values():
                 one.update(piece)
     for kind, one in sums.items():
-        if (wanted := getattr(source, kind)) and one.hexdigest() != wanted:
-            raise UserError(f"{where}: expected {kind} {wanted[:12]}…, got {one.hexdigest()[:12]}…; it is another file")
+        _compare(kind, getattr(source, kind), one, where)
+
+
+def _compare(kind: str, wanted: str, checksum: "hashlib._Hash", where: str) -> None:
+    """Compare a checksum with the catalogue's; an empty one is not known.
+
+    Raises:
+        UserError: they differ.
+    """
+    if wanted and checksum.hexdigest() != wanted:
+        raise UserError(
+            f"{where}: expected {kind} {wanted[:12]}…, got {checksum.hexdigest()[:12]}…; it is another file"
+        )
 
 
 def _prepare(source: Source, path: Path, folder: Path) -> None:
@@ -210,7 +221,9 @@ def _prepare(source: Source, path: Path, folder: Path) -> None:
                     content = opened.read(MOST_BYTES + 1)
                     if len(content) > MOST_BYTES:
                         raise UserError(f"{path}: {name} is larger than {MOST_BYTES:,} bytes")
-                    write_atomically(folder / source.members[name], _column(content, source.column))
+                    content, result = _column(content, source.column), source.members[name]
+                    _compare("sha256", source.member_sha256.get(result, ""), hashlib.sha256(content), f"{path}: {name}")
+                    write_atomically(folder / result, content)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
