@@ -152,13 +152,15 @@ def test_the_bound_of_a_proposal_stands_beside_the_papers(own, tmp_path, monkeyp
     content = yaml.safe_load(own.read_text())
     content["columns"]["nll_adaptive"] = {"digits": 2}
     content["rows"], content["tiers"] = content["rows"][:1], {"full": content["tiers"]["full"] | {"seeds": 1}}
-    content["tiers"]["full"]["bound"]["adaptive"] = True
     own.write_text(yaml.safe_dump(content))
-    asked = []
+    asked, run = [], {"out": tmp_path / "out", "callbacks": lambda _: []}
     monkeypatch.setattr(
         "uncollapse.runs.trials.evaluate", lambda *given, **how: asked.append(how) or evaluate(*given, **how)
     )
-    run = {"out": tmp_path / "out", "callbacks": lambda _: []}
+    ((one,), _) = reproduce(load_study(str(own)), "full", tmp_path, **run)
+    assert not asked and "nll_adaptive" not in one.values
+    content["tiers"]["full"]["bound"]["adaptive"] = True  # of a finished run, too
+    own.write_text(yaml.safe_dump(content))
     ((one,), _) = reproduce(load_study(str(own)), "full", tmp_path, **run)
     assert asked == [{"seed": 0, "adaptive": True, "iw_samples": 2, "iw_sentences": 20}]
     trained = uc.load(tmp_path / "out" / "plain-1")

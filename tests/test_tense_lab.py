@@ -95,6 +95,7 @@ def test_a_step_of_the_reports_is_their_mathematics(lab, recipe, epoch, share, m
             torch.nn.init.uniform_(value, -0.3, 0.3)
     step = epoch * len(splits.train) + round(share * len(splits.train))
     weight, forcing = weight_and_forcing(recipe, epoch, step / len(splits.train) - epoch)
+    assert objective.teacher_forcing(step) == pytest.approx(forcing, abs=1e-9)
     batch = splits.train.batch([7])
     ids, tense = batch.tokens[0].tolist(), int(batch.labels["tense"])
     of_encoder = of_decoder = F.one_hot(torch.tensor(tense), 4).float()

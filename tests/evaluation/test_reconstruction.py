@@ -94,6 +94,21 @@ def test_scores_are_those_of_what_was_written():
     assert row["rouge2"] == pytest.approx(100 * np.mean([rouge(a, b, 2) for a, b in pairs]))
 
 
+def test_the_overlap_of_all_sentences_from_their_means_stands_alone_too(monkeypatch):
+    """Not that of draws, nor of one bucket."""
+    monkeypatch.setattr(reconstruction, "BUCKETS", {"<= 2": (0, 2), "3-6": (3, 6)})
+    model, splits = remembering()
+    monkeypatch.setattr(reconstruction, "generate_ids", lambda _, z, *a, **k: [[4 + i % 3] for i in range(len(z))])
+    result = reconstruction_protocol(model, splits, "test")
+    draws = iter([[splits.test.ids(i).tolist() for i in range(40)], [[4]] * 40])  # from mu, then from draws
+    monkeypatch.setattr(reconstruction, "generate_ids", lambda *_, **__: next(draws))
+    other = reconstruction_protocol(model, splits, "test")
+    assert other["reconstruction_bleu4"] == pytest.approx(100) != result["reconstruction_bleu4"]
+    (whole,) = (r for r in result["reconstruction"] if (r["z"], r["length"]) == ("mu", "all"))
+    named = {f"reconstruction_{name}": value for name, value in whole.items() if name[:4] in ("bleu", "roug")}
+    assert len(named) == 6 and named.items() <= result.items()
+
+
 def test_buckets_part_the_sentences_by_their_tokens(monkeypatch):
     monkeypatch.setattr(reconstruction, "BUCKETS", {"<= 2": (0, 2), "3-6": (3, 6)})
     model, splits = remembering()

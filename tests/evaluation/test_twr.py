@@ -53,6 +53,7 @@ def test_a_step_of_the_recipe_is_the_papers_mathematics(monkeypatch):
     model = build_model(config, len(CORPUS.vocabulary), CORPUS.lengths + 1).train()
     encoder, decoder, total = model.encoder, model.decoder, 0.0
     assert decoder.first_state.bias is None
+    assert (config.optim.clip, config.optim.weight_decay) == (0, 1e-5 / 64)  # theirs: of a sum over 64 sentences
     batch = CORPUS.batch([0, 1])
     noise = torch.randn(2, 1, 3, generator=torch.Generator().manual_seed(2))
     monkeypatch.setattr(Gaussian, "noise", lambda self, n, k, generator=None: noise)

@@ -72,8 +72,9 @@ def test_the_recipe_reads_one_table_and_z_next_to_the_inputs_alone(kind, cell):
 
 
 def test_the_recipe_has_their_biases_and_where_they_begin():
-    changes = merge(SMALL, {"data": {"name": "grammar"}})
-    model = build_model(compose("prokhorov", (), changes), 20).eval()
+    config = compose("prokhorov", (), merge(SMALL, {"data": {"name": "grammar"}}))
+    assert (config.optim.clip, config.train.select) == (0, "last")
+    model = build_model(config, 20).eval()
     assert not model.encoder.posterior.bias.any() and not model.decoder.output.bias.any()
     for cell in (model.encoder.cell, model.decoder.cell):  # CuDNNLSTM: the forget gates begin open
         assert cell.bias_ih_l0.view(4, 8).eq(torch.tensor([0, 1, 0, 0])[:, None]).all() and not cell.bias_hh_l0.any()
