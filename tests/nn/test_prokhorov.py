@@ -109,6 +109,9 @@ def test_weights_begin_as_in_tensorflow(kind, decoder):
         assert weight.abs().max() <= 2 * (1 / columns) ** 0.5 / 0.879
     assert model.encoder.embedding.weight.abs().max() <= 0.05
     assert model.decoder.output.weight.var().item() == pytest.approx(2 / (512 + 2000), rel=0.02)
+    for matrix in model.encoder.posterior.weight.chunk(2):
+        assert matrix.var().item() == pytest.approx(2 / (512 + 64), rel=0.04)
+        assert (6 / (512 + 128)) ** 0.5 < matrix.abs().max() <= (6 / (512 + 64)) ** 0.5
     if decoder == "cnn-bottleneck":
         for block in range(2):
             for layer, columns in [

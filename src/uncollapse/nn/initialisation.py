@@ -1,10 +1,11 @@
-"""How the weights of a model begin (`model.init`): the library's way is torch's own; here are the others."""
+"""How the weights of a model begin (`model.init`), where they do not begin as torch makes them."""
 
 from collections.abc import Iterator
 
 from torch import Tensor, nn
 
 from uncollapse.nn.decoders import BottleneckDecoder
+from uncollapse.nn.encoders import RecurrentEncoder
 
 
 def recurrent_weights(module: nn.Module, prefix: str) -> Iterator[Tensor]:
@@ -43,6 +44,9 @@ def initialise_prokhorov(module: nn.Module) -> None:
             nn.init.xavier_uniform_(part.weight)
             _zero_bias(part)
     for part in module.modules():
+        if isinstance(part, RecurrentEncoder):
+            for matrix in part.posterior.weight.data.chunk(2):  # theirs are two maps, to mu and to log sigma^2
+                nn.init.xavier_uniform_(matrix)
         if isinstance(part, BottleneckDecoder):
             for layer in (layer for layer in part.project if isinstance(layer, nn.Linear)):  # convolutions of width 1
                 _initialise_he(layer)
