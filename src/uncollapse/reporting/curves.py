@@ -15,16 +15,12 @@ MOST_INSIDE = 6
 PANELS = {
     "distortion": ("distortion", ("valid.distortion",), "nats"),
     "rate": ("rate", ("valid.rate",), "nats"),
-    "loss": ("objective in training, dotted nll_elbo of the test split", ("train.loss", "test.nll_elbo"), "nats"),
-    "nll": ("nll_elbo: training, and dotted the test split", ("train.nll_elbo", "test.nll_elbo"), "nats"),
-    "divergence": (
-        "divergence in training, dotted the rate of the test split",
-        ("train.divergence", "test.rate"),
-        "nats",
-    ),
+    "loss": ("loss; dotted: test nll_elbo", ("train.loss", "test.nll_elbo"), "nats"),
+    "nll": ("nll_elbo; dotted: test", ("train.nll_elbo", "test.nll_elbo"), "nats"),
+    "divergence": ("divergence; dotted: test rate", ("train.divergence", "test.rate"), "nats"),
     "weight": ("weight of the divergence", ("weight",), ""),
     "information": (
-        "rate, dotted MI, dash-dotted rate - MI",
+        "rate; dotted: MI; dash-dot: rate - MI",
         ("valid.rate", "valid.mi", "valid.rate - valid.mi"),
         "nats",
     ),
