@@ -16,7 +16,7 @@ ADVICE: dict[State, str] = {
     "dead rate": "the rate is paid and not used: --model.init torch (small first weights make q the same for all sentences), "
     "a lower --objective.target, or, for text, a weaker decoder, --remedy word-dropout",
     "exploding": "the weight is too small or comes too late: raise --objective.weight, shorten its schedule, lower --optim.lr",
-    "lagging": "the encoder is behind the decoder: --remedy aggressive-adaptive",
+    "lagging": "the encoder is behind: --remedy aggressive-adaptive, or aggressive, which costs several times as much",
 }
 """State -> the settings to change."""
 IN_A_ROW: dict[State, int] = {"collapsed": 2, "dead rate": 2, "exploding": 2, "lagging": 3}
