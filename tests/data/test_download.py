@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import subprocess
 import tarfile
 import threading
@@ -246,6 +247,19 @@ def test_a_column_gives_its_distinct_values_in_order(fetch):
     Server.files["pairs.zip"] = zipped({"fra.txt": b"Go.\tVa !\tx\nHi.\tSalut !\tx\nGo.\tMarche.\tx\n"})
     files, _ = fetch("ok", "pairs.zip", members={"fra.txt": "english.txt"}, column=1)
     assert files[0].read_text() == "Go.\nHi.\n"
+
+
+def test_fields_of_json_give_their_distinct_values_in_order(fetch):
+    """A premise stands in several rows, with a hypothesis each."""
+    rows = [
+        {"a": "One man.", "b": "A man."},
+        {"a": "One man.", "b": "No\nman."},
+        {"b": "A man."},
+        {"a": "", "b": "\u00c9t\u00e9."},
+    ]
+    Server.files["pairs.zip"] = zipped({"rows.jsonl": "".join(json.dumps(row) + "\n" for row in rows).encode()})
+    files, _ = fetch("ok", "pairs.zip", members={"rows.jsonl": "sentences.txt"}, fields=["a", "b"])
+    assert files[0].read_text(encoding="utf-8") == "One man.\nA man.\nNo man.\n\u00c9t\u00e9.\n"
 
 
 def test_files_at_hand_are_checked_and_prepared_and_stay(fetch, tmp_path):

@@ -1,6 +1,6 @@
 """The catalogue of public corpora: where each is, how it is checked, its licence and what to cite."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ class Source:
         members: of an archive: which files are kept, and their names here.
         member_sha256: the checksums of these, by their names here, where they are known.
         column: of a tab-separated file: the one whose distinct values are kept; 0: the file as it is.
+        fields: of a file of JSON objects, one a line: those whose distinct values are kept.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Source:
     members: Mapping[str, str] = field(default_factory=dict)
     member_sha256: Mapping[str, str] = field(default_factory=dict)
     column: int = 0
+    fields: Sequence[str] = ()
 
     @property
     def results(self) -> list[str]:

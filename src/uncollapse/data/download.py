@@ -1,6 +1,7 @@
 """Public corpora: downloaded, checked against what is known of them, unpacked, and put into a folder that `data.path` takes."""
 
 import hashlib
+import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -221,7 +222,7 @@ def _prepare(source: Source, path: Path, folder: Path) -> None:
                     content = opened.read(MOST_BYTES + 1)
                     if len(content) > MOST_BYTES:
                         raise UserError(f"{path}: {name} is larger than {MOST_BYTES:,} bytes")
-                    content, result = _column(content, source.column), source.members[name]
+                    content, result = _distinct(content, source), source.members[name]
                     _compare("sha256", source.member_sha256.get(result, ""), hashlib.sha256(content), f"{path}: {name}")
                     write_atomically(folder / result, content)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError, ValueError) as error:
@@ -248,10 +249,16 @@ def _base(name: str) -> str:
     return name.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def _column(content: bytes, column: int) -> bytes:
-    """Return the distinct values of a column of tab-separated text, one a line, in order; the content itself for column 0."""
-    if not column:
+def _distinct(content: bytes, source: Source) -> bytes:
+    """Return the distinct values of a column of tab-separated text, or of fields of JSON objects, one a line, in order.
+
+    The content itself where the source names neither.
+    """
+    if not (source.column or source.fields):
         return content
-    rows = (line.split("\t") for line in content.decode("utf-8").splitlines())
-    values = dict.fromkeys(row[column - 1] for row in rows if len(row) >= column and row[column - 1])
+    lines, values = content.decode("utf-8").splitlines(), dict[str, None]()
+    for line in lines:
+        row = json.loads(line) if source.fields else {}
+        cells = [row.get(name, "") for name in source.fields] or line.split("\t")[source.column - 1 :][:1]
+        values |= dict.fromkeys(" ".join(cell.split("\n")) for cell in cells if cell)
     return ("\n".join(values) + "\n").encode()
