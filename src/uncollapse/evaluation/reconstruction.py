@@ -33,7 +33,7 @@ def reconstruction_protocol(
 
     Returns:
         reconstruction: a row for every source of z and bucket of lengths, with `sentences, token_accuracy, exact, bleu2, bleu4,
-        bleu2_unsmoothed, bleu4_unsmoothed, rouge2, rouge4`; the last six of `mu` and all lengths, as `reconstruction_bleu2` …;
+        bleu2_unsmoothed, bleu4_unsmoothed, rouge2, rouge4`; the last six of `mu` and all lengths, as `overlap_bleu2` …;
         bleu_signature: sacreBLEU's, of BLEU-4.
 
     Raises:
@@ -57,7 +57,7 @@ def reconstruction_protocol(
                 scores, signature = _scores(few.vocabulary, *pairs)
                 rows.append({"z": source, "length": bucket, "sentences": len(inside), **scores})
     whole = next(row for row in rows if (row["z"], row["length"]) == ("mu", "all"))
-    overlap = {f"reconstruction_{name}": whole[name] for name in whole if name.startswith(("bleu", "rouge"))}
+    overlap = {f"overlap_{name}": whole[name] for name in whole if name.startswith(("bleu", "rouge"))}
     return {"reconstruction": rows, **overlap, "bleu_signature": signature}
 
 
