@@ -64,9 +64,8 @@ def diversity(sentences: Sequence[Sequence[int]], training: set[tuple[int, ...]]
 
     Returns:
         sentences; vocabulary: different tokens; unknown: the share of unknown tokens among all; distinct1, distinct2: the share
-        of different n-grams among all; self_bleu4; unique: the share of different
-        sentences; copied: the share that stand in the training text; empty: the share without a token; length_mean and length_sd,
-        in tokens.
+        of different n-grams among all; self_bleu4; unique: the share of different sentences; copied: the share that stand in the
+        training text; empty: the share without a token; length_mean and length_sd, in tokens.
     """
     lengths, tokens = [len(one) for one in sentences], [token for one in sentences for token in one]
     return {

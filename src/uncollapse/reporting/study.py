@@ -56,9 +56,8 @@ def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[P
         files = {out / f"{folder.path.name}.png": folder for folder in folders.values()}
         for file, folder in files.items():
             records = folder.mean_space()
-            draw_mean_space(
-                records, file, point=0 if records.half.any() else None
-            )  # half-steps: the arrows of one point
+            point = 0 if records.half.any() else None  # half-steps: the arrows of one point
+            draw_mean_space(records, file, point=point)
         return list(files)
     if not study.figure:
         return []
