@@ -109,6 +109,15 @@ def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monk
     assert main(arguments) == 0
     assert page.splitlines()[6:9] == (tmp_path / "out" / "table.md").read_text().splitlines()[6:9]
     assert logs == {path: path.read_text() for path in logs}
+    # one row alone: its table says that the other is absent, and its verdict is still given
+    assert main([*arguments, "--row", "plain"]) == 0
+    page = (tmp_path / "out" / "table.md").read_text()
+    assert "**Reduced:** without the rows a_b & 5 %" in page and "\n| a_b" not in page and "| reproduced |" in page
+
+
+def test_a_row_that_is_none_is_refused(own, capsys):
+    assert main(["reproduce", str(own), "--row", "plane"]) == 2
+    assert "no row 'plane': did you mean plain?" in capsys.readouterr().err
 
 
 def test_the_numbers_by_row_are_drawn(own, tmp_path):

@@ -13,7 +13,7 @@ from uncollapse.files import write_atomically
 from uncollapse.reporting.study import cells, draw_figures, latex, markdown, rich_table
 from uncollapse.runs.executors import executor_of
 from uncollapse.runs.reproduction import provenance, reproduce
-from uncollapse.runs.study import TierName, load_study, studies
+from uncollapse.runs.study import TierName, load_study, select_rows, studies
 
 
 def run(arguments: list[str]) -> None:
@@ -27,6 +27,8 @@ def run(arguments: list[str]) -> None:
     tiers = get_args(TierName)
     tier = "how far: minutes (15 on two cores), hours, or full: as published (default minutes)"
     parser.add_argument("--tier", choices=tiers, default="minutes", help=tier)
+    row = "only this row, by its name in the table; repeatable"
+    parser.add_argument("--row", action="append", default=[], metavar="NAME", help=row)
     parser.flag("--seeds", "N", "of each row; 0: those of the tier", default=0, least=0)
     root = os.environ.get("UNCOLLAPSE_DATA", "data")
     parser.flag("--data", "DIR", "the folder that holds ptb, yahoo, tense …, or $UNCOLLAPSE_DATA", default=root)
@@ -38,7 +40,7 @@ def run(arguments: list[str]) -> None:
             study = load_study(name)
             show(f"{name:<20} {study.title} ({study.source}; {', '.join(study.tiers)})")
         return
-    study = load_study(asked.name)
+    study, absent = select_rows(load_study(asked.name), asked.row)
     out = Path(asked.out or f"runs/{study.name}-{asked.tier}")
     say(f"{study.title}. Source: {study.source}", f"protocol: {study.protocol}")
     executor = executor_of(asked.executor, asked.jobs)
@@ -52,6 +54,7 @@ def run(arguments: list[str]) -> None:
             seeds=asked.seeds,
             executor=executor,
         )
+    reduced += [f"without the rows {'; '.join(absent)}"] * bool(absent)
     for note in reduced:
         show(f"reduced: {note}")
     head, rows = cells(study, outcomes)

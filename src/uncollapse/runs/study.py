@@ -3,8 +3,8 @@
 A study is a YAML file in `studies/`, or one of your own; `reproduction` runs it.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -183,3 +183,16 @@ def load_study(name: str) -> Study:
         )
     except TypeError as error:
         raise UserError(f"{where}: {str(error).partition('() ')[2] or error}") from None
+
+
+def select_rows(study: Study, names: Sequence[str]) -> tuple[Study, list[str]]:
+    """Return the study with the named rows alone, or with all where none is named; and the names of the others.
+
+    Raises:
+        UserError: a name of no row.
+    """
+    known = [row.name for row in study.rows]
+    if wrong := [name for name in names if name not in known]:
+        raise UserError(f"study {study.name} has no row {wrong[0]!r}: {suggest(wrong[0], known)}")
+    rows = tuple(row for row in study.rows if row.name in (names or known))
+    return replace(study, rows=rows), [row.name for row in study.rows if row not in rows]
