@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from uncollapse.data.corpus import Batch
 from uncollapse.data.vocabulary import BOS, UNK
+from uncollapse.errors import UserError
 from uncollapse.nn.interfaces import Decoder, State
 from uncollapse.nn.output import OutputLayer
 from uncollapse.nn.padding import Places
@@ -27,6 +28,7 @@ class Shared(TypedDict, total=False):
     word_dropout: float
     skip: bool
     bias: Bias
+    tied: bool
 
 
 class TextDecoder(Decoder):
@@ -44,6 +46,10 @@ class TextDecoder(Decoder):
         word_dropout: share of the input words that are read as unknown in training (Bowman et al. 2016, section 3.1).
         skip: whether z also reaches every state directly, before the output layer (Dieng et al. 2019, section 3).
         bias: linear maps with a bias.
+        tied: whether the embeddings are the weight of the output layer (Press & Wolf 2017); `emb` is `hidden` then.
+
+    Raises:
+        UserError: tied, and `emb` is not `hidden`.
     """
 
     def __init__(
@@ -57,13 +63,18 @@ class TextDecoder(Decoder):
         word_dropout: float = 0.0,
         skip: bool = False,
         bias: Bias = "none",
+        tied: bool = False,
     ) -> None:
         super().__init__()
+        if tied and emb != hidden:
+            raise UserError(f"decoder.tied: expected decoder.emb equal to decoder.hidden, got {emb} and {hidden}")
         self.embedding = nn.Embedding(vocabulary, emb)
         self.dropout_in, self.dropout_out = nn.Dropout(dropout_in), nn.Dropout(dropout_out)
         self.word_dropout = word_dropout
         self.skip = linear(latent, hidden) if skip else None
         self.output = OutputLayer(hidden, vocabulary, bias=bias != "none")
+        if tied:
+            self.embedding.weight = self.output.weight
 
     @abstractmethod
     def memory(self, z: Tensor) -> State:

@@ -58,6 +58,7 @@ class TextDecoderConfig:
     bias: Literal["none", "output", "all"] = setting(
         "none", "linear maps with a bias: the output layer, or the map from z to the first state too"
     )
+    tied: bool = setting(False, "whether the embeddings are the weight of the output layer; emb is hidden then")
 
 
 @dataclass(frozen=True)

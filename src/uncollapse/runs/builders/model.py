@@ -68,7 +68,7 @@ def build_model(
         width = settings.latent + (condition.width if condition else 0)
         decoder = _own("decoder", config.decoder.kind, modules) or build_decoder(config, vocabulary_size, width)
         if settings.share_embedding:
-            cast(RecurrentDecoder, decoder).embedding = cast(RecurrentEncoder, encoder).embedding
+            cast(RecurrentEncoder, encoder).embedding = cast(RecurrentDecoder, decoder).embedding
         bow = None
         if config.objective.bow and settings.latent and isinstance(config.decoder, TextDecoderConfig):
             bow = BagOfWords(vocabulary_size, config.decoder.hidden, width)
