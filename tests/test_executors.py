@@ -1,5 +1,6 @@
 """Where trials run. The numbers are those of one trial after another, whatever is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,8 +15,8 @@ from tests.conftest import TINY
 from uncollapse.errors import UserError
 from uncollapse.runs.bench import bench
 from uncollapse.runs.config import flatten, merge
-from uncollapse.runs.executors import HERE, Here, Processes, Ray, executor_of
-from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.executors import HERE, Here, Processes, Ray, executor_of, run_trials
+from uncollapse.runs.folder import MEASURED, RunFolder
 
 REMEDIES = ["vanilla", "annealed", "bn", "kl-target", "free-bits", "mmd", "twr", "lm"]
 
@@ -52,6 +53,29 @@ def test_the_next_trial_is_asked_for_when_there_is_room():
 
     for trial, values in HERE.run(trials(), quiet):
         assert values["name"] == trial.name == asked[-1]
+
+
+def test_the_time_left_is_that_of_the_trainings_that_are_not_finished(tmp_path, monkeypatch, capsys):
+    """One of four was finished before; each of the others takes 100 s."""
+    now, paths = [0.0], [tmp_path / name for name in "abcd"]
+    monkeypatch.setattr("uncollapse.runs.executors.time.monotonic", lambda: now[0])
+    paths[0].mkdir()
+    (paths[0] / "metrics.json").write_text(json.dumps({"test": dict.fromkeys(MEASURED, 1)}))
+
+    class Timed:
+        def __init__(self, path):
+            self.path = path
+
+        def run(self, callbacks):
+            now[0] += 0 if self.path == paths[0] else 100
+            return {"name": self.path.name}
+
+    numbers = run_trials([Timed(path) for path in paths], quiet, HERE)
+    assert [one["name"] for one in numbers] == list("abcd")
+    assert capsys.readouterr().err.splitlines() == [
+        "2 of 4 trainings done, about 3 min left for the others",
+        "3 of 4 trainings done, about 2 min left for the others",
+    ]
 
 
 @pytest.mark.slow

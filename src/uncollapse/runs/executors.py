@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 
 from uncollapse.errors import TrainingError, UserError
-from uncollapse.messages import Prefixed, say
+from uncollapse.messages import Prefixed, say, spell_time
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.trials import Announce, Trial
 from uncollapse.training.callbacks import Callback
@@ -170,8 +171,17 @@ def executor_of(name: str, jobs: int = 1) -> Executor:
 
 
 def run_trials(trials: list[Trial], callbacks: Announce, executor: Executor) -> list[dict[str, Any]]:
-    """Run every trial and return its numbers, in the order of the trials."""
-    numbers = {trial.path: values for trial, values in executor.run(trials, callbacks)}
+    """Run every trial and return its numbers, in the order of the trials; after each, say how long all will still take."""
+    waiting, began = {trial.path for trial in trials if not RunFolder(trial.path).metrics()}, time.monotonic()
+    numbers: dict[Path, dict[str, Any]] = {}
+    for trial, values in executor.run(trials, callbacks):
+        numbers[trial.path] = values
+        rest = waiting - set(numbers)
+        if trial.path in waiting and rest:
+            left = (time.monotonic() - began) / (len(waiting) - len(rest)) * len(rest)
+            say(
+                f"{len(trials) - len(rest)} of {len(trials)} trainings done, about {spell_time(left)} left for the others"
+            )
     return [numbers[trial.path] for trial in trials]
 
 
