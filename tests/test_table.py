@@ -2,8 +2,9 @@ import io
 
 from rich.console import Console
 
+from uncollapse.cli.progress import show_table
 from uncollapse.reporting.comparison import bounds_cells
-from uncollapse.reporting.formats import markdown_table
+from uncollapse.reporting.formats import markdown_table, terminal_table
 from uncollapse.reporting.table import evaluation_table
 
 METRICS = {
@@ -30,3 +31,10 @@ def test_the_floor_stands_beside_the_bounds():
 def test_what_was_not_measured_is_not_shown():
     few = {key: value for key, value in METRICS.items() if "iw" not in key and key != "nll_floor"}
     assert "floor" not in shown(evaluation_table(few, "x")) and "nll_iw " not in shown(evaluation_table(few, "x"))
+
+
+def test_a_wide_table_is_whole_in_a_pipe(capsys):
+    head = [f"a_number_with_a_long_name_{i}" for i in range(12)]
+    show_table(terminal_table("numbers", head, [["1.00"] * 12], text_columns=(0,)))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == head and lines[2].split() == ["1.00"] * 12

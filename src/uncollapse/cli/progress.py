@@ -13,7 +13,7 @@ from uncollapse.training.callbacks import Callback, Progress
 
 def show_table(table: Table) -> None:
     """Print a table to stdout, never cut to the width of a terminal that is not there."""
-    console = plain_console() if plain_console().is_terminal else plain_console(width=160)
+    console = plain_console() if plain_console().is_terminal else plain_console(width=1000)
     console.print(Segments([Segment(shown(text), style) for text, style, _ in console.render(table)]))
 
 
