@@ -1,6 +1,7 @@
 """Curves over training: what the log of one run holds, or of several runs laid over each other."""
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from uncollapse.errors import UserError, suggest
@@ -33,7 +34,7 @@ PANELS = {
     "gaussian-score": ("Gaussian score", ("valid.gaussian_score",), "share"),
     "inner-steps": ("inner steps", ("aggressive.inner_steps",), "a step"),
 }
-"""Panel -> its title, where the log keeps it (a second series is drawn dotted, a third dash-dotted), and the unit."""
+"""Panel -> its title, a part for each series; where the log keeps them (the second dotted, the third dash-dotted); the unit."""
 ASKED_ONLY = ("loss", "nll", "divergence", "information")
 """Panels that are drawn where they are asked for."""
 
@@ -97,7 +98,8 @@ def curves_figure(logs: Mapping[str, Log], *, names: Sequence[str] = ()) -> "Fig
                 epochs, values = series(log, key)
                 how = style(i) | ({"label": name} if not number else {"linestyle": (":", "-.")[number - 1]})
                 axis.plot(epochs, values, linewidth=1.6, marker="." if len(epochs) < 4 else "", **how)
-        label(axis, title, "epoch", unit)
+        drawn = [any(series(log, key)[1] for log in logs.values()) for key in keys]
+        label(axis, "; ".join(compress(title.split("; "), drawn)), "epoch", unit)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if len(logs) > 1:
         many = len(logs) > MOST_INSIDE
