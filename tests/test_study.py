@@ -113,6 +113,10 @@ def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monk
     assert main([*arguments, "--row", "plain"]) == 0
     page = (tmp_path / "out" / "table.md").read_text()
     assert "**Reduced:** without the rows a_b & 5 %" in page and "\n| a_b" not in page and "| reproduced |" in page
+    monkeypatch.undo()
+    assert main(["reproduce", str(own), "--row", "plain", "--out", str(tmp_path / "short")]) == 0
+    page = (tmp_path / "short" / "table.md").read_text()
+    assert "**Reduced:** everything" in page and "**Reduced:** without the rows" in page
 
 
 def test_a_row_that_is_none_is_refused(own, capsys):
