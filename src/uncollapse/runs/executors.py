@@ -171,7 +171,7 @@ def executor_of(name: str, jobs: int = 1) -> Executor:
 
 
 def run_trials(trials: list[Trial], callbacks: Announce, executor: Executor) -> list[dict[str, Any]]:
-    """Run every trial and return its numbers, in the order of the trials; after each, say how long all will still take."""
+    """Run every trial and return its numbers, in the order of the trials; after each, say how long the others will take."""
     waiting, began = {trial.path for trial in trials if not RunFolder(trial.path).metrics()}, time.monotonic()
     numbers: dict[Path, dict[str, Any]] = {}
     for trial, values in executor.run(trials, callbacks):
