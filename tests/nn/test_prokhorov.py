@@ -145,6 +145,7 @@ def test_a_shared_table_is_trained_saved_loaded_and_resumed(tmp_path):
         {"decoder": {"emb": 9}},
         {"model": {"latent": 0}},
         {"train": {"pretrain_epochs": 1}},
+        {"train": {"aggressive": "paper"}},
         {"encoder": {"kind": "own"}},
     ],
 )

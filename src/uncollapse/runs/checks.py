@@ -123,10 +123,12 @@ def validate(config: Config) -> None:
         getattr(encoder, "emb", -1) != getattr(config.decoder, "emb", -2)
         or not model.latent
         or config.train.pretrain_epochs
+        or config.train.aggressive != "off"
     ):
         raise UserError(
-            "model.share_embedding: expected an encoder and a decoder of text with one emb, model.latent above 0 and no "
-            "train.pretrain_epochs (the decoder is made anew after them)"
+            "model.share_embedding: expected an encoder and a decoder of text with one emb, model.latent above 0, no "
+            "train.pretrain_epochs (the decoder is made anew after them) and no train.aggressive (its steps of the encoder would "
+            "move the decoder too)"
         )
     if bn and config.train.batch_size == 1:
         raise UserError("encoder.bn: a batch of one sentence has no variance; expected train.batch_size of at least 2")
