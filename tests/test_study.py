@@ -53,7 +53,7 @@ def test_every_study_names_what_there_is(name):
     known = {column for protocol in PROTOCOLS.values() for column in protocol.columns}
     known |= {"nll_elbo", "nll_iw", "nll_adaptive", "distortion", "rate", "mi", "au", "twr_nll", "twr_kl", "twr_ppl"}
     known |= {f"overlap_{name}" for name in ("bleu2_unsmoothed", "bleu4_unsmoothed", "rouge2", "rouge4")}
-    known |= {"minimal_pairs_accuracy_se"}
+    known |= {"minimal_pairs_accuracy_se", "inner_steps", "seconds"}
     assert set(study.columns) <= known and set(study.protocols) <= set(PROTOCOLS)
     assert set(study.figure) <= set(PANELS) or study.figure in (("posterior-mean-space",), ("columns",))
     assert study.tiers["minutes"].reduced and len({row.name for row in study.rows}) == len(study.rows)

@@ -241,6 +241,16 @@ def test_the_phase_can_be_limited(tmp_path):
     assert "aggressive" in log[0] and not log[0]["aggressive"]["goes_on"] and "aggressive" not in log[1]
 
 
+def test_an_evaluation_says_how_many_inner_steps_the_training_took(tmp_path, monkeypatch):
+    taken, add = [], InnerLoop.add
+    monkeypatch.setattr(InnerLoop, "add", lambda loop, *loss: (taken.append(loss), add(loop, *loss))[1])
+    changes = merge(TINY, {"data": {"sentences": 80}, "train": {"epochs": 2, "aggressive": "always"}})
+    run = uc.train("grammar", "aggressive", out=tmp_path / "run", **changes)
+    assert len(run.log) == 2 and run.evaluate("valid", 2, 10)["inner_steps"] == len(taken) >= 60
+    plain = uc.train("grammar", out=tmp_path / "plain", **merge(changes, {"train": {"aggressive": "off"}}))
+    assert "inner_steps" not in plain.evaluate("valid", 2, 10)
+
+
 def test_pretraining_is_not_aggressive(tmp_path):
     changes = merge(TINY, {"data": {"sentences": 80}, "train": {"epochs": 2, "pretrain_epochs": 1}})
     log = uc.train("grammar", ["fbp", "aggressive"], out=tmp_path / "run", **changes).log

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from uncollapse.data.splits import fingerprint
@@ -94,8 +95,18 @@ def _floor(subject: Subject) -> dict[str, float]:
 
 
 def _training(folder: RunFolder) -> dict[str, Any]:
-    """Return how long the run was trained, as its log says."""
+    """Return how long the run was trained, and with how many inner steps of the encoder, as its log says."""
     if not (log := folder.log()):
         return {}
-    seconds = sum(entry["seconds"] for entry in log)
-    return {"epochs": log[-1]["epoch"], "weight_final": log[-1]["weight"], "seconds": seconds}
+    numbers = {
+        "epochs": log[-1]["epoch"],
+        "weight_final": log[-1]["weight"],
+        "seconds": sum(entry["seconds"] for entry in log),
+    }
+    # the log has the inner steps of an epoch as a mean over its outer ones
+    inner = [
+        entry["aggressive"]["inner_steps"] * (entry["step"] - before["step"])
+        for before, entry in pairwise([{"step": 0}, *log])
+        if "aggressive" in entry
+    ]
+    return numbers | ({"inner_steps": round(sum(inner))} if inner else {})
