@@ -27,7 +27,8 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     """Return `did you mean a or b?` with at most three close matches, else `expected one of: …` with all valid names."""
     valid = sorted(valid)
     close = get_close_matches(str(name)[:100], valid, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(close)}?" if close else f"expected one of: {', '.join(valid)}"
+    comma = "; " if any("," in name for name in valid) else ", "
+    return f"did you mean {' or '.join(close)}?" if close else f"expected one of: {comma.join(valid)}"
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -74,8 +74,8 @@ class OptimConfig:
     weight_decay: float = setting(0.0, "weight decay", 0)
     clip: float = setting(5.0, "largest norm of the gradient; 0: no clipping", 0)
     decay: float = setting(0.5, "factor on lr when validation stops improving; the best weights are reloaded", 0, 1)
-    patience: int = setting(2, "epochs without improvement before a decay", 1)
-    decay_after: int = setting(15, "no decay before this epoch", 0)
+    patience: int = setting(2, "epochs in a row without improvement before a decay", 1)
+    decay_after: int = setting(16, "no decay before this epoch", 0)
     max_decays: int = setting(5, "training stops at this many decays; 0: at the first lack of patience", 0)
 
 

@@ -11,8 +11,9 @@ Advice = Literal["improved", "wait", "decay", "stop"]
 class Plateau:
     """The memory of the rule, and the rule.
 
-    After `patience` epochs without a lower validation loss (counted from the last best or the last decay; not acted upon
-    before epoch `decay_after`) the learning rate decays and the best weights return. After `max_decays` decays training ends.
+    After `patience` epochs in a row whose validation loss is not below the lowest since the last decay (not acted upon before
+    epoch `decay_after`) the learning rate decays and the best weights return. The loss that led to a decay is the first that
+    counts after it, so that the best weights have time at their new rate. After `max_decays` decays training ends.
 
     Attributes:
         patience: epochs without improvement before a decay; by default the rate never decays.
@@ -20,7 +21,8 @@ class Plateau:
         max_decays: training ends at this many; 0 at the first lack of patience.
         decay: factor on the learning rate.
         best: lowest validation loss so far.
-        waited: epochs since it, or since the last decay.
+        bar: lowest since the last decay, whose own loss it begins with.
+        waited: epochs in a row that were not below it.
         decays: how many there have been.
     """
 
@@ -29,6 +31,7 @@ class Plateau:
     max_decays: int = 1
     decay: float = 0.5
     best: float = math.inf
+    bar: float = math.inf
     waited: int = 0
     decays: int = 0
 
@@ -37,12 +40,14 @@ class Plateau:
 
         While schedules still move (not `settled`) a worse loss is no sign of a plateau: nothing decays, and no epoch counts.
         """
-        if loss < self.best:
-            self.best, self.waited = loss, 0
-            return "improved"
+        loss = math.inf if math.isnan(loss) else loss
+        improved = loss < self.best
+        if loss < self.bar:
+            self.best, self.bar, self.waited = min(loss, self.best), loss, 0
+            return "improved" if improved else "wait"
         self.waited += settled
         if not settled or self.waited < self.patience or epoch < self.decay_after:
             return "wait"
-        self.waited = 0
+        self.bar, self.waited = loss, 0
         self.decays += 1
         return "stop" if self.decays >= max(1, self.max_decays) else "decay"
