@@ -152,6 +152,13 @@ def test_the_encoders_half_of_a_step_moves_the_encoder_alone(halves):
     assert not records.whole().half.any() and records.whole().steps.tolist()[:3] == [0, 1, 2]
 
 
+def test_a_way_may_begin_and_end_at_a_step(halves):
+    records = halves.folder.mean_space()
+    part = records.between(1, 2)
+    assert part.steps.tolist() == [1, 2, 2] and part.half.tolist() == [False, True, False]
+    assert np.array_equal(part.model, records.model[2:5]) and np.array_equal(part.inference, records.inference[2:5])
+
+
 def test_arrows_say_who_moved(halves):
     """A plain step after the phase moves both."""
     assert who_moved(halves.folder.mean_space().half) == ["encoder", "decoder", "encoder", "decoder", "both", "both"]
@@ -167,6 +174,7 @@ def test_steps_trajectories_and_one_point_may_be_chosen(halves, tmp_path, capsys
         "ways": ["--trajectories"],
         "point": ["--point", "3"],
         "both": ["--point", "3", "--trajectories"],
+        "part": ["--point", "3", "--at", "1,2"],
     }.items():
         for suffix in (".png", ".pdf", ".gif") if name != "at" else (".png",):
             path = tmp_path / f"{name}{suffix}"
@@ -178,7 +186,7 @@ def test_steps_trajectories_and_one_point_may_be_chosen(halves, tmp_path, capsys
     capsys.readouterr()
     for options, words in (
         (["--point", "999"], "expected one of the"),
-        (["--at", "0", "--point", "1"], "leave it out"),
+        (["--at", "0", "--point", "1"], "expected its first and its last step, got '0'"),
     ):
         assert main(["plot", str(halves.path), "posterior-mean-space", "--out", str(tmp_path / "x.png"), *options]) == 2
         assert words in capsys.readouterr().err

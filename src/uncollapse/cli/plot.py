@@ -42,7 +42,11 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN... FIGURE", help=places)
     kinds = "*.png, *.svg or *.pdf; *.gif: posterior-mean-space over all steps (default: FIGURE.png in the first run)"
     parser.flag("--out", "FILE", kinds)
-    parser.flag("--at", "N,N…", "posterior-mean-space: the steps to show (default: six)")
+    parser.flag(
+        "--at",
+        "N,N…",
+        "posterior-mean-space: the steps to show (default: six); of a way the first and the last (default: all)",
+    )
     parser.switch("--trajectories", "posterior-mean-space: the way of every point, in one panel")
     way = "posterior-mean-space: the way of this point (from 0), with arrows"
     parser.flag("--point", "N", way, default=int, least=0)
@@ -132,12 +136,12 @@ def _traversals(folders: list[RunFolder], asked: Namespace, path: Path) -> "Figu
 
 def _mean_space(folders: list[RunFolder], asked: Namespace, path: Path) -> None:
     """Draw the posterior-mean space of one run, and print how far its points lie from diagonal and axes."""
-    if asked.at and (asked.trajectories or asked.point is not None):
-        raise UserError("--at: shows single steps; leave it out with --trajectories and --point")
     folder = _only(folders, "posterior-mean-space")
     steps = [converted(int, part) for part in asked.at.split(",") if asked.at]
     if not all(isinstance(step, int) for step in steps):
         raise UserError(f"--at: expected steps such as 0,500,1000, got {asked.at!r}")
+    if len(steps) not in (0, 2) and (asked.trajectories or asked.point is not None):
+        raise UserError(f"--at: of a way, expected its first and its last step, got {asked.at!r}")
     records = folder.mean_space()
     if not len(records.steps):
         hint = "train with --model.latent 1 and --train.record_every STEPS"

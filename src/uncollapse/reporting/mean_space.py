@@ -25,7 +25,7 @@ def draw_mean_space(
     Args:
         records: what was recorded.
         path: *.png, *.svg or *.pdf; *.gif for an animation over all records.
-        at: the steps to show; by default six, evenly spread over those recorded.
+        at: the steps to show, by default six, evenly spread over those recorded; of ways the first and the last, by default all.
         trajectories: draw in one panel the way of every point from its first place to its last.
         point: draw the way of this point alone, an arrow from record to record; the encoder's half of a step in another colour.
 
@@ -39,11 +39,13 @@ def draw_mean_space(
         raise UserError(f"--at: step {missing[0]} was not recorded; recorded: {known}")
     if point is not None and not 0 <= point < records.model.shape[1]:
         raise UserError(f"--point: expected one of the {records.model.shape[1]} recorded, counted from 0, got {point}")
+    alone = trajectories or point is not None
+    if alone and at:
+        records = records.between(min(at), max(at))
     if path.suffix == ".gif":
         _animate(records, path, trajectories=trajectories, point=point)
         return
     numbers = [int(np.flatnonzero(whole.steps == step)[0]) for step in at] or _spread(len(whole.steps))
-    alone = trajectories or point is not None
     figure, axes = panels(1 if alone else len(numbers), size=(3.0, 3.3))
     limit = _limit(records)
     if alone:

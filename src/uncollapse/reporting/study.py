@@ -18,6 +18,9 @@ from uncollapse.runs.study import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+ARROWS = 100, 105
+"""Steps from and to which one point's way is drawn where half steps are recorded: few enough to tell the arrows apart."""
+
 
 def cells(study: Study, outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     """Return the head of the table and its rows: `ours ± spread [published]`."""
@@ -56,8 +59,10 @@ def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[P
         files = {out / f"{folder.path.name}.png": folder for folder in folders.values()}
         for file, folder in files.items():
             records = folder.mean_space()
-            point = 0 if records.half.any() else None  # half-steps: the arrows of one point
-            draw_mean_space(records, file, point=point)
+            if records.half.any():
+                draw_mean_space(records, file, ARROWS if set(ARROWS) <= set(records.steps.tolist()) else (), point=0)
+            else:
+                draw_mean_space(records, file)
         return list(files)
     if not study.figure:
         return []

@@ -81,7 +81,13 @@ class MeanSpace:
 
     def whole(self) -> "MeanSpace":
         """Return the records between steps alone."""
-        kept = ~self.half
+        return self._of(~self.half)
+
+    def between(self, first: int, last: int) -> "MeanSpace":
+        """Return the records from the end of one step to the end of another."""
+        return self._of((self.steps > first) & (self.steps <= last) | (self.steps == first) & ~self.half)
+
+    def _of(self, kept: np.ndarray) -> "MeanSpace":
         return MeanSpace(self.steps[kept], self.model[kept], self.inference[kept], self.half[kept])
 
 
