@@ -185,7 +185,7 @@ def test_the_bound_of_a_proposal_stands_beside_the_papers(own, tmp_path, monkeyp
 
 
 def test_half_steps_are_drawn_as_the_way_of_one_point(tmp_path, monkeypatch):
-    """he-toy: the points of the other rows, the arrows of the fifty sentences."""
+    """he-toy: the points of the other rows, the arrows of the fifty sentences, all of them where there are few."""
     from types import SimpleNamespace
 
     drawn = {}
@@ -193,13 +193,16 @@ def test_half_steps_are_drawn_as_the_way_of_one_point(tmp_path, monkeypatch):
         "uncollapse.reporting.study.RunFolder", lambda path: SimpleNamespace(path=path, mean_space=lambda: path)
     )
     monkeypatch.setattr(
-        "uncollapse.reporting.study.draw_mean_space", lambda records, file, point: drawn.update({file.name: point})
+        "uncollapse.reporting.study.draw_mean_space",
+        lambda records, file, at=(), point=None: drawn.update({file.name: (at, point)}),
     )
     study = load_study("he-toy")
-    paths = [SimpleNamespace(name=f"{i}", half=np.array([i == 3])) for i in range(4)]
+    ends = (9, 9, 9, 200)
+    paths = [SimpleNamespace(name=f"{i}", half=np.array([i > 1]), steps=np.arange(end)) for i, end in enumerate(ends)]
     outcomes = [Outcome(row, {}, (1,), (), (path,), "") for row, path in zip(study.rows, paths, strict=True)]
     draw_figures(study, outcomes, tmp_path)
-    assert drawn == {"0.png": None, "1.png": None, "2.png": None, "3.png": 0}
+    way = {"2.png": ((), 0), "3.png": ((100, 105), 0)}
+    assert drawn == {"0.png": ((), None), "1.png": ((), None), **way}
 
 
 def test_a_reduced_tier_is_not_compared_and_says_what_is_smaller(own, tmp_path):
