@@ -122,6 +122,8 @@ def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monk
 def test_a_row_that_is_none_is_refused(own, capsys):
     assert main(["reproduce", str(own), "--row", "plane"]) == 2
     assert "no row 'plane': did you mean plain?" in capsys.readouterr().err
+    assert main(["reproduce", "he-toy", "--row", "xyz"]) == 2  # a name may hold a comma
+    assert "expected one of: aggressive; aggressive, adaptive; fifty sentences; plain" in capsys.readouterr().err
 
 
 def test_the_numbers_by_row_are_drawn(own, tmp_path):
