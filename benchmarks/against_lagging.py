@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from measure import BATCHES, RECIPES, Work, after_torch, alternate, config_of, gemm_rate, machine, resident, trainer_of
 
-from uncollapse.data.corpus import shuffled_batches
+from uncollapse.data.order import shuffled_batches
 from uncollapse.evaluation.bounds import iw_bound, log_weights
 from uncollapse.generation.decode import generate_ids
 from uncollapse.generation.decoding import Decoding

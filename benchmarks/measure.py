@@ -18,8 +18,8 @@ def resident():
 after_torch = resident()
 """What it was when torch had been imported, and nothing else."""
 
-from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.labels import LabelSpace
+from uncollapse.data.order import shuffled_batches
 from uncollapse.runs.builders.data import build_splits
 from uncollapse.runs.builders.model import build_model
 from uncollapse.runs.builders.objective import build_objective

@@ -15,8 +15,8 @@ import time
 import numpy as np
 import torch
 
-from uncollapse.data.corpus import shuffled_batches
 from uncollapse.data.labels import LabelSpace
+from uncollapse.data.order import shuffled_batches
 from uncollapse.runs.builders.data import build_splits
 from uncollapse.runs.builders.model import build_model
 from uncollapse.runs.builders.objective import build_objective

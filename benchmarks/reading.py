@@ -17,7 +17,7 @@ from pathlib import Path
 
 from measure import after_torch, resident
 
-from uncollapse.data.corpus import shuffled_batches
+from uncollapse.data.order import shuffled_batches
 from uncollapse.data.splits import EMBEDDED
 from uncollapse.runs.builders.data import build_splits
 from uncollapse.runs.compose import compose

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from measure import RECIPES, Work, alternate, gemm_rate, machine, resident, trainer_of
 
-from uncollapse.data.corpus import shuffled_batches
+from uncollapse.data.order import shuffled_batches
 from uncollapse.evaluation.bounds import log_weights
 from uncollapse.generation.decode import generate_ids
 from uncollapse.generation.decoding import Decoding

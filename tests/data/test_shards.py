@@ -10,9 +10,9 @@ from scipy.stats import chisquare
 
 import uncollapse as uc
 from tests.conftest import TINY
-from uncollapse.data import corpus as corpora
-from uncollapse.data.corpus import BlockBatches
+from uncollapse.data import order as order_of
 from uncollapse.data.lines import sampled
+from uncollapse.data.order import BlockBatches
 from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import EMBEDDED
 from uncollapse.data.vocabulary import build_vocabulary
@@ -90,8 +90,8 @@ def test_a_mistake_is_one_line(tmp_path, name, words):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(corpora, "PIECE", 4)
-    monkeypatch.setattr(corpora, "BLOCK", 64)
+    monkeypatch.setattr(order_of, "PIECE", 4)
+    monkeypatch.setattr(order_of, "BLOCK", 64)
     monkeypatch.setattr(orders, "BLOCK", 64)
 
 
@@ -129,3 +129,5 @@ def test_a_large_corpus_is_trained_by_blocks(small_blocks, corpus):
     every = batches_of(many, 8, 1)
     assert isinstance(every(0).order, BlockBatches) and len(every(0)) == 25
     assert len(batches_of(many, 8, 1, most=7)(3)) == len(list(batches_of(many, 8, 1, most=7)(3))) == 7
+    with pytest.raises(UserError, match="train.batches random: for at most 128 sentences, got 200; take similar"):
+        batches_of(many, 8, 1, order="random")

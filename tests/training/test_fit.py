@@ -8,7 +8,7 @@ import torch
 
 import uncollapse as uc
 from tests.conftest import TINY, all_remedies
-from uncollapse.data.corpus import shuffled_batches
+from uncollapse.data.order import shuffled_batches
 from uncollapse.errors import UserError
 from uncollapse.runs import plan as plan_module
 from uncollapse.runs.builders.data import build_splits
@@ -21,6 +21,7 @@ from uncollapse.runs.job import Job
 from uncollapse.runs.plan import plan
 from uncollapse.training import fit as fit_module
 from uncollapse.training.callbacks import Callback, Checkpoint
+from uncollapse.training.fit import Trainer
 from uncollapse.training.optimizers import clip_and_step
 from uncollapse.training.states import load_state, save_state
 from uncollapse.training.timing import Pace, measure_pace
@@ -98,6 +99,27 @@ def test_an_epoch_of_fewer_steps_visits_other_batches_each_time_and_resumes_bitw
         uc.train("grammar", "annealed", out=tmp_path / "parts", callbacks=[StopAt(6)], **changes)
     uc.train("grammar", "annealed", out=tmp_path / "parts", resume=True, **changes)
     assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("order", ["equal", "random", "sorted"])
+def test_batches_are_those_of_the_order_and_an_epoch_is_all_of_them(tmp_path, monkeypatch, order):
+    trained, step = [], Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, batch: (trained.append(batch.index), step(self, batch))[1])
+    changes = settings(train={"batches": order, "epochs": 2}, objective={"weight": "linear(0, 1, 1 epochs)"})
+    run = uc.train("grammar", out=tmp_path / "run", **changes)
+    lengths = run.splits()[0].train.lengths
+    epochs = [shuffled_batches(lengths, 16, 1, epoch=epoch, order=order) for epoch in (0, 1)]
+    trained = trained[-sum(map(len, epochs)) :]  # before them, those that measure the pace
+    assert all((a == b).all() for a, b in zip(trained, epochs[0] + epochs[1], strict=True))
+    assert [entry["step"] for entry in run.log] == [len(epochs[0]), 2 * len(epochs[0])]
+    assert run.log[0]["weight"] == pytest.approx(
+        1 - 1 / len(epochs[0])
+    )  # an epoch of a schedule is one of the training
+
+
+def test_a_part_of_sorted_batches_would_be_short_sentences_alone(tmp_path):
+    with pytest.raises(UserError, match="train.batches sorted: the first 4 batches are the shortest sentences"):
+        uc.train("grammar", out=tmp_path / "run", **settings(train={"batches": "sorted", "steps_per_epoch": 4}))
 
 
 def test_a_finished_run_goes_on_to_more_epochs_and_keeps_what_it_learned(tmp_path):

@@ -1,4 +1,4 @@
-"""The corpus: sentences as flat arrays, and the batches made of them."""
+"""The corpus: sentences as flat arrays, and batches of them side by side."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +15,6 @@ from uncollapse.parallel import WHOLE, Shard
 
 Labels = dict[str, np.ndarray]
 
-PIECE, BLOCK = 2**10, 2**20
-"""Sentences of a large corpus that are read together, and that are shuffled together."""
 MAPPED = 2**22
 """Tokens that are looked at together where all are looked at: those of a large corpus lie in a file."""
 
@@ -205,72 +203,3 @@ class Corpus:
         rows = self.rows[indices] if len(self.rows) else self.rows
         taken = Corpus.from_ids((self.ids(int(i)) for i in indices), self.vocabulary)
         return replace(taken, labels=labels, label_names=self.label_names, rows=rows)
-
-
-def shuffled_batches(lengths: np.ndarray, batch_size: int, seed: int, *, epoch: int) -> list[np.ndarray]:
-    """Return the batches of one epoch: every sentence once, those of a batch of equal or nearly equal length.
-
-    A pure function of its arguments, so that an interrupted epoch can be taken up at any batch.
-    """
-    return _shuffled(lengths, batch_size, np.random.default_rng([seed, epoch]))
-
-
-def _shuffled(lengths: np.ndarray, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
-    mixed = random.permutation(len(lengths))
-    by_length = mixed[np.argsort(lengths[mixed], kind="stable")]
-    batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
-    return [batches[i] for i in random.permutation(len(batches))]
-
-
-class BlockBatches(Sequence[np.ndarray]):
-    """The batches of one epoch of a large corpus, whose sentences are shuffled a block at a time.
-
-    A block is a thousand pieces of a thousand sentences each, drawn from the whole corpus; within it the order is that of
-    `shuffled_batches`, and what is left over of all blocks makes the last batches. So memory is bounded by a block, and the order
-    is a pure function of the arguments, whoever reads it.
-    """
-
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> None:
-        self.lengths, self.batch_size, self.seed = lengths, batch_size, [seed, epoch]
-        pieces = np.random.default_rng(self.seed).permutation(-(-len(lengths) // PIECE))
-        self.blocks = np.array_split(pieces, -(-len(pieces) // (BLOCK // PIECE)))
-        parts = [self._parts(block) for block in range(len(self.blocks))]
-        self.ends = np.cumsum([len(whole) // batch_size for whole, _ in parts])
-        self.left = np.concatenate([left for _, left in parts])
-        self.held: dict[int, list[np.ndarray]] = {}
-
-    def __len__(self) -> int:
-        """Return how many."""
-        return -(-len(self.lengths) // self.batch_size)
-
-    def __getitem__(self, i: int) -> np.ndarray:  # type: ignore[override]
-        """Return the sentences of one, `[batch_size]`.
-
-        Raises:
-            IndexError: there are fewer.
-        """
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        block = int(np.searchsorted(self.ends, i, side="right"))
-        if block == len(self.blocks):
-            first = (i - int(self.ends[-1])) * self.batch_size
-            return self.left[first : first + self.batch_size]
-        if block not in self.held:
-            index, _ = self._parts(block)
-            random = np.random.default_rng([*self.seed, block])
-            batches = [index[batch] for batch in _shuffled(self.lengths[index], self.batch_size, random)]
-            self.held = {**dict(list(self.held.items())[-1:]), block: batches}  # the last two
-        return self.held[block][i - int(self.ends[block])]
-
-    def _parts(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sentences of the whole batches of a block, and those left over."""
-        every = (self.blocks[block][:, None] * PIECE + np.arange(PIECE)).ravel()
-        every = every[every < len(self.lengths)]
-        whole = len(every) // self.batch_size * self.batch_size
-        return every[:whole], every[whole:]
-
-
-def ordered_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Return batches of nearly equal length in a fixed order, the longest first (so that memory peaks at once)."""
-    by_length = np.argsort(-lengths, kind="stable")
-    return [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]

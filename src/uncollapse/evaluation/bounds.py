@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.corpus import Corpus, ordered_batches
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.order import ordered_batches
 from uncollapse.distributions.posteriors import Posterior
 from uncollapse.evaluation.scores import TOKENS_AT_A_TIME, Scores, Track, of_each_batch, seeded, untracked
 from uncollapse.model import VAE

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.corpus import Corpus, ordered_batches
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.order import ordered_batches
 from uncollapse.errors import UserError
 from uncollapse.evaluation.posterior import posteriors
 from uncollapse.model import VAE

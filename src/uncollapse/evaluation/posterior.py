@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uncollapse.data.corpus import Corpus, ordered_batches
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.order import ordered_batches
 from uncollapse.distributions.divergences import kl_by_dimension
 from uncollapse.distributions.posteriors import Posterior, cat
 from uncollapse.evaluation.scores import of_each_batch

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.corpus import Corpus, ordered_batches
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.order import ordered_batches
 from uncollapse.distributions.posteriors import Posterior, cat
 from uncollapse.model import VAE
 from uncollapse.nn.products import pack

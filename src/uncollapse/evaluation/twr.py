@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.corpus import Corpus, ordered_batches
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.order import ordered_batches
 from uncollapse.distributions.divergences import kl_by_dimension
 from uncollapse.distributions.priors import StandardNormal
 from uncollapse.errors import UserError

@@ -1,12 +1,13 @@
 """What a training needs, prepared once from settings."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
+from uncollapse.data.order import batches_an_epoch
 from uncollapse.data.splits import Splits
 from uncollapse.model import VAE
 from uncollapse.objectives import Objective
@@ -46,7 +47,7 @@ class Job:
     @property
     def steps_per_epoch(self) -> int:
         """Return the steps of an epoch."""
-        return steps_per_epoch(len(self.splits.train), self.train)
+        return steps_per_epoch(self.splits.train.lengths, self.train)
 
     def trainer(self, callbacks: Sequence[Callback] = ()) -> Trainer:
         """Return the training."""
@@ -54,7 +55,7 @@ class Job:
         return Trainer(
             self.model,
             self.objective,
-            batches_of(splits.train, train.batch_size, train.seed, most=self.steps_per_epoch),
+            batches_of(splits.train, train.batch_size, train.seed, most=self.steps_per_epoch, order=train.batches),
             splits.valid,
             optimizer=lambda groups: make_optimizer(groups, optim),
             epochs=train.epochs,
@@ -77,9 +78,9 @@ class Job:
         )
 
 
-def steps_per_epoch(sentences: int, train: TrainConfig) -> int:
-    """Return the steps of an epoch over so many training sentences."""
-    batches = math.ceil(sentences / train.batch_size)
+def steps_per_epoch(lengths: np.ndarray, train: TrainConfig) -> int:
+    """Return the steps of an epoch over training sentences of these lengths."""
+    batches = batches_an_epoch(lengths, train.batch_size, train.batches)
     return min(batches, train.steps_per_epoch or batches)
 
 

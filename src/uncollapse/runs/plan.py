@@ -117,7 +117,7 @@ def _with_widths(network: Any, width: int) -> Any:
 
 
 def _job(config: Config, splits: Splits, model: VAE) -> Job:
-    batches = steps_per_epoch(len(splits.train), config.train)
+    batches = steps_per_epoch(splits.train.lengths, config.train)
     objective, lr_factor = build_objective(config, batches, splits), build_lr_factor(config, batches)
     return Job(
         model, objective, splits, config.optim, config.train, config.monitor, lr_factor, build_measure(config, splits)

@@ -107,6 +107,11 @@ class TrainConfig:
         0,
     )
     batch_size: int = setting(32, "sentences in a batch; 0: by their length", 0, 10**6)
+    batches: Literal["similar", "equal", "random", "sorted"] = setting(
+        "similar",
+        "sentences of a batch: of similar length, others each time; of equal length, the same each time; random; or sorted: by "
+        "length, and the batches too",
+    )
     seed: int = setting(1, "seed of initialisation, order and noise", 0, 2**32 - 1)
     init_from: str = setting("", "a run whose weights are the start; its network, tokens and labels are taken too")
     freeze: tuple[str, ...] = setting((), "parts of the model whose weights stay as they are: encoder, decoder, prior")
