@@ -117,6 +117,15 @@ def test_batches_are_those_of_the_order_and_an_epoch_is_all_of_them(tmp_path, mo
     )  # an epoch of a schedule is one of the training
 
 
+@pytest.mark.parametrize("select", ["loss", "nll_elbo"])
+def test_weights_may_be_chosen_by_the_loss_with_its_floor_or_by_the_elbo(tmp_path, select):
+    changes = settings(train={"select": select}, objective={"floor": 50.0, "weight": "0.5"})
+    for entry in uc.train("grammar", out=tmp_path / "run", **changes).log:
+        valid = entry["valid"]
+        floored = valid["distortion"] + 0.5 * 50.0  # no sentence has a rate of fifty nats
+        assert entry["selection"] == pytest.approx(floored if select == "loss" else valid["nll_elbo"], rel=1e-5)
+
+
 def test_a_part_of_sorted_batches_would_be_short_sentences_alone(tmp_path):
     with pytest.raises(UserError, match="train.batches sorted: the first 4 batches are the shortest sentences"):
         uc.train("grammar", out=tmp_path / "run", **settings(train={"batches": "sorted", "steps_per_epoch": 4}))

@@ -134,10 +134,10 @@ class TrainConfig:
         "use our own kernels where they are faster; false: torch's operations alone, in training and evaluation, as a check",
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 …")
-    select: Literal["loss", "transfer_bleu4", "transfer_exact", "last"] = setting(
+    select: Literal["loss", "nll_elbo", "transfer_bleu4", "transfer_exact", "last"] = setting(
         "loss",
-        "which weights are kept: the best on validation by the loss with final weight and target (KL as the divergence), or "
-        "by conversions between forms, or the last",
+        "which weights are kept: the best on validation by the loss with final weight and target (KL as the divergence), by "
+        "the negative ELBO, or by conversions between forms; or the last",
     )
     keep: str = setting(
         "",

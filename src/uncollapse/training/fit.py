@@ -112,8 +112,8 @@ class Trainer:
         plateau: when the learning rate decays; by default never.
         phase: aggressive training of the encoder; by default none.
         pretrain_epochs: as a plain autoencoder first; then all but the encoder is made anew.
-        select: which weights are best: `loss` on validation, by the loss that the schedules end at; `last`; or a number of
-            `measure`, the higher the better.
+        select: which weights are best: `loss` on validation, by the loss that the schedules end at; `nll_elbo`; `last`; or a
+            number of `measure`, the higher the better.
         measure: further numbers of a split, for the log.
         test: a split that is measured now and then, for the log alone, and after how many epochs.
         callbacks: watch the training.
@@ -319,9 +319,9 @@ class Trainer:
         """Return the number that weights are chosen by, the lower the better."""
         if self.select == "last":
             return -float(self.progress.epoch)
-        if self.select != "loss":
+        if self.select not in ("loss", "nll_elbo"):
             return -valid[self.select]
-        if isinstance(self.objective, Objective):
+        if self.select == "loss" and isinstance(self.objective, Objective):
             return self.objective.settled(scores.distortion, scores.rate, torch.from_numpy(self.valid.lengths))
         return float(scores.nll_elbo.mean())
 
