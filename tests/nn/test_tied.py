@@ -45,6 +45,13 @@ def test_a_tied_decoder_is_trained_saved_and_loaded(share, tmp_path):
     assert torch.equal(again.model.decoder.output.weight, decoder.output.weight) and again.sample(3) == run.sample(3)
 
 
+def test_a_decoder_made_anew_after_pretraining_is_tied(tmp_path):
+    """Trained after it, one table has the gradient of both uses; a weight of its own would drift away."""
+    settings = merge(TIED, {"train": {"epochs": 3, "pretrain_epochs": 1}})
+    decoder = uc.train("grammar", "fbp", out=tmp_path / "run", **settings).model.decoder
+    assert decoder.embedding.weight is decoder.output.weight
+
+
 def test_widths_that_differ_are_refused(tmp_path):
     with pytest.raises(uc.UserError, match="decoder.tied: expected decoder.emb equal to decoder.hidden, got 7 and 12"):
         uc.train("grammar", out=tmp_path / "run", **merge(TIED, {"decoder": {"emb": 7}}))
