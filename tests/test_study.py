@@ -19,6 +19,7 @@ from uncollapse.runs.config import merge
 from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.reproduction import Outcome, data_settings, judge_row, reproduce
 from uncollapse.runs.study import Column, Row, load_study, studies
+from uncollapse.training.plateau import Plateau
 
 COLUMNS = {"nll_iw": Column(2, 0.5, "lower"), "rate": Column(2, 0.2)}
 
@@ -62,6 +63,17 @@ def test_every_study_names_what_there_is(name):
             assert set(row.published) <= set(study.columns)
             for data in ({"data": {"path": "/somewhere"}}, {"data": dict(study.stand_in)}):
                 validate(compose(study.recipe, row.remedies, merge(data, tier.settings, row.settings)))
+
+
+@pytest.mark.parametrize("tier", ["minutes", "hours"])
+def test_no_lack_of_patience_halves_the_learning_rate_of_a_reduced_tier_on_penn_treebank(tier):
+    """Whatever a row says of it: two hundred steps show no plateau, and twelve epochs have a factor that falls by itself."""
+    study = load_study("li-ptb")
+    for row in study.rows:
+        config = compose(study.recipe, row.remedies, merge(study.tiers[tier].settings, row.settings))
+        plateau = Plateau(config.optim.patience, config.optim.decay_after, config.optim.max_decays)
+        losses = [1] + [2] * (config.train.epochs - 1)
+        assert {plateau.advise(loss, epoch) for epoch, loss in enumerate(losses, 1)} == {"improved", "wait"}
 
 
 @pytest.mark.parametrize(

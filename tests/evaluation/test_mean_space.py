@@ -183,6 +183,10 @@ def test_steps_trajectories_and_one_point_may_be_chosen(halves, tmp_path, capsys
     assert len(set(drawn.values())) == len(drawn)  # no option is left out in silence
     with Image.open(tmp_path / "point.gif") as animation:
         assert animation.n_frames == len(halves.folder.mean_space().steps)
+    part = ["--at", "1,2", "--out", str(tmp_path / "part-of-all.gif")]
+    assert main(["plot", str(halves.path), "posterior-mean-space", *part]) == 0
+    with Image.open(tmp_path / "part-of-all.gif") as animation:
+        assert animation.n_frames == 3
     capsys.readouterr()
     for options, words in (
         (["--point", "999"], "expected one of the"),

@@ -40,12 +40,12 @@ def run(arguments: list[str]) -> None:
     parser = Parser("plot", f"Draw runs. {' '.join(f'{name}: {help}.' for name, (_, help) in FIGURES.items())}")
     places = f"run folders, then the figure: {', '.join(FIGURES)}"
     parser.add_argument("runs", nargs="+", metavar="RUN... FIGURE", help=places)
-    kinds = "*.png, *.svg or *.pdf; *.gif: posterior-mean-space over all steps (default: FIGURE.png in the first run)"
+    kinds = "*.png, *.svg or *.pdf; *.gif: posterior-mean-space over the steps (default: FIGURE.png in the first run)"
     parser.flag("--out", "FILE", kinds)
     parser.flag(
         "--at",
         "N,N…",
-        "posterior-mean-space: the steps to show (default: six); of a way the first and the last (default: all)",
+        "posterior-mean-space: the steps to show (default: six); of a way or a *.gif the first and the last (default: all)",
     )
     parser.switch("--trajectories", "posterior-mean-space: the way of every point, in one panel")
     way = "posterior-mean-space: the way of this point (from 0), with arrows"
@@ -140,8 +140,8 @@ def _mean_space(folders: list[RunFolder], asked: Namespace, path: Path) -> None:
     steps = [converted(int, part) for part in asked.at.split(",") if asked.at]
     if not all(isinstance(step, int) for step in steps):
         raise UserError(f"--at: expected steps such as 0,500,1000, got {asked.at!r}")
-    if len(steps) not in (0, 2) and (asked.trajectories or asked.point is not None):
-        raise UserError(f"--at: of a way, expected its first and its last step, got {asked.at!r}")
+    if len(steps) not in (0, 2) and (asked.trajectories or asked.point is not None or path.suffix == ".gif"):
+        raise UserError(f"--at: of a way or an animation, expected its first and its last step, got {asked.at!r}")
     records = folder.mean_space()
     if not len(records.steps):
         hint = "train with --model.latent 1 and --train.record_every STEPS"

@@ -24,8 +24,9 @@ def draw_mean_space(
 
     Args:
         records: what was recorded.
-        path: *.png, *.svg or *.pdf; *.gif for an animation over all records.
-        at: the steps to show, by default six, evenly spread over those recorded; of ways the first and the last, by default all.
+        path: *.png, *.svg or *.pdf; *.gif for an animation over the records.
+        at: the steps to show, by default six, evenly spread over those recorded; of ways and animations the first and the last,
+            by default all.
         trajectories: draw in one panel the way of every point from its first place to its last.
         point: draw the way of this point alone, an arrow from record to record; the encoder's half of a step in another colour.
 
@@ -40,7 +41,7 @@ def draw_mean_space(
     if point is not None and not 0 <= point < records.model.shape[1]:
         raise UserError(f"--point: expected one of the {records.model.shape[1]} recorded, counted from 0, got {point}")
     alone = trajectories or point is not None
-    if alone and at:
+    if at and (alone or path.suffix == ".gif"):
         records = records.between(min(at), max(at))
     if path.suffix == ".gif":
         _animate(records, path, trajectories=trajectories, point=point)
