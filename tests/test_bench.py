@@ -179,7 +179,7 @@ def test_stopped_jobs_are_saved_and_go_on(tmp_path):
 def test_a_job_whose_parent_is_gone_stops_as_at_sigterm(tmp_path):
     trial = Trial(tmp_path / "run", "grammar", ("lm",), 1, TINY)
     with pytest.raises(Interrupted):
-        trial.run([EndWithParent(parent=os.getppid() + 1)])
+        trial.run(lambda name: [EndWithParent(parent=os.getppid() + 1)])
     assert load_state(tmp_path / "run" / "state" / "last.pt")["progress"]["step"] == 1
 
 

@@ -1,5 +1,6 @@
 """Studies: published tables run again, judged, and written."""
 
+import json
 import subprocess
 
 import numpy as np
@@ -9,6 +10,7 @@ import yaml
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main
+from uncollapse.evaluation.diversity import diversity
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.reporting.canvas import save
 from uncollapse.reporting.curves import PANELS
@@ -18,6 +20,7 @@ from uncollapse.runs.compose import compose
 from uncollapse.runs.config import merge
 from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.reproduction import Outcome, data_settings, judge_row, reproduce
+from uncollapse.runs.samples import PERPLEXITIES
 from uncollapse.runs.study import Column, Row, load_study, studies
 from uncollapse.training.plateau import Plateau
 
@@ -55,8 +58,16 @@ def test_every_study_names_what_there_is(name):
     known |= {"nll_elbo", "nll_iw", "nll_adaptive", "distortion", "rate", "mi", "au", "twr_nll", "twr_kl", "twr_ppl"}
     known |= {f"overlap_{name}" for name in ("bleu2_unsmoothed", "bleu4_unsmoothed", "rouge2", "rouge4")}
     known |= {"minimal_pairs_accuracy_se", "inner_steps", "seconds"}
+    if study.decodings and any(tier.corpus for tier in study.tiers.values()):
+        known |= PERPLEXITIES.keys() | {
+            f"{kind}_{name}" for kind in ("drawn", "real") for name in diversity([[4]], set())
+        }
     assert set(study.columns) <= known and set(study.protocols) <= set(PROTOCOLS)
-    assert set(study.figure) <= set(PANELS) or study.figure in (("posterior-mean-space",), ("columns",))
+    assert set(study.figure) <= set(PANELS) or study.figure in (
+        ("posterior-mean-space",),
+        ("columns",),
+        ("interpolations",),
+    )
     assert study.tiers["minutes"].reduced and len({row.name for row in study.rows}) == len(study.rows)
     for tier in study.tiers.values():
         for row in study.rows:
@@ -129,6 +140,39 @@ def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monk
     assert main(["reproduce", str(own), "--row", "plain", "--out", str(tmp_path / "short")]) == 0
     page = (tmp_path / "short" / "table.md").read_text()
     assert "**Reduced:** everything" in page and "**Reduced:** without the rows" in page
+
+
+def test_a_corpus_of_every_decoding_is_judged_once_and_the_way_between_two_draws_is_written(own, tmp_path, capsys):
+    content = yaml.safe_load(own.read_text())
+    content["rows"], content["figure"] = content["rows"][:1], ["interpolations"]
+    content["decodings"] = {"greedy": {"strategy": "greedy"}, "top-k 3": {"strategy": "top-k", "top_k": 3}}
+    content["columns"] |= {"ppl_forward": {}, "drawn_vocabulary": {"digits": 0}, "real_vocabulary": {"digits": 0}}
+    content["tiers"]["minutes"] |= {"seeds": 2, "corpus": {"sentences": 100, "epochs": 1}}
+    own.write_text(yaml.safe_dump(content))
+    study, out = load_study(str(own)), tmp_path / "out"
+    outcomes, _ = reproduce(study, "minutes", tmp_path, out=out, callbacks=lambda name: ())
+    assert [one.name for one in outcomes] == ["plain, greedy", "plain, top-k 3"]
+    for one, folder in zip(outcomes, ("greedy", "top-k-3"), strict=True):
+        for seed, run in enumerate(one.runs):
+            judged = json.loads((run / "samples" / folder / "samples.json").read_text())
+            model, real = judged["samples"]
+            shown = [one.values[name][seed] for name in ("ppl_forward", "drawn_vocabulary", "real_vocabulary")]
+            assert shown == [judged["ppl_forward"], model["vocabulary"], real["vocabulary"]]
+            assert judged["protocol"]["decoding"] == vars(study.decodings[one.decoding])
+            assert (judged["protocol"]["sentences"], judged["protocol"]["epochs"]) == (100, 1)
+            assert (run / "samples" / "lm-real").is_dir() and not (run / "samples" / folder / "lm-real").exists()
+    assert outcomes[0].values["drawn_vocabulary"] != outcomes[1].values["drawn_vocabulary"]
+    weights = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+    again, _ = reproduce(study, "minutes", tmp_path, out=out, callbacks=lambda name: ())
+    assert again == outcomes and len(weights) == 2 * (1 + 3)
+    assert weights == {path: path.stat().st_mtime_ns for path in weights}
+    assert main(["reproduce", str(own), "--out", str(out)]) == 0
+    assert "interpolations.md" in capsys.readouterr().out
+    written = (out / "interpolations.md").read_text()
+    run = uc.load(outcomes[0].runs[0])
+    for name, how in study.decodings.items():
+        lines = run.interpolate(steps=8, decode=how, seed=0)
+        assert f"**plain, {name}**\n\n" + "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1)) in written
 
 
 def test_a_row_that_is_none_is_refused(own, capsys):
@@ -273,6 +317,9 @@ def test_a_tier_may_read_other_data_than_the_study(tmp_path):
         ({"columns": {"nll_iw": {"places": 2}}}, "unexpected keyword argument 'places'"),
         ({"columns": {"nll_iw": {"better": "bigger"}}}, "unknown better 'bigger'"),
         ({"figure": "rate"}, "figure: expected list"),
+        ({"decodings": {"x": {"strategy": "nuclear"}}}, "own.yaml: unknown decoding 'nuclear': did you mean nucleus"),
+        ({"decodings": {"x": {"strategy": "top-k", "k": 3}}}, "unexpected keyword argument 'k'"),
+        ({"tiers": {"full": {"seeds": 1, "corpus": {"words": 3}}}}, "unknown setting of a corpus 'words'"),
     ],
 )
 def test_a_study_that_is_none_gets_one_line(own, capsys, change, said):

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from uncollapse.files import write_atomically
 from uncollapse.reporting.canvas import label, legend, panels, save, style
 from uncollapse.reporting.curves import curves_figure, recorded
 from uncollapse.reporting.formats import latex_table, latex_text, markdown_table, terminal_table
 from uncollapse.reporting.mean_space import draw_mean_space
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.reproduction import Outcome
+from uncollapse.runs.run import load as load_run
 from uncollapse.runs.study import Study
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def cells(study: Study, outcomes: Sequence[Outcome]) -> tuple[list[str], list[li
     head = ["row", "seeds", "epochs", *shown, "latent space", "verdict"]
     return head, [
         [
-            one.row.name,
+            one.name,
             str(len(one.runs)),
             " to ".join(map(str, sorted({min(one.epochs), max(one.epochs)}))),
             *(_cell(one, name, study.columns[name].digits) for name in shown),
@@ -64,6 +66,10 @@ def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[P
             else:
                 draw_mean_space(records, file)
         return list(files)
+    if study.figure == ("interpolations",):
+        file = out / "interpolations.md"
+        write_atomically(file, interpolations(study, folders).encode())
+        return [file]
     if not study.figure:
         return []
     file = out / "figure.png"
@@ -73,6 +79,17 @@ def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[P
         logs = {name: folder.log() for name, folder in folders.items()}
         save(curves_figure(logs, names=[panel for panel in study.figure if recorded(logs, panel)]), file)
     return [file]
+
+
+def interpolations(study: Study, folders: Mapping[str, RunFolder], steps: int = 8, seed: int = 0) -> str:
+    """Write the way between two draws from the prior under every decoding, as Markdown; the draws are those of every row."""
+    lines = [f"# {study.title}", ""]
+    for row, folder in folders.items():
+        run = load_run(folder.path)
+        for name, how in study.decodings.items():
+            sentences = run.interpolate(steps=steps, decode=how, seed=seed)
+            lines += [f"**{row}, {name}**", "", *(f"{i}. {text}" for i, text in enumerate(sentences, 1)), ""]
+    return "\n".join(lines)
 
 
 def columns_figure(study: Study, outcomes: Sequence[Outcome]) -> "Figure":
@@ -95,7 +112,7 @@ def columns_figure(study: Study, outcomes: Sequence[Outcome]) -> "Figure":
             legend(axis)
         label(axis, name, study.axis)
         if not any(lines):
-            axis.set_xticks(places, [one.row.name for one in outcomes], rotation=45, ha="right", fontsize=8)
+            axis.set_xticks(places, [one.name for one in outcomes], rotation=45, ha="right", fontsize=8)
     return figure
 
 
@@ -104,7 +121,7 @@ def seed_cells(study: Study, outcomes: Sequence[Outcome]) -> tuple[list[str], li
     shown = [name for name in study.columns if any(name in one.values for one in outcomes)]
     many = [one for one in outcomes if len(one.runs) > 1]
     return ["row", "seed", *shown], [
-        [one.row.name, run.name.rpartition("-")[2], *(_one(one, name, study.columns[name].digits, i) for name in shown)]
+        [one.name, run.name.rpartition("-")[2], *(_one(one, name, study.columns[name].digits, i) for name in shown)]
         for one in many
         for i, run in enumerate(one.runs)
     ]

@@ -69,7 +69,7 @@ class Here(Executor):
     def run(self, trials: Iterable[Trial], callbacks: Announce) -> Ended:
         """Run every trial."""
         for trial in trials:
-            yield trial, trial.run(callbacks(trial.path.name))
+            yield trial, trial.run(callbacks)
 
 
 HERE = Here()
@@ -197,7 +197,7 @@ def _work(trial: Trial, callbacks: Announce, threads: int, parent: int) -> None:
     torch.set_num_threads(threads)
     with redirect_stderr(Prefixed(sys.stderr, f"{trial.path.name}: ")):
         try:
-            trial.run([*callbacks(trial.path.name), EndWithParent(parent)])
+            trial.run(lambda name: [*callbacks(name), EndWithParent(parent)])
         except (UserError, TrainingError) as error:
             say(f"uncollapse: {error}")
             raise SystemExit(2 if isinstance(error, UserError) else 1) from None
@@ -210,7 +210,7 @@ def _work_remotely(trial: Trial, callbacks: Announce, folder: Path) -> dict[str,
     os.chdir(folder)
     torch.set_num_threads(1)
     with redirect_stderr(Prefixed(sys.stderr, f"{trial.path.name}: ")):
-        return trial.run(callbacks(trial.path.name))
+        return trial.run(callbacks)
 
 
 class EndWithParent(Callback):

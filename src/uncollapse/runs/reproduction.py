@@ -23,7 +23,7 @@ from uncollapse.runs.config import Settings, folder_name, merge
 from uncollapse.runs.executors import HERE, Executor, run_trials
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.study import Column, Row, Study, TierName
-from uncollapse.runs.trials import Announce, Trial
+from uncollapse.runs.trials import Announce, Corpora, Trial
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Outcome:
         states: the verdict on the latent space of each seed.
         runs: the folder of each seed.
         verdict: reproduced, better, not reproduced, or why no comparison is made.
+        decoding: by which a corpus was drawn, where one was.
     """
 
     row: Row
@@ -45,6 +46,12 @@ class Outcome:
     states: tuple[str, ...]
     runs: tuple[Path, ...]
     verdict: str
+    decoding: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the row's name, and the decoding's."""
+        return ", ".join(filter(None, (self.row.name, self.decoding)))
 
 
 def data_settings(study: Study, tier_name: TierName, root: Path) -> tuple[Settings, str]:
@@ -99,9 +106,17 @@ def reproduce(
     for row, changes in zip(study.rows, settings, strict=True):  # a wrong one is said before any is trained
         validate(compose(study.recipe, row.remedies, changes))
     bound, every = {"iw_samples": 0, "iw_sentences": None, **tier.bound}, range(1, (seeds or tier.seeds) + 1)
+    corpora = Corpora(study.decodings, **tier.corpus) if tier.corpus else None
     trials = [
         Trial(
-            out / f"{folder_name(row.name)}-{seed}", study.recipe, row.remedies, seed, changes, study.protocols, **bound
+            out / f"{folder_name(row.name)}-{seed}",
+            study.recipe,
+            row.remedies,
+            seed,
+            changes,
+            study.protocols,
+            corpora=corpora,
+            **bound,
         )
         for row, changes in zip(study.rows, settings, strict=True)
         for seed in every
@@ -110,14 +125,26 @@ def reproduce(
     outcomes = []
     for i, row in enumerate(study.rows):
         these = slice(i * len(every), (i + 1) * len(every))
-        of_seeds, runs = numbers[these], tuple(trial.path for trial in trials[these])
-        values = {
-            name: [one[name] for one in of_seeds] for name in study.columns if all(name in one for one in of_seeds)
-        }
-        epochs, states = tuple(one["epochs"] for one in of_seeds), tuple(one["state"] for one in of_seeds)
-        verdict = "reduced: not compared" if reduced else judge_row(row, study.columns, values)
-        outcomes.append(Outcome(row, values, epochs, states, runs, verdict))
+        runs = tuple(trial.path for trial in trials[these])
+        epochs, states = tuple(one["epochs"] for one in numbers[these]), tuple(one["state"] for one in numbers[these])
+        for name in study.decodings if corpora else [""]:
+            of_seeds = [_with_corpus(one, name) for one in numbers[these]] if name else numbers[these]
+            values = {
+                column: [one[column] for one in of_seeds]
+                for column in study.columns
+                if all(column in one for one in of_seeds)
+            }
+            verdict = "reduced: not compared" if reduced else judge_row(row, study.columns, values)
+            outcomes.append(Outcome(row, values, epochs, states, runs, verdict, name))
     return outcomes, reduced
+
+
+def _with_corpus(numbers: Mapping[str, Any], decoding: str) -> dict[str, Any]:
+    """Return the numbers of a run with those of one corpus: perplexities, `drawn_vocabulary`, `real_vocabulary` and so on."""
+    judged = numbers["corpora"][decoding]
+    drawn, real = judged["samples"]
+    of_sentences = {f"{kind}_{name}": one[name] for kind, one in (("drawn", drawn), ("real", real)) for name in one}
+    return {**numbers, **judged, **of_sentences}
 
 
 def judge_row(row: Row, columns: Mapping[str, Column], values: Mapping[str, Sequence[float]]) -> str:

@@ -47,6 +47,7 @@ def judge_samples(
     epochs: int = 5,
     seed: int = 0,
     how: Decoding = SAMPLE,
+    real: Path | None = None,
     callbacks: Callable[[str], Sequence[Callback]] = lambda name: (),
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def judge_samples(
         epochs: of each language model.
         seed: of all draws, and of the language models.
         how: sentences are decoded.
+        real: where `real/` and `lm-real/` go instead, so that several corpora of a run share them.
         callbacks: from the name of a language model to what watches its training.
         overwrite: whether another corpus and its judges in `out` are replaced.
 
@@ -91,18 +93,21 @@ def judge_samples(
         "drawn": _parts([run.vocabulary.decode(ids) for ids in drawn], count, held),
         "real": {part: _some(splits[part], n, seed) for part, n in (("train", count), ("valid", held), ("test", held))},
     }
+    folders = {"drawn": out, "real": real or out}
     for kind, parts in texts.items():
-        _write(out / kind, parts, overwrite)
-    judges = {kind: _language_model(run, out, kind, epochs, seed, callbacks, overwrite) for kind in texts}
+        _write(folders[kind] / kind, parts, overwrite)
+    judges = {
+        kind: _language_model(run, folder, kind, epochs, seed, callbacks, overwrite) for kind, folder in folders.items()
+    }
     unseen = {kind: Corpus.from_texts(filter(None, parts["test"]), run.vocabulary) for kind, parts in texts.items()}
     judged: dict[str, Any] = {}
     for name, (judge, on) in PERPLEXITIES.items():
         judged[name], judged[f"{name}_se"] = _perplexity(judges[judge], unseen[on])
     training, few = sentences_of(splits.train), min(count, len(splits.test))
-    real = [splits.test.ids(int(i)).tolist() for i in subsample_indices(len(splits.test), few, seed)]
+    of_test = [splits.test.ids(int(i)).tolist() for i in subsample_indices(len(splits.test), few, seed)]
     judged["samples"] = [
         {"of": "model", **diversity(drawn[:few], training)},
-        {"of": "real", **diversity(real, training)},
+        {"of": "real", **diversity(of_test, training)},
     ]
     judged["protocol"] = {"sentences": count, "scored": held, "epochs": epochs, "decoding": vars(how), "seed": seed}
     write_json(out / "samples.json", judged)

@@ -10,17 +10,19 @@ from typing import Any, Literal, get_args
 
 from uncollapse.errors import UserError, suggest
 from uncollapse.files import expect, read_yaml
+from uncollapse.generation.decoding import Decoding
 from uncollapse.runs.config import Settings, folder_name
 from uncollapse.runs.protocols import PROTOCOLS
 
 FOLDER = Path(__file__).parent / "studies"
 NUMBER, SETTINGS = (int, float), {str: {str: object}}
 TEXTS = ("title", "source", "protocol", "recipe")
-OPTIONAL: dict[str, Any] = {"data": "", "stand_in": {}, "protocols": [], "figure": [], "axis": ""}
+OPTIONAL: dict[str, Any] = {"data": "", "stand_in": {}, "protocols": [], "decodings": {}, "figure": [], "axis": ""}
 FORM = {
     **dict.fromkeys((*TEXTS, "data", "axis"), str),
     "stand_in": {str: object},
     "protocols": [str],
+    "decodings": {str: {"strategy": str}},
     "figure": [str],
     "columns": {str: {str: object}},
     "rows": [{"name": str}],
@@ -29,8 +31,14 @@ FORM = {
 COLUMN_FORM = {"digits": int, "tolerance": NUMBER, "better": str}
 ROW: dict[str, Any] = {"remedies": [], "settings": {}, "published": {}, "why": "", "line": "", "at": 0}
 ROW_FORM = {"remedies": [str], "settings": SETTINGS, "published": {str: NUMBER}, "why": str, "line": str, "at": NUMBER}
-TIER: dict[str, Any] = {"settings": {}, "bound": {}, "reduced": "", "data": ""}
-TIER_FORM = {"settings": SETTINGS, "bound": {str: (int, bool, type(None))}, "reduced": str, "data": str}
+TIER: dict[str, Any] = {"settings": {}, "bound": {}, "reduced": "", "data": "", "corpus": {}}
+TIER_FORM = {
+    "settings": SETTINGS,
+    "bound": {str: (int, bool, type(None))},
+    "reduced": str,
+    "data": str,
+    "corpus": {str: int},
+}
 """What a study holds: the forms of its parts, and what they have where they leave it out."""
 TierName = Literal["minutes", "hours", "full"]
 Better = Literal["lower", "higher", "neither"]
@@ -62,6 +70,8 @@ class Tier:
             `nll_adaptive` is measured too).
         reduced: what is smaller than published; empty where nothing is, and verdicts are given.
         data: the file or folder that is read in place of the study's.
+        corpus: `sentences` and `epochs` of the language models that judge a corpus of every decoding (`trials.Corpora`); empty:
+            none is drawn.
     """
 
     seeds: int
@@ -69,6 +79,7 @@ class Tier:
     bound: Mapping[str, Any]
     reduced: str
     data: str = ""
+    corpus: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,9 +121,10 @@ class Study:
         columns: the numbers of the table.
         rows: its rows.
         tiers: how far it may be run.
-        figure: panels of a figure over training, `posterior-mean-space`, or `columns`: the numbers by row, or where rows have a
-            `line`, a line each over `at`; empty for none.
+        figure: panels of a figure over training, `posterior-mean-space`, `columns`: the numbers by row, or where rows have a
+            `line`, a line each over `at`, or `interpolations`: a text by row and decoding; empty for none.
         axis: what `at` is.
+        decodings: by name; a row of the table for each, where a corpus of each is drawn.
     """
 
     name: str
@@ -128,6 +140,7 @@ class Study:
     tiers: Mapping[TierName, Tier]
     figure: tuple[str, ...] = ()
     axis: str = ""
+    decodings: Mapping[str, Decoding] = field(default_factory=dict)
 
 
 def studies() -> list[str]:
@@ -160,8 +173,10 @@ def load_study(name: str) -> Study:
         raise UserError(f"{where}: expected at least one row, got none")
     published = [key for row in content["rows"] for key in row.get("published", ())]
     better = [column.get("better", "neither") for column in content["columns"].values()]
+    corpus = [key for tier in content["tiers"].values() for key in tier.get("corpus", ())]
     unknown = {
         "tier": (content["tiers"], get_args(TierName)),
+        "setting of a corpus": (corpus, ("sentences", "epochs")),
         "protocol": (content["protocols"], PROTOCOLS),
         "column of a published number": (published, content["columns"]),
         "better": (better, get_args(Better)),
@@ -180,8 +195,9 @@ def load_study(name: str) -> Study:
             rows=tuple(Row(**{**row, "remedies": tuple(row.get("remedies", ()))}) for row in content["rows"]),
             tiers={key: Tier(**{**TIER, **tier}) for key, tier in content["tiers"].items()},
             figure=tuple(content["figure"]),
+            decodings={key: Decoding(**how) for key, how in content["decodings"].items()},
         )
-    except TypeError as error:
+    except (TypeError, UserError) as error:
         raise UserError(f"{where}: {str(error).partition('() ')[2] or error}") from None
 
 

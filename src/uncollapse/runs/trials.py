@@ -1,19 +1,39 @@
 """A trial: one training of many, and how it is measured. What is finished is only read."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from uncollapse.data.splits import Splits
 from uncollapse.evaluation.evaluate import evaluate
+from uncollapse.generation.decoding import Decoding
+from uncollapse.runs.config import folder_name
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.measure import measure, measure_protocol
 from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.run import Run, train
+from uncollapse.runs.samples import judge_samples
 from uncollapse.training.callbacks import Callback
 
 Announce = Callable[[str], Sequence[Callback]]
 """From the name of a run to the callbacks of its training."""
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Corpora that are drawn from a run's prior and judged by language models (`samples.judge_samples`).
+
+    Attributes:
+        decodings: name -> how the sentences of one corpus are decoded.
+        sentences: that each language model is trained on.
+        epochs: of each language model.
+    """
+
+    decodings: Mapping[str, Decoding]
+    sentences: int = 10_000
+    epochs: int = 5
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,7 @@ class Trial:
         iw_sentences: sentences that it is measured on, or None for all.
         adaptive: measure the bound by a proposal for each sentence too, `nll_adaptive`.
         split: that is measured.
+        corpora: drawn and judged, for `corpora`: what `judge_samples` returns by the name of the decoding.
     """
 
     path: Path
@@ -43,30 +64,33 @@ class Trial:
     iw_sentences: int | None = 500
     split: str = "test"
     adaptive: bool = False
+    corpora: Corpora | None = None
 
-    def run(self, callbacks: Sequence[Callback]) -> dict[str, Any]:
+    def run(self, callbacks: Announce) -> dict[str, Any]:
         """Train from where the run is, measure it, and return the numbers."""
         resume, sections = RunFolder(self.path).config_file.exists(), cast(dict[str, Any], self.settings)
-        run = train(
-            self.recipe, self.remedies, self.seed, out=self.path, resume=resume, callbacks=callbacks, **sections
-        )
-        return self.measured(run)
+        watching = callbacks(self.path.name)
+        run = train(self.recipe, self.remedies, self.seed, out=self.path, resume=resume, callbacks=watching, **sections)
+        return self.measured(run, callbacks)
 
-    def measured(self, run: Run) -> dict[str, Any]:
+    def measured(self, run: Run, callbacks: Announce) -> dict[str, Any]:
         """Return the numbers of the finished run; what is in its folder already is not measured again."""
         metrics = run.metrics.get(self.split, {})
         done, bound = metrics.get("protocol", {}), self.iw_samples if run.model.latent else min(self.iw_samples, 1)
-        asked = (bound, self.iw_sentences, run.folder.fingerprint(), [*self.protocols], self.adaptive)
+        corpora = asdict(self.corpora) if self.corpora else {}
+        asked = (bound, self.iw_sentences, run.folder.fingerprint(), [*self.protocols], self.adaptive, corpora)
         before = (
             metrics.get("iw_samples", 0),
             done.get("asked_sentences"),
             done.get("weights"),
             metrics.get("protocols", []),
             "nll_adaptive" in metrics,
+            metrics.get("asked_corpora", {}),
         )
         if before == asked:
             return metrics
-        subject = run.subject(run.splits()[0], self.split)
+        splits, _ = run.splits()
+        subject = run.subject(splits, self.split)
         numbers: dict[str, Any] = {"protocols": [*self.protocols]}
         for name in self.protocols:
             numbers |= measure_protocol(name, subject) if PROTOCOLS[name].fits(subject) else {}
@@ -74,4 +98,26 @@ class Trial:
         if self.adaptive:
             bound_of = evaluate(subject.model, subject.corpus, seed=subject.seed, adaptive=True, **draws).metrics
             numbers |= {"nll_adaptive": bound_of["nll_iw"], "nll_adaptive_se": bound_of["nll_iw_se"]}
+        if self.corpora:
+            numbers |= {"asked_corpora": corpora, "corpora": self._judged(run, splits, callbacks)}
         return measure(run.folder, subject, numbers, **draws).metrics
+
+    def _judged(self, run: Run, splits: Splits, callbacks: Announce) -> dict[str, Any]:
+        """Return what the corpus of every decoding is worth; their judge of real sentences is one."""
+        assert self.corpora
+        home, judged = self.path / "samples", {}
+        for name, how in self.corpora.decodings.items():
+            judged[name] = judge_samples(
+                run,
+                splits,
+                home / folder_name(name),
+                count=self.corpora.sentences,
+                epochs=self.corpora.epochs,
+                how=how,
+                real=home,
+                callbacks=partial(self._watch, callbacks, name),
+            )
+        return judged
+
+    def _watch(self, callbacks: Announce, decoding: str, judge: str) -> Sequence[Callback]:
+        return callbacks(f"{self.path.name}, {decoding}, {judge}")
