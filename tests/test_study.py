@@ -170,9 +170,10 @@ def test_a_corpus_of_every_decoding_is_judged_once_and_the_way_between_two_draws
     assert "interpolations.md" in capsys.readouterr().out
     written = (out / "interpolations.md").read_text()
     run = uc.load(outcomes[0].runs[0])
-    for name, how in study.decodings.items():
-        lines = run.interpolate(steps=8, decode=how, seed=0)
-        assert f"**plain, {name}**\n\n" + "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1)) in written
+    assert "\n\n| plain | greedy | top-k 3 |\n" in written
+    ways = [run.interpolate(steps=8, decode=how, seed=0) for how in study.decodings.values()]
+    for number, texts in enumerate(zip(*ways, strict=True), 1):
+        assert f"\n| {number} | {' | '.join(texts)} |\n" in written
 
 
 def test_a_row_that_is_none_is_refused(own, capsys):

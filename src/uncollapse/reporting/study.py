@@ -1,6 +1,7 @@
 """The table of a study: ours as mean and spread beside the published number, for the terminal, Markdown and LaTeX."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
@@ -82,14 +83,14 @@ def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[P
 
 
 def interpolations(study: Study, folders: Mapping[str, RunFolder], steps: int = 8, seed: int = 0) -> str:
-    """Write the way between two draws from the prior under every decoding, as Markdown; the draws are those of every row."""
-    lines = [f"# {study.title}", ""]
+    """Write the way between two draws from the prior, the same for every row: a Markdown table a row, a column a decoding."""
+    parts = [f"# {study.title}"]
     for row, folder in folders.items():
         run = load_run(folder.path)
-        for name, how in study.decodings.items():
-            sentences = run.interpolate(steps=steps, decode=how, seed=seed)
-            lines += [f"**{row}, {name}**", "", *(f"{i}. {text}" for i, text in enumerate(sentences, 1)), ""]
-    return "\n".join(lines)
+        ways = [run.interpolate(steps=steps, decode=how, seed=seed) for how in study.decodings.values()]
+        cells = [[escape(text, quote=False) for text in texts] for texts in zip(*ways, strict=True)]
+        parts.append(markdown_table([row, *study.decodings], [[str(i), *texts] for i, texts in enumerate(cells, 1)]))
+    return "\n\n".join(parts) + "\n"
 
 
 def columns_figure(study: Study, outcomes: Sequence[Outcome]) -> "Figure":
