@@ -73,7 +73,8 @@ def test_every_study_names_what_there_is(name):
         for row in study.rows:
             assert set(row.published) <= set(study.columns)
             for data in ({"data": {"path": "/somewhere"}}, {"data": dict(study.stand_in)}):
-                validate(compose(study.recipe, row.remedies, merge(data, tier.settings, row.settings)))
+                settings = merge(data, tier.settings, row.settings, tier.rows.get(row.name, {}))
+                validate(compose(study.recipe, row.remedies, settings))
 
 
 @pytest.mark.parametrize("tier", ["minutes", "hours"])
@@ -212,11 +213,15 @@ def test_rows_of_a_line_are_drawn_at_their_places(own, tmp_path):
 
 def test_settings_of_a_row_win_over_those_of_the_tier(own, tmp_path):
     content = yaml.safe_load(own.read_text())
-    content["rows"] = [{"name": "two"}, {"name": "one", "settings": {"train": {"epochs": 1}}}]
+    content["rows"] = [
+        {"name": "two"},
+        *({"name": name, "settings": {"train": {"epochs": 1}}} for name in ("one", "three")),
+    ]
     content["tiers"]["full"]["settings"]["train"]["epochs"] = 2
-    own.write_text(yaml.safe_dump(content | {"tiers": {"full": content["tiers"]["full"] | {"seeds": 1}}}))
+    full = content["tiers"]["full"] | {"seeds": 1, "rows": {"three": {"train": {"epochs": 3}}}}
+    own.write_text(yaml.safe_dump(content | {"tiers": {"full": full}}))
     outcomes, _ = reproduce(load_study(str(own)), "full", tmp_path, out=tmp_path / "out", callbacks=lambda _: [])
-    assert [one.epochs for one in outcomes] == [(2,), (1,)]
+    assert [one.epochs for one in outcomes] == [(2,), (1,), (3,)]
 
 
 def test_the_bound_of_a_proposal_stands_beside_the_papers(own, tmp_path, monkeypatch):
@@ -320,6 +325,7 @@ def test_a_tier_may_read_other_data_than_the_study(tmp_path):
         ({"figure": "rate"}, "figure: expected list"),
         ({"decodings": {"x": {"strategy": "nuclear"}}}, "own.yaml: unknown decoding 'nuclear': did you mean nucleus"),
         ({"decodings": {"x": {"strategy": "top-k", "k": 3}}}, "unexpected keyword argument 'k'"),
+        ({"tiers": {"full": {"seeds": 1, "rows": {"plane": {}}}}}, "unknown row 'plane': did you mean plain"),
         ({"tiers": {"full": {"seeds": 1, "corpus": {"words": 3}}}}, "unknown setting of a corpus 'words'"),
     ],
 )

@@ -12,6 +12,7 @@ from uncollapse.runs.compose import compose
 from uncollapse.runs.config import merge
 from uncollapse.runs.job import Job
 from uncollapse.training.aggressive import LONGEST_WAIT, InnerLoop, PairedLoop, Phase, falls
+from uncollapse.training.callbacks.base import Callback
 from uncollapse.training.fit import Trainer
 
 
@@ -283,8 +284,76 @@ def test_pretraining_ends_with_a_new_decoder_and_the_learned_encoder(tmp_path, m
     config = run.config
     fresh = build_model(config, len(run.vocabulary)).decoder.state_dict()
     assert seen["same encoder"] and same(seen["new"], fresh) and not same(seen["trained"], fresh)
-    assert next(entry["advice"] for entry in run.log) == "pretrain" and run.log[0]["weight"] == 0
+    assert [entry.get("pretraining", False) for entry in run.log] == [True, False, False] and run.log[0]["weight"] == 0
+    assert run.log[0]["selection"] == pytest.approx(run.log[0]["valid"]["distortion"])
     assert run.log[1]["weight"] == pytest.approx(12 / 130)  # the schedule begins after pretraining
+
+
+SCRIPT = {1: 5.0, 2: 4.0, 3: 4.5, 4: 4.4, 5: 4.6}
+"""Validation losses of an autoencoder: better until epoch 2, a decay after 3, the second one, which is the last, after 5."""
+
+
+def short_pretraining(monkeypatch):
+    original = Trainer._selection
+
+    def selection(self, valid, scores):
+        return SCRIPT[self.progress.epoch] if self._pretraining else original(self, valid, scores)
+
+    monkeypatch.setattr(Trainer, "_selection", selection)
+    rule = {"lr": 0.01, "patience": 1, "decay_after": 0, "max_decays": 2}
+    return merge(TINY, {"train": {"pretrain_epochs": 8, "epochs": 11}, "optim": rule, "data": {"sentences": 200}})
+
+
+def test_pretraining_ends_by_the_plateau_rule_with_its_best_encoder(tmp_path, monkeypatch):
+    """As their two runs: an autoencoder until its rate has been halved often enough, then a VAE with all its epochs."""
+    encoders, lrs = {}, {}
+
+    class Watch(Callback):
+        def on_measure(self, trainer, entry):
+            encoders[entry["epoch"]], lrs[entry["epoch"]] = weights(trainer.model.encoder), entry["lr"]
+
+        def on_epoch(self, trainer):
+            encoders["begins", trainer.progress.epoch] = weights(trainer.model.encoder)
+
+    changes = short_pretraining(monkeypatch)
+    log = uc.train("grammar", "fbp", out=tmp_path / "run", callbacks=[Watch()], **changes).log
+    assert [entry["advice"] for entry in log[:5]] == ["improved", "improved", "decay", "wait", "stop"]
+    assert [entry["epoch"] for entry in log if "pretraining" in entry] == [1, 2, 3, 4, 5]
+    assert len(log) <= 5 + 3 and log[5]["advice"] == "improved"  # the VAE's own epochs, unless its own rule ends them
+    assert same(encoders["begins", 3], encoders[2]) and same(encoders["begins", 5], encoders[2])
+    assert not same(encoders[5], encoders[2])
+    assert [lrs[epoch] for epoch in range(1, 7)] == [0.01, 0.01, 0.01, 0.005, 0.005, 0.01]
+    steps = log[0]["step"]
+    assert log[5]["step"] == 6 * steps and log[5]["weight"] == pytest.approx((steps - 1) / (10 * steps))
+
+
+def test_a_pretraining_that_ended_early_resumes_bitwise(tmp_path, monkeypatch):
+    from tests.training.test_fit import StopAt, assert_same
+
+    changes = short_pretraining(monkeypatch)
+    run = uc.train("grammar", "fbp", out=tmp_path / "whole", **changes)
+    steps = run.log[0]["step"]
+    for epochs in (3.5, 5.5, 6.5):
+        out = tmp_path / f"parts-{epochs}"
+        with pytest.raises(uc.Interrupted):
+            uc.train("grammar", "fbp", out=out, callbacks=[StopAt(int(epochs * steps))], **changes)
+        uc.train("grammar", "fbp", out=out, resume=True, **changes)
+        assert_same(tmp_path / "whole", out)
+
+
+def test_a_state_that_does_not_say_how_long_pretraining_was_goes_on(tmp_path):
+    from tests.training.test_fit import StopAt, assert_same
+
+    changes = merge(TINY, {"train": {"pretrain_epochs": 1, "epochs": 3}})
+    uc.train("grammar", "fbp", out=tmp_path / "whole", **changes)
+    with pytest.raises(uc.Interrupted):
+        uc.train("grammar", "fbp", out=tmp_path / "parts", callbacks=[StopAt(20)], **changes)
+    file = tmp_path / "parts" / "state" / "last.pt"
+    state = torch.load(file, weights_only=True)
+    del state["progress"]["pretrained"]
+    torch.save(state, file)
+    uc.train("grammar", "fbp", out=tmp_path / "parts", resume=True, **changes)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_pretraining_and_the_controller_resume_bitwise(tmp_path):

@@ -114,7 +114,7 @@ def close(done: Run, arguments: list[str], timed: bool) -> None:
         _show("samples from the prior", done.sample(SHOWN_SAMPLES))
     if text and done.model.latent:
         _tour(done, splits.valid)
-    entry = next(entry for entry in reversed(done.log) if entry["advice"] in ("improved", "pretrain"))
+    entry = next(entry for entry in reversed(done.log) if entry["advice"] == "improved")
     metrics = {**entry["valid"], "latent": done.model.latent}
     if done.model.latent:
         metrics |= use_protocol(done.model, splits, "valid", sentences=JUDGED)

@@ -102,7 +102,7 @@ def reproduce(
         raise UserError(f"study {study.name} has the tiers {', '.join(study.tiers)}, got {tier_name}")
     tier = study.tiers[tier_name]
     data, absent = data_settings(study, tier_name, root)
-    settings = [merge(data, tier.settings, row.settings) for row in study.rows]
+    settings = [merge(data, tier.settings, row.settings, tier.rows.get(row.name, {})) for row in study.rows]
     for row, changes in zip(study.rows, settings, strict=True):  # a wrong one is said before any is trained
         validate(compose(study.recipe, row.remedies, changes))
     bound, every = {"iw_samples": 0, "iw_sentences": None, **tier.bound}, range(1, (seeds or tier.seeds) + 1)

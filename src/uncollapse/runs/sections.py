@@ -115,7 +115,9 @@ class TrainConfig:
     seed: int = setting(1, "seed of initialisation, order and noise", 0, 2**32 - 1)
     init_from: str = setting("", "a run whose weights are the start; its network, tokens and labels are taken too")
     freeze: tuple[str, ...] = setting((), "parts of the model whose weights stay as they are: encoder, decoder, prior")
-    pretrain_epochs: int = setting(0, "epochs as a plain autoencoder first; then the decoder is made anew", 0)
+    pretrain_epochs: int = setting(
+        0, "most epochs as a plain autoencoder first, which optim.max_decays may end; then the decoder is made anew", 0
+    )
     aggressive: Literal["off", "adaptive", "always", "pooled", "paper", "paper-best"] = setting(
         "off",
         "inner encoder steps before each step; paper (for pictures: paper-best), pooled: until a rule on validation MI ends "

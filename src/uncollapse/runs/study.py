@@ -31,13 +31,14 @@ FORM = {
 COLUMN_FORM = {"digits": int, "tolerance": NUMBER, "better": str}
 ROW: dict[str, Any] = {"remedies": [], "settings": {}, "published": {}, "why": "", "line": "", "at": 0}
 ROW_FORM = {"remedies": [str], "settings": SETTINGS, "published": {str: NUMBER}, "why": str, "line": str, "at": NUMBER}
-TIER: dict[str, Any] = {"settings": {}, "bound": {}, "reduced": "", "data": "", "corpus": {}}
+TIER: dict[str, Any] = {"settings": {}, "bound": {}, "reduced": "", "data": "", "corpus": {}, "rows": {}}
 TIER_FORM = {
     "settings": SETTINGS,
     "bound": {str: (int, bool, type(None))},
     "reduced": str,
     "data": str,
     "corpus": {str: int},
+    "rows": {str: SETTINGS},
 }
 """What a study holds: the forms of its parts, and what they have where they leave it out."""
 TierName = Literal["minutes", "hours", "full"]
@@ -72,6 +73,7 @@ class Tier:
         data: the file or folder that is read in place of the study's.
         corpus: `sentences` and `epochs` of the language models that judge a corpus of every decoding (`trials.Corpora`); empty:
             none is drawn.
+        rows: changes to single rows, by their names; they win over all others.
     """
 
     seeds: int
@@ -80,6 +82,7 @@ class Tier:
     reduced: str
     data: str = ""
     corpus: Mapping[str, int] = field(default_factory=dict)
+    rows: Mapping[str, Settings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Row:
     Attributes:
         name: of the row.
         remedies: of the training.
-        settings: of this row alone; they win over those of the tier.
+        settings: of this row alone; they win over those of the tier for all rows.
         published: number by column.
         why: a known reason for a difference.
         line: of a figure of the columns, to which the row belongs.
@@ -173,10 +176,13 @@ def load_study(name: str) -> Study:
         raise UserError(f"{where}: expected at least one row, got none")
     published = [key for row in content["rows"] for key in row.get("published", ())]
     better = [column.get("better", "neither") for column in content["columns"].values()]
-    corpus = [key for tier in content["tiers"].values() for key in tier.get("corpus", ())]
+    corpus, of_rows = (
+        [key for tier in content["tiers"].values() for key in tier.get(part, ())] for part in ("corpus", "rows")
+    )
     unknown = {
         "tier": (content["tiers"], get_args(TierName)),
         "setting of a corpus": (corpus, ("sentences", "epochs")),
+        "row": (of_rows, names),
         "protocol": (content["protocols"], PROTOCOLS),
         "column of a published number": (published, content["columns"]),
         "better": (better, get_args(Better)),

@@ -111,7 +111,8 @@ class Trainer:
         precision: of the training arithmetic, fp32 or bf16; validation is in fp32.
         plateau: when the learning rate decays; by default never.
         phase: aggressive training of the encoder; by default none.
-        pretrain_epochs: as a plain autoencoder first; then all but the encoder is made anew.
+        pretrain_epochs: as a plain autoencoder first, or fewer where the plateau rule ends them; then the best encoder stays, all
+            else is made anew, and the plateau rule begins again.
         select: which weights are best: `loss` on validation, by the loss that the schedules end at; `nll_elbo`; `last`; or a
             number of `measure`, the higher the better.
         measure: further numbers of a split, for the log.
@@ -171,14 +172,11 @@ class Trainer:
         """
         self.world.begin_random(self.device)
         with stop_requests(self._interrupt):
-            while self.progress.epoch < self.epochs and not self.progress.finished and not self._stops():
+            while self.progress.epoch < self.last_epoch and not self.progress.finished and not self._stops():
                 self._train_epoch()
                 if self._stops():
                     break
-                entry = self._end_epoch()
-                if self.progress.epoch == self.pretrain_epochs:
-                    self._end_pretraining()
-                self.notify("on_validate", entry)
+                self.notify("on_validate", self._end_epoch())
         self.notify("on_end")
 
     def stop(self) -> None:
@@ -299,24 +297,28 @@ class Trainer:
             entry["test"], _ = self._measure(self.test[0])
         if self.phase.inner:
             entry["aggressive"] = self.phase.end_epoch(scores, progress.batch)
-        settled = self.schedule_step >= getattr(objective, "settles", 0)
+        settled = self._pretraining or self.schedule_step >= getattr(objective, "settles", 0)
         progress.end_epoch()
         entry["selection"] = self._selection(valid, scores)
-        trained = epoch - self.pretrain_epochs
-        advice = "pretrain" if trained <= 0 else self.plateau.advise(entry["selection"], trained, settled)
+        advice = self.plateau.advise(entry["selection"], epoch - progress.pretrained, settled)
         entry["advice"], self.phase.on = self.world.agree((advice, self.phase.on))
+        entry |= {"pretraining": True} if self._pretraining else {}
         self.notify("on_measure", entry)
         if entry["advice"] == "improved":
             self.best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
         elif entry["advice"] == "decay" and self.best is not None:
             self.model.load_state_dict(self.best)
             self.optimizer = self._new_optimizer()
-        progress.finished = entry["advice"] == "stop"
+        progress.finished = entry["advice"] == "stop" and not self._pretraining
+        if self._pretraining and (entry["advice"] == "stop" or epoch == self.pretrain_epochs):
+            self._end_pretraining()
         self.log.append(entry)
         return entry
 
     def _selection(self, valid: dict[str, float], scores: Scores) -> float:
-        """Return the number that weights are chosen by, the lower the better."""
+        """Return the number that weights are chosen by, the lower the better: of an autoencoder its distortion."""
+        if self._pretraining:
+            return float(scores.distortion.mean())
         if self.select == "last":
             return -float(self.progress.epoch)
         if self.select not in ("loss", "nll_elbo"):
@@ -326,11 +328,13 @@ class Trainer:
         return float(scores.nll_elbo.mean())
 
     def _end_pretraining(self) -> None:
-        """Keep the encoder, make the decoder anew, and begin as if for the first time.
+        """Keep the best encoder, make all else anew, and begin as if for the first time.
 
         Source: Li et al. 2019 (a surprisingly effective fix), section 3.
         """
+        self.model.load_state_dict(self.best or self.model.state_dict())
         self.rest.load_state_dict(self.first_weights)
+        self.progress.pretrained, self.plateau, self.best = self.progress.epoch, self.plateau.anew(), None
         self.optimizer = self._new_optimizer()
 
     def _measure(self, corpus: Corpus) -> tuple[dict[str, float], Scores]:
@@ -349,7 +353,12 @@ class Trainer:
 
     @property
     def _pretraining(self) -> bool:
-        return self.progress.epoch < self.pretrain_epochs
+        return self.pretrain_epochs > 0 and not self.progress.pretrained
+
+    @property
+    def last_epoch(self) -> int:
+        """Return the number of the last epoch, which comes the earlier the shorter pretraining was."""
+        return self.epochs - self.pretrain_epochs + (self.progress.pretrained or self.pretrain_epochs)
 
     @property
     def _objective(self) -> AnyObjective:
@@ -366,10 +375,10 @@ class Trainer:
     @property
     def schedule_step(self) -> int:
         """Return the step that schedules see: counted from the end of pretraining."""
-        step, epoch = self.progress.step, self.progress.epoch
-        if not self.pretrain_epochs or self._pretraining:
-            return 0 if self.pretrain_epochs else step
-        return step - self.pretrain_epochs * ((step - self.progress.batch) // epoch)
+        progress = self.progress
+        if self._pretraining:
+            return 0
+        return progress.step - progress.pretrained * ((progress.step - progress.batch) // max(1, progress.epoch))
 
     @property
     def lr(self) -> float:
@@ -437,6 +446,8 @@ class Trainer:
         check_like(state, own | parts)
         self.model.load_state_dict(state["model"])
         self.progress = Progress(**state["progress"])
+        if self.progress.epoch >= self.pretrain_epochs:  # older states do not say so
+            self.progress.pretrained = self.progress.pretrained or self.pretrain_epochs
         self.plateau, self.phase = replace(self.plateau, **state["plateau"]), replace(self.phase, **state["phase"])
         self.optimizer = self._new_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])

@@ -1,7 +1,7 @@
 """Decay of the learning rate when validation stops improving, with a reload of the best weights (He et al. 2019)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Advice = Literal["improved", "wait", "decay", "stop"]
@@ -34,6 +34,10 @@ class Plateau:
     bar: float = math.inf
     waited: int = 0
     decays: int = 0
+
+    def anew(self) -> "Plateau":
+        """Return the rule without its memory."""
+        return replace(self, best=math.inf, bar=math.inf, waited=0, decays=0)
 
     def advise(self, loss: float, epoch: int, settled: bool = True) -> Advice:
         """Take note of the validation loss of an epoch (counted from 1) and say what follows.

@@ -45,6 +45,7 @@ class Progress:
         step: finished steps in all.
         weight: of the penalty at the last step.
         finished: whether the plateau rule has ended training.
+        pretrained: epochs that pretraining took; 0 before its end.
         sentences: of the present epoch so far.
         seconds: likewise.
         totals: sums of the `QUANTITIES` over these sentences, nats.
@@ -55,6 +56,7 @@ class Progress:
     step: int = 0
     weight: float = 0.0
     finished: bool = False
+    pretrained: int = 0
     sentences: int = 0
     seconds: float = 0.0
     totals: dict[str, float] = field(default_factory=dict)

@@ -15,7 +15,6 @@ ADVICE = {
     "wait": "  (no better)",
     "decay": "  (best reloaded, the learning rate falls)",
     "stop": "  (stopped)",
-    "pretrain": "  (pretraining)",
 }
 RECENT = 24
 """Looks of the monitor that are drawn."""
@@ -35,7 +34,7 @@ class Progress(Callback):
 
     def on_epoch(self, trainer: "Trainer") -> None:
         """Name the epoch."""
-        done, progress, epochs = trainer.progress.batch, trainer.progress, trainer.epochs
+        done, progress, epochs = trainer.progress.batch, trainer.progress, trainer.last_epoch
         total, passed = trainer.batches * epochs, trainer.batches * progress.epoch + done
         if self.own:
             self.bar.bar.start()
@@ -61,11 +60,12 @@ class Progress(Callback):
         """Print the line of an epoch."""
         train, valid = entry["train"], entry["valid"]
         state = f"  {entry['monitor']['state']}" if "monitor" in entry else ""
+        pretraining = "  (pretraining)" if "pretraining" in entry else ""
         say(
             f"epoch {entry['epoch']:>3}  step {entry['step']:>6}  weight {entry['weight']:.3f}  "
             f"train distortion {train['distortion']:.2f} rate {train['rate']:.3f}  "
             f"valid nll_elbo {valid['nll_elbo']:.2f} rate {valid['rate']:.3f} mi {valid['mi']:.2f} au {valid['au']}  "
-            f"{entry['seconds']:.1f} s{state}{ADVICE[entry['advice']]}"
+            f"{entry['seconds']:.1f} s{state}{pretraining}{ADVICE[entry['advice']]}"
         )
         aggressive = entry.get("aggressive")
         if aggressive and not aggressive["goes_on"]:
