@@ -104,6 +104,31 @@ def test_a_planted_fault_is_what_is_found(name):
     assert listed == [own] and own.evidence and own.reason and own.remedy
 
 
+def test_the_doctor_counts_from_the_end_of_pretraining():
+    """Thirty epochs as an autoencoder, of up to a hundred, whose rate has decayed; then the VAE."""
+    before = [entry(i, 60.0, advice="decay" if i == 20 else "improved") | {"pretraining": True} for i in range(1, 31)]
+    settings = {"train.pretrain_epochs": 100, "train.epochs": 104}
+    after = [entry(30 + i, x) for i, x in enumerate((95.0, 91.0, 88.0), 1)]
+    (found,) = findings(chart(log=before + after, settings=settings))
+    assert found.title == "training ended while it still helped" and "--train.epochs 106" in found.command
+    assert findings(chart(log=before + [entry(30 + e["epoch"], e["selection"]) for e in LOG], settings=settings)) == []
+    unfinished = settings | {
+        "objective.weight": "linear(0, 1, 8 epochs)",
+        "objective.target_kind": "batch",
+        "objective.target": "0",
+    }
+    (found,) = findings(chart(log=before + after, settings=unfinished))
+    assert found.title == "a schedule was never completed" and "--train.epochs 108" in found.command
+    old = [{**one, "advice": "pretrain"} for one in before]
+    for one in old:
+        del one["pretraining"]
+    assert (
+        chart(log=old + after).trained
+        == chart(log=before + after).trained
+        == chart(log=[entry(1, 95.0), entry(2, 91.0), entry(3, 88.0)]).trained
+    )
+
+
 def test_a_healthy_run_is_not_found_fault_with():
     assert findings(chart()) == []
     assert findings(chart(lm={"nll_elbo": 86.0, "nll_elbo_se": 0.5})) == []

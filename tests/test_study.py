@@ -15,12 +15,13 @@ from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.reporting.canvas import save
 from uncollapse.reporting.curves import PANELS
 from uncollapse.reporting.study import cells, columns_figure, draw_figures, latex, markdown
+from uncollapse.runs import trials
 from uncollapse.runs.checks import validate
 from uncollapse.runs.compose import compose
 from uncollapse.runs.config import merge
 from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.reproduction import Outcome, data_settings, judge_row, reproduce
-from uncollapse.runs.samples import PERPLEXITIES
+from uncollapse.runs.samples import PERPLEXITIES, judge_samples
 from uncollapse.runs.study import Column, Row, load_study, studies
 from uncollapse.training.plateau import Plateau
 
@@ -143,29 +144,35 @@ def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monk
     assert "**Reduced:** everything" in page and "**Reduced:** without the rows" in page
 
 
-def test_a_corpus_of_every_decoding_is_judged_once_and_the_way_between_two_draws_is_written(own, tmp_path, capsys):
+def test_a_corpus_of_every_decoding_is_judged_once_and_the_way_between_two_draws_is_written(
+    own, tmp_path, capsys, monkeypatch
+):
     content = yaml.safe_load(own.read_text())
     content["rows"], content["figure"] = content["rows"][:1], ["interpolations"]
     content["decodings"] = {"greedy": {"strategy": "greedy"}, "top-k 3": {"strategy": "top-k", "top_k": 3}}
     content["columns"] |= {"ppl_forward": {}, "drawn_vocabulary": {"digits": 0}, "real_vocabulary": {"digits": 0}}
     content["tiers"]["minutes"] |= {"seeds": 2, "corpus": {"sentences": 100, "epochs": 1}}
     own.write_text(yaml.safe_dump(content))
-    study, out = load_study(str(own)), tmp_path / "out"
+    study, out, judged_of = load_study(str(own)), tmp_path / "out", []
+    monkeypatch.setattr(
+        trials, "judge_samples", lambda run, *a, **k: (judged_of.append(run.path), judge_samples(run, *a, **k))[1]
+    )
     outcomes, _ = reproduce(study, "minutes", tmp_path, out=out, callbacks=lambda name: ())
     assert [one.name for one in outcomes] == ["plain, greedy", "plain, top-k 3"]
     for one, folder in zip(outcomes, ("greedy", "top-k-3"), strict=True):
         for seed, run in enumerate(one.runs):
-            judged = json.loads((run / "samples" / folder / "samples.json").read_text())
+            judged = json.loads((run / "corpora" / folder / "samples.json").read_text())
             model, real = judged["samples"]
             shown = [one.values[name][seed] for name in ("ppl_forward", "drawn_vocabulary", "real_vocabulary")]
             assert shown == [judged["ppl_forward"], model["vocabulary"], real["vocabulary"]]
             assert judged["protocol"]["decoding"] == vars(study.decodings[one.decoding])
             assert (judged["protocol"]["sentences"], judged["protocol"]["epochs"]) == (100, 1)
-            assert (run / "samples" / "lm-real").is_dir() and not (run / "samples" / folder / "lm-real").exists()
+            assert (run / "corpora" / "lm-real").is_dir() and not (run / "corpora" / folder / "lm-real").exists()
     assert outcomes[0].values["drawn_vocabulary"] != outcomes[1].values["drawn_vocabulary"]
     weights = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+    assert len(weights) == 2 * (1 + 3) and len(judged_of) == 2 * 2
     again, _ = reproduce(study, "minutes", tmp_path, out=out, callbacks=lambda name: ())
-    assert again == outcomes and len(weights) == 2 * (1 + 3)
+    assert again == outcomes and len(judged_of) == 2 * 2
     assert weights == {path: path.stat().st_mtime_ns for path in weights}
     assert main(["reproduce", str(own), "--out", str(out)]) == 0
     assert "interpolations.md" in capsys.readouterr().out
@@ -175,6 +182,10 @@ def test_a_corpus_of_every_decoding_is_judged_once_and_the_way_between_two_draws
     ways = [run.interpolate(steps=8, decode=how, seed=0) for how in study.decodings.values()]
     for number, texts in enumerate(zip(*ways, strict=True), 1):
         assert f"\n| {number} | {' | '.join(texts)} |\n" in written
+    content["decodings"]["top-k 3"]["top_k"] = 2  # other corpora make room for those asked for
+    own.write_text(yaml.safe_dump(content))
+    other, _ = reproduce(load_study(str(own)), "minutes", tmp_path, out=out, callbacks=lambda name: ())
+    assert other[0] == outcomes[0] and other[1].values["drawn_vocabulary"] != outcomes[1].values["drawn_vocabulary"]
 
 
 def test_a_row_that_is_none_is_refused(own, capsys):
@@ -324,6 +335,14 @@ def test_a_tier_may_read_other_data_than_the_study(tmp_path):
         ({"columns": {"nll_iw": {"better": "bigger"}}}, "unknown better 'bigger'"),
         ({"figure": "rate"}, "figure: expected list"),
         ({"decodings": {"x": {"strategy": "nuclear"}}}, "own.yaml: unknown decoding 'nuclear': did you mean nucleus"),
+        (
+            {"decodings": {"x": {"strategy": "beam", "n_best": 2}}},
+            "one sentence is decoded a code, got n_best in decoding x",
+        ),
+        ({"decodings": {n: {"strategy": "greedy"} for n in ("a b", "a-b")}}, "expected decodings with different names"),
+        ({"figure": ["interpolations"]}, "expected decodings for a corpus and for interpolations, got none"),
+        ({"tiers": {"full": {"seeds": 1, "corpus": {"epochs": 2}}}}, "expected decodings for a corpus"),
+        ({"tiers": {"full": {"seeds": 1, "corpus": {"sentences": 20}}}}, "a corpus of at least 100 sentences, got 20"),
         ({"decodings": {"x": {"strategy": "top-k", "k": 3}}}, "unexpected keyword argument 'k'"),
         ({"tiers": {"full": {"seeds": 1, "rows": {"plane": {}}}}}, "unknown row 'plane': did you mean plain"),
         ({"tiers": {"full": {"seeds": 1, "corpus": {"words": 3}}}}, "unknown setting of a corpus 'words'"),

@@ -297,7 +297,7 @@ def short_pretraining(monkeypatch):
     original = Trainer._selection
 
     def selection(self, valid, scores):
-        return SCRIPT[self.progress.epoch] if self._pretraining else original(self, valid, scores)
+        return SCRIPT[self.progress.epoch] if self.pretraining else original(self, valid, scores)
 
     monkeypatch.setattr(Trainer, "_selection", selection)
     rule = {"lr": 0.01, "patience": 1, "decay_after": 0, "max_decays": 2}
@@ -319,7 +319,7 @@ def test_pretraining_ends_by_the_plateau_rule_with_its_best_encoder(tmp_path, mo
     log = uc.train("grammar", "fbp", out=tmp_path / "run", callbacks=[Watch()], **changes).log
     assert [entry["advice"] for entry in log[:5]] == ["improved", "improved", "decay", "wait", "stop"]
     assert [entry["epoch"] for entry in log if "pretraining" in entry] == [1, 2, 3, 4, 5]
-    assert len(log) <= 5 + 3 and log[5]["advice"] == "improved"  # the VAE's own epochs, unless its own rule ends them
+    assert len(log) == 5 + 3 and log[5]["advice"] == "improved"  # the VAE has its own epochs
     assert same(encoders["begins", 3], encoders[2]) and same(encoders["begins", 5], encoders[2])
     assert not same(encoders[5], encoders[2])
     assert [lrs[epoch] for epoch in range(1, 7)] == [0.01, 0.01, 0.01, 0.005, 0.005, 0.01]
@@ -337,8 +337,23 @@ def test_a_pretraining_that_ended_early_resumes_bitwise(tmp_path, monkeypatch):
         out = tmp_path / f"parts-{epochs}"
         with pytest.raises(uc.Interrupted):
             uc.train("grammar", "fbp", out=out, callbacks=[StopAt(int(epochs * steps))], **changes)
+        assert (out / "model.safetensors").exists() == (epochs > 6)  # an autoencoder is no run
         uc.train("grammar", "fbp", out=out, resume=True, **changes)
         assert_same(tmp_path / "whole", out)
+
+
+def test_the_best_encoder_of_a_pretraining_that_reached_its_end_goes_on(tmp_path, monkeypatch):
+    changes, begins = merge(short_pretraining(monkeypatch), {"train": {"pretrain_epochs": 3, "epochs": 4}}), {}
+
+    class Watch(Callback):
+        def on_epoch(self, trainer):
+            begins[trainer.progress.epoch] = weights(trainer.model.encoder)
+
+        def on_measure(self, trainer, entry):
+            begins["measured", entry["epoch"]] = weights(trainer.model.encoder)
+
+    uc.train("grammar", "fbp", out=tmp_path / "run", callbacks=[Watch()], **changes)
+    assert same(begins[3], begins["measured", 2]) and not same(begins[3], begins["measured", 3])
 
 
 def test_a_state_that_does_not_say_how_long_pretraining_was_goes_on(tmp_path):

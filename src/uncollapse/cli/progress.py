@@ -19,7 +19,7 @@ def show_table(table: Table) -> None:
 
 def announce_lines(name: str) -> list[Callback]:
     """Return the callbacks of one of several trainings that run at a time: lines, since bars would cover each other."""
-    say("begins")
+    say(f"begins: {name}")
     return [Progress()]
 
 

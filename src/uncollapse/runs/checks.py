@@ -92,6 +92,10 @@ def validate(config: Config) -> None:
         raise UserError(
             f"train.pretrain_epochs: expected fewer than train.epochs {config.train.epochs}, got {config.train.pretrain_epochs}"
         )
+    if config.train.pretrain_epochs and config.train.init_from:
+        raise UserError(
+            "train.pretrain_epochs: makes all but the encoder anew, and train.init_from begins with its weights; leave one out"
+        )
     if config.train.record_every and model.latent != 1:
         raise UserError(
             f"train.record_every: the posterior-mean space needs a scalar latent; expected model.latent 1, got {model.latent}"

@@ -68,7 +68,7 @@ class Job:
                 train.aggressive_steps,
                 on=train.aggressive != "off",
                 batch_size=train.batch_size,
-                budget=train.aggressive_budget * train.epochs * self.steps_per_epoch,
+                budget=train.aggressive_budget * (train.epochs - train.pretrain_epochs) * self.steps_per_epoch,
             ),
             pretrain_epochs=train.pretrain_epochs,
             select=train.select,

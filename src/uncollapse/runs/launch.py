@@ -157,7 +157,9 @@ def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], mo
     if (
         origin.config.train != folder.origin().config.train
     ):  # a longer training: the end of the shorter one is forgotten
-        trainer.progress.finished, trainer.plateau.waited, trainer.plateau.decays = False, 0, 0
+        trainer.progress.finished = False
+        if not trainer.pretraining:
+            trainer.plateau.waited, trainer.plateau.decays = 0, 0
         checkpoint.save(trainer)
     folder.write_origin(origin)
     return trainer, job

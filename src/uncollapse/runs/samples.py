@@ -28,7 +28,7 @@ from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.run import Run, train
 from uncollapse.training.callbacks import Callback
 
-HELD = 0.1
+HELD, FEWEST = 0.1, 100
 PERPLEXITIES = {
     "ppl_forward": ("real", "drawn"),
     "ppl_reverse": ("drawn", "real"),
@@ -81,9 +81,9 @@ def judge_samples(
             "samples: judges sentences by language models, and this run is on pictures; see uncollapse sample"
         )
     count = min(count, len(splits.train))
-    if count < 100 or epochs < 1:
+    if count < FEWEST or epochs < 1:
         raise UserError(
-            f"samples: expected at least 100 sentences and 1 epoch to train a judge, got {count} and {epochs}"
+            f"samples: expected at least {FEWEST} sentences and 1 epoch to train a judge, got {count} and {epochs}"
         )
     if how.n_best > 1:
         raise UserError(f"samples: one sentence is drawn a code, got n_best {how.n_best}")

@@ -124,7 +124,7 @@ class TrainConfig:
         "them; always: to the end; adaptive: where they lower the loss of held-out sentences",
     )
     aggressive_budget: float = setting(
-        0.4, "of adaptive: inner steps in all, as a share of the steps of the whole training", 0.0
+        0.4, "of adaptive: inner steps in all, as a share of the steps of the whole training, pretraining left out", 0.0
     )
     aggressive_steps: int = setting(0, "most outer steps with inner ones; 0: no limit", 0)
     precision: Literal["fp32", "bf16"] = setting("fp32", "of the training arithmetic; evaluation is in fp32")

@@ -13,6 +13,7 @@ from uncollapse.files import expect, read_yaml
 from uncollapse.generation.decoding import Decoding
 from uncollapse.runs.config import Settings, folder_name
 from uncollapse.runs.protocols import PROTOCOLS
+from uncollapse.runs.samples import FEWEST
 
 FOLDER = Path(__file__).parent / "studies"
 NUMBER, SETTINGS = (int, float), {str: {str: object}}
@@ -171,6 +172,8 @@ def load_study(name: str) -> Study:
         expect(TIER | tier, TIER_FORM, f"{where}, tiers, {key}")
         if tier["seeds"] < 1:
             raise UserError(f"{where}, tiers, {key}: expected at least one seed, got {tier['seeds']}")
+        if (sentences := tier.get("corpus", {}).get("sentences", FEWEST)) < FEWEST:
+            raise UserError(f"{where}, tiers, {key}: expected a corpus of at least {FEWEST} sentences, got {sentences}")
     names = [row["name"] for row in content["rows"]]
     if not names:
         raise UserError(f"{where}: expected at least one row, got none")
@@ -190,8 +193,13 @@ def load_study(name: str) -> Study:
     for kind, (given, known) in unknown.items():
         if wrong := [one for one in given if one not in known]:
             raise UserError(f"{where}: unknown {kind} {wrong[0]!r}: {suggest(wrong[0], known)}")
-    if len({folder_name(name) for name in names}) < len(names):
-        raise UserError(f"{where}: expected rows with different names, got {', '.join(names)}")
+    for kind, given in (("rows", names), ("decodings", content["decodings"])):
+        if len({folder_name(name) for name in given}) < len(given):
+            raise UserError(f"{where}: expected {kind} with different names, got {', '.join(given)}")
+    if (corpus or content["figure"] == ["interpolations"]) and not content["decodings"]:
+        raise UserError(f"{where}: expected decodings for a corpus and for interpolations, got none")
+    if several := [key for key, how in content["decodings"].items() if how.get("n_best", 1) != 1]:
+        raise UserError(f"{where}: one sentence is decoded a code, got n_best in decoding {several[0]}")
     try:
         return Study(
             path.stem,

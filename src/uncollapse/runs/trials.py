@@ -1,5 +1,6 @@
 """A trial: one training of many, and how it is measured. What is finished is only read."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any, cast
 
 from uncollapse.data.splits import Splits
 from uncollapse.evaluation.evaluate import evaluate
+from uncollapse.files import parse_json, read_text, write_json
 from uncollapse.generation.decoding import Decoding
 from uncollapse.runs.config import folder_name
 from uncollapse.runs.folder import RunFolder
@@ -77,7 +79,7 @@ class Trial:
         """Return the numbers of the finished run; what is in its folder already is not measured again."""
         metrics = run.metrics.get(self.split, {})
         done, bound = metrics.get("protocol", {}), self.iw_samples if run.model.latent else min(self.iw_samples, 1)
-        corpora = asdict(self.corpora) if self.corpora else {}
+        corpora = {"weights": run.folder.fingerprint(), **asdict(self.corpora)} if self.corpora else {}
         asked = (bound, self.iw_sentences, run.folder.fingerprint(), [*self.protocols], self.adaptive, corpora)
         before = (
             metrics.get("iw_samples", 0),
@@ -85,7 +87,7 @@ class Trial:
             done.get("weights"),
             metrics.get("protocols", []),
             "nll_adaptive" in metrics,
-            metrics.get("asked_corpora", {}),
+            metrics.get("asked_corpora", {}) if self.corpora else {},
         )
         if before == asked:
             return metrics
@@ -99,13 +101,21 @@ class Trial:
             bound_of = evaluate(subject.model, subject.corpus, seed=subject.seed, adaptive=True, **draws).metrics
             numbers |= {"nll_adaptive": bound_of["nll_iw"], "nll_adaptive_se": bound_of["nll_iw_se"]}
         if self.corpora:
-            numbers |= {"asked_corpora": corpora, "corpora": self._judged(run, splits, callbacks)}
+            numbers |= {"asked_corpora": corpora, "corpora": self._judged(run, splits, corpora, callbacks)}
         return measure(run.folder, subject, numbers, **draws).metrics
 
-    def _judged(self, run: Run, splits: Splits, callbacks: Announce) -> dict[str, Any]:
-        """Return what the corpus of every decoding is worth; their judge of real sentences is one."""
+    def _judged(self, run: Run, splits: Splits, asked: Mapping[str, Any], callbacks: Announce) -> dict[str, Any]:
+        """Return what the corpus of every decoding is worth; their judge of real sentences is one.
+
+        They stay in `corpora/` of the run; those of other weights, decodings or sizes make room.
+        """
         assert self.corpora
-        home, judged = self.path / "samples", {}
+        home, judged = self.path / "corpora", {}
+        record = home / "asked.json"
+        if record.exists() and parse_json(read_text(record), str(record)) != asked:
+            shutil.rmtree(home)
+        home.mkdir(exist_ok=True)
+        write_json(record, asked)
         for name, how in self.corpora.decodings.items():
             judged[name] = judge_samples(
                 run,

@@ -198,14 +198,14 @@ class Trainer:
         for batch in _from(batches, progress.batch):
             began = time.monotonic()
             self.world.seed_step(progress.step)
-            aggressive = not self._pretraining and self.phase.begins()
+            aggressive = not self.pretraining and self.phase.begins()
             try:
                 update = self._aggressive_step(batch, batches) if aggressive else self.step(batch)
             except (RuntimeError, MemoryError) as error:
                 if out_of_memory(error):
                     raise self._too_large(batch) from None
                 raise
-            if isinstance(self.objective, Objective) and not self._pretraining:
+            if isinstance(self.objective, Objective) and not self.pretraining:
                 self.objective.after_step(update.means["rate"], self.schedule_step)
             progress.add(update, len(batch), time.monotonic() - began)
             self.notify("on_step", update)
@@ -297,27 +297,27 @@ class Trainer:
             entry["test"], _ = self._measure(self.test[0])
         if self.phase.inner:
             entry["aggressive"] = self.phase.end_epoch(scores, progress.batch)
-        settled = self._pretraining or self.schedule_step >= getattr(objective, "settles", 0)
+        settled = self.pretraining or self.schedule_step >= getattr(objective, "settles", 0)
         progress.end_epoch()
         entry["selection"] = self._selection(valid, scores)
         advice = self.plateau.advise(entry["selection"], epoch - progress.pretrained, settled)
         entry["advice"], self.phase.on = self.world.agree((advice, self.phase.on))
-        entry |= {"pretraining": True} if self._pretraining else {}
+        entry |= {"pretraining": True} if self.pretraining else {}
         self.notify("on_measure", entry)
         if entry["advice"] == "improved":
             self.best = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
         elif entry["advice"] == "decay" and self.best is not None:
             self.model.load_state_dict(self.best)
             self.optimizer = self._new_optimizer()
-        progress.finished = entry["advice"] == "stop" and not self._pretraining
-        if self._pretraining and (entry["advice"] == "stop" or epoch == self.pretrain_epochs):
+        progress.finished = entry["advice"] == "stop" and not self.pretraining
+        if self.pretraining and (entry["advice"] == "stop" or epoch == self.pretrain_epochs):
             self._end_pretraining()
         self.log.append(entry)
         return entry
 
     def _selection(self, valid: dict[str, float], scores: Scores) -> float:
         """Return the number that weights are chosen by, the lower the better: of an autoencoder its distortion."""
-        if self._pretraining:
+        if self.pretraining:
             return float(scores.distortion.mean())
         if self.select == "last":
             return -float(self.progress.epoch)
@@ -349,10 +349,11 @@ class Trainer:
     def warming_up(self) -> bool:
         """Return whether the first epoch is not over, or a schedule of the objective has not settled."""
         settles = getattr(self.objective, "settles", 0)
-        return self.progress.epoch < 1 or self._pretraining or self.schedule_step < settles
+        return self.progress.epoch < 1 or self.pretraining or self.schedule_step < settles
 
     @property
-    def _pretraining(self) -> bool:
+    def pretraining(self) -> bool:
+        """Return whether the model is still trained as an autoencoder."""
         return self.pretrain_epochs > 0 and not self.progress.pretrained
 
     @property
@@ -364,7 +365,7 @@ class Trainer:
     def _objective(self) -> AnyObjective:
         """Return the objective, or that of a plain autoencoder while pretraining."""
         objective = self.objective
-        return objective.autoencoder() if self._pretraining and isinstance(objective, Objective) else objective
+        return objective.autoencoder() if self.pretraining and isinstance(objective, Objective) else objective
 
     @cached_property
     def _loss(self) -> Callable[[Batch, int], Terms]:
@@ -376,7 +377,7 @@ class Trainer:
     def schedule_step(self) -> int:
         """Return the step that schedules see: counted from the end of pretraining."""
         progress = self.progress
-        if self._pretraining:
+        if self.pretraining:
             return 0
         return progress.step - progress.pretrained * ((progress.step - progress.batch) // max(1, progress.epoch))
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from uncollapse.errors import UserError
 from uncollapse.files import expect, write_atomically
 
-WEIGHTS, STATE = "model.safetensors", "state/last.pt"
-"""The files of the best weights and of the last state, in the folder of a training."""
+WEIGHTS, STATE, AUTOENCODER = "model.safetensors", "state/last.pt", "state/autoencoder.safetensors"
+"""The files of the best weights, of the last state and of the best weights in pretraining, in the folder of a training."""
 
 
 BUILT: tuple[Any, ...] = (Mapping, list, tuple, Tensor, bool, str, int | float, object)

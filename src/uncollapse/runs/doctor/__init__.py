@@ -42,5 +42,5 @@ OF_THE_LOG: tuple[Check, ...] = (
 
 def findings(chart: Chart) -> list[Finding]:
     """Return what is wrong with a run, the worst first. An imported run has no log: checks that need one are skipped."""
-    checks = CHECKS if chart.log else tuple(check for check in CHECKS if check not in OF_THE_LOG)
+    checks = CHECKS if chart.trained else tuple(check for check in CHECKS if check not in OF_THE_LOG)
     return [finding for check in checks for finding in [check(chart)] if finding is not None]

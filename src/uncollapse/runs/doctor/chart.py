@@ -75,15 +75,28 @@ class Chart:
         return judge(self.metrics).state
 
     @cached_property
+    def trained(self) -> list[Mapping[str, Any]]:
+        """Return the entries of the log after pretraining, epochs and steps counted from its end."""
+        before = [
+            entry for entry in self.log if "pretraining" in entry or entry["advice"] == "pretrain"
+        ]  # as older logs say
+        begins = before[-1] if before else {"epoch": 0, "step": 0}
+        return [
+            {**entry, "epoch": entry["epoch"] - begins["epoch"], "step": entry["step"] - begins["step"]}
+            for entry in self.log[len(before) :]
+        ]
+
+    @cached_property
     def objective(self) -> Objective:
         """Return the objective, whose schedules count in steps."""
-        last = self.log[-1]
+        last = self.trained[-1]
         return build_objective(self.origin.config, max(1, round(last["step"] / last["epoch"])))
 
     @property
     def best(self) -> int:
         """Return the epoch of the best weights."""
-        return next((e["epoch"] for e in reversed(self.log) if e["advice"] == "improved"), self.log[-1]["epoch"])
+        log = self.trained
+        return next((e["epoch"] for e in reversed(log) if e["advice"] == "improved"), log[-1]["epoch"])
 
     @property
     def held(self) -> bool:
@@ -94,6 +107,10 @@ class Chart:
     def lag(self) -> Mapping[str, Any] | None:
         """Return the last look with a lag."""
         return next((look for look in reversed(self.looks) if look.get("lag") is not None), None)
+
+    def longer(self, epochs: int) -> str:
+        """Return the command that trains such a run for so many epochs after its pretraining."""
+        return self.again("--train.epochs", str(epochs + self.origin.config.train.pretrain_epochs))
 
     def again(self, *more: str, remedies: Sequence[str] | None = None) -> str:
         """Return the command that trains such a run with some settings changed; empty where it would be the same training."""

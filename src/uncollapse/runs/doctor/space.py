@@ -16,7 +16,7 @@ def dead_rate(chart: Chart) -> Finding | None:
     if small:
         remedy, command = "larger first weights", chart.again("--model.init", "torch")
     elif chart.held:
-        remedy, command = "train longer", chart.again("--train.epochs", str(2 * max(1, len(chart.log))))
+        remedy, command = "train longer", chart.longer(2 * max(1, len(chart.trained)))
     else:
         remedy, command = "a remedy that holds the rate by the weight", chart.again(remedies=("kl-controller",))
     return Finding(

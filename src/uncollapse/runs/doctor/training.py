@@ -5,22 +5,22 @@ from uncollapse.runs.doctor.chart import Chart, Finding
 
 def unfinished_schedule(chart: Chart) -> Finding | None:
     """A schedule has not reached its end."""
-    steps, settles = chart.log[-1]["step"], chart.objective.settles
+    steps, settles = chart.trained[-1]["step"], chart.objective.settles
     if settles <= steps:
         return None
-    epochs = max(1, round(chart.log[-1]["epoch"] * settles / steps))
+    epochs = max(1, round(chart.trained[-1]["epoch"] * settles / steps))
     return Finding(
         "a schedule was never completed",
-        f"it settles at step {settles:.0f}, training ended at {steps} with weight {chart.log[-1]['weight']:.2f}",
+        f"it settles at step {settles:.0f}, training ended at {steps} with weight {chart.trained[-1]['weight']:.2f}",
         "the best weights are chosen by a loss that was never trained at",
         "train longer, or shorten the schedule",
-        chart.again("--train.epochs", str(epochs)),
+        chart.longer(epochs),
     )
 
 
 def early_decay(chart: Chart) -> Finding | None:
     """The learning rate decayed first."""
-    first = next((entry for entry in chart.log if entry["advice"] == "decay"), None)
+    first = next((entry for entry in chart.trained if entry["advice"] == "decay"), None)
     if first is None or first["step"] >= chart.objective.settles:
         return None
     return Finding(
@@ -28,7 +28,7 @@ def early_decay(chart: Chart) -> Finding | None:
         f"first decay after epoch {first['epoch']}, weight {first['weight']:.2f}",
         "while a schedule rises, the loss rises with it, and that is no sign of convergence",
         "decay later",
-        chart.again("--optim.decay_after", str(chart.log[-1]["epoch"])),
+        chart.again("--optim.decay_after", str(chart.trained[-1]["epoch"])),
     )
 
 
@@ -44,7 +44,7 @@ def missed_target(chart: Chart) -> Finding | None:
         if chart.held
         else "the penalty was too weak, or training too short",
         "train longer" if chart.held else "hold it by the weight",
-        chart.again("--train.epochs", str(2 * chart.log[-1]["epoch"]))
+        chart.longer(2 * chart.trained[-1]["epoch"])
         if chart.held
         else chart.again("--objective.target", f"{target:g}", remedies=("kl-controller",)),
     )
@@ -52,11 +52,11 @@ def missed_target(chart: Chart) -> Finding | None:
 
 def first_epoch(chart: Chart) -> Finding | None:
     """The first epoch was the best."""
-    if chart.best > 1 or chart.log[-1]["epoch"] < 3 or overfitting(chart):
+    if chart.best > 1 or chart.trained[-1]["epoch"] < 3 or overfitting(chart):
         return None
     return Finding(
         "the best weights are those of the first epoch",
-        f"no later one of {chart.log[-1]['epoch']} epochs was better on validation",
+        f"no later one of {chart.trained[-1]['epoch']} epochs was better on validation",
         "the learning rate is too high, or the schedules end at a loss that training moves away from",
         "a lower learning rate",
         chart.again("--optim.lr", f"{chart.origin.config.optim.lr / 4:g}"),
@@ -65,7 +65,7 @@ def first_epoch(chart: Chart) -> Finding | None:
 
 def overfitting(chart: Chart) -> Finding | None:
     """Training goes on while validation falls back."""
-    last, best = chart.log[-1], next(e for e in chart.log if e["epoch"] == chart.best)
+    last, best = chart.trained[-1], next(e for e in chart.trained if e["epoch"] == chart.best)
     if chart.best > 0.7 * last["epoch"] or last["valid"]["nll_elbo"] <= 1.02 * best["valid"]["nll_elbo"]:
         return None
     if last["train"]["nll_elbo"] >= best["train"]["nll_elbo"] or unfinished_schedule(chart):
@@ -75,13 +75,13 @@ def overfitting(chart: Chart) -> Finding | None:
         f"validation nll_elbo {best['valid']['nll_elbo']:.2f} after epoch {chart.best}, {last['valid']['nll_elbo']:.2f} last",
         "the network is large for the text, or training too long (the best weights are kept)",
         "dropout, a smaller network, or fewer epochs",
-        chart.again("--train.epochs", str(chart.best)),
+        chart.longer(chart.best),
     )
 
 
 def still_improving(chart: Chart) -> Finding | None:
     """Training was short."""
-    log = chart.log
+    log = chart.trained
     if chart.origin.config.train.select != "loss" or len(log) < 3 or chart.best < log[-1]["epoch"]:
         return None
     before, now = log[-2]["selection"], log[-1]["selection"]
@@ -92,7 +92,7 @@ def still_improving(chart: Chart) -> Finding | None:
         f"the last epoch improved validation by {before - now:.2f} nats",
         "a comparison at this length says which remedy learns faster, not which is better",
         "train longer",
-        chart.again("--train.epochs", str(2 * log[-1]["epoch"])),
+        chart.longer(2 * log[-1]["epoch"]),
     )
 
 

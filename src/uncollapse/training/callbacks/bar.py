@@ -16,6 +16,7 @@ ADVICE = {
     "decay": "  (best reloaded, the learning rate falls)",
     "stop": "  (stopped)",
 }
+PRETRAINED = "  (pretraining ends: its best encoder stays, all else is made anew)"
 RECENT = 24
 """Looks of the monitor that are drawn."""
 
@@ -60,12 +61,14 @@ class Progress(Callback):
         """Print the line of an epoch."""
         train, valid = entry["train"], entry["valid"]
         state = f"  {entry['monitor']['state']}" if "monitor" in entry else ""
-        pretraining = "  (pretraining)" if "pretraining" in entry else ""
+        advice = ADVICE[entry["advice"]]
+        if "pretraining" in entry:
+            advice = f"  (pretraining){advice}" if trainer.pretraining else PRETRAINED
         say(
             f"epoch {entry['epoch']:>3}  step {entry['step']:>6}  weight {entry['weight']:.3f}  "
             f"train distortion {train['distortion']:.2f} rate {train['rate']:.3f}  "
             f"valid nll_elbo {valid['nll_elbo']:.2f} rate {valid['rate']:.3f} mi {valid['mi']:.2f} au {valid['au']}  "
-            f"{entry['seconds']:.1f} s{state}{pretraining}{ADVICE[entry['advice']]}"
+            f"{entry['seconds']:.1f} s{state}{advice}"
         )
         aggressive = entry.get("aggressive")
         if aggressive and not aggressive["goes_on"]:

@@ -12,7 +12,7 @@ from uncollapse.files import append_line, keep_lines
 from uncollapse.model import evaluation_mode
 from uncollapse.training.callbacks.base import Callback
 from uncollapse.training.progress import Update
-from uncollapse.training.states import STATE, WEIGHTS, load_state, load_weights, save_state, save_weights
+from uncollapse.training.states import AUTOENCODER, STATE, WEIGHTS, load_state, load_weights, save_state, save_weights
 
 if TYPE_CHECKING:
     from uncollapse.training.fit import Trainer
@@ -44,6 +44,8 @@ class Log(Callback):
 class Checkpoint(Callback):
     """Keeps the best weights, `model.safetensors`, and the last state, `state/last.pt`, in a folder.
 
+    While the model is an autoencoder its best weights belong to the state, `state/autoencoder.safetensors`: they are no run yet.
+
     Args:
         path: the folder.
         minutes: time between saves within an epoch; 0 saves at the end of epochs alone.
@@ -63,6 +65,9 @@ class Checkpoint(Callback):
         """Return the path of the last state."""
         return self.path / STATE
 
+    def _best_file(self, pretraining: bool) -> Path:
+        return self.path / AUTOENCODER if pretraining else self.model_file
+
     def on_epoch(self, trainer: "Trainer") -> None:
         """Begin to count the minutes."""
         self.saved = time.monotonic()
@@ -75,7 +80,7 @@ class Checkpoint(Callback):
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Save the weights if they are the best so far, and the state."""
         if entry["advice"] == "improved" and trainer.best is not None:
-            save_weights(self.model_file, trainer.best)
+            save_weights(self._best_file("pretraining" in entry), trainer.best)
         self.save(trainer)
 
     def on_end(self, trainer: "Trainer") -> None:
@@ -101,7 +106,8 @@ class Checkpoint(Callback):
             raise UserError(
                 f"{self.state_file}: not the state of this training ({type(error).__name__}); start anew with --overwrite"
             ) from None
-        trainer.best = load_weights(self.model_file) if self.model_file.exists() else None
+        best = self._best_file(trainer.pretraining)
+        trainer.best = load_weights(best) if best.exists() else None
         self.step = trainer.progress.step
 
 
