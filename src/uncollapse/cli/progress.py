@@ -18,8 +18,11 @@ def show_table(table: Table) -> None:
 
 
 def announce_lines(name: str) -> list[Callback]:
-    """Return the callbacks of one of several trainings that run at a time: lines, since bars would cover each other."""
-    say(f"begins: {name}")
+    """Return the callbacks of one of several trainings that run at a time: lines, since bars would cover each other.
+
+    Each begins with the name of its run; a judge of a run's corpora is named after it, behind a comma.
+    """
+    say(f"{name.partition(', ')[2] or 'training'} begins")
     return [Progress()]
 
 

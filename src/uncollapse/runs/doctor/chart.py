@@ -76,10 +76,8 @@ class Chart:
 
     @cached_property
     def trained(self) -> list[Mapping[str, Any]]:
-        """Return the entries of the log after pretraining, epochs and steps counted from its end."""
-        before = [
-            entry for entry in self.log if "pretraining" in entry or entry["advice"] == "pretrain"
-        ]  # as older logs say
+        """Return the entries of the log after pretraining (older logs call it an advice), epochs and steps from its end."""
+        before = [entry for entry in self.log if "pretraining" in entry or entry["advice"] == "pretrain"]
         begins = before[-1] if before else {"epoch": 0, "step": 0}
         return [
             {**entry, "epoch": entry["epoch"] - begins["epoch"], "step": entry["step"] - begins["step"]}
