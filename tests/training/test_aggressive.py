@@ -342,6 +342,32 @@ def test_a_pretraining_that_ended_early_resumes_bitwise(tmp_path, monkeypatch):
         assert_same(tmp_path / "whole", out)
 
 
+def test_more_epochs_asked_for_in_pretraining_leave_its_decays(tmp_path, monkeypatch, capsys):
+    from tests.training.test_fit import StopAt
+
+    changes = short_pretraining(monkeypatch)
+    with pytest.raises(uc.Interrupted):
+        uc.train("grammar", "fbp", out=tmp_path / "run", callbacks=[StopAt(45)], **changes)
+    longer = merge(changes, {"train": {"epochs": 12}})
+    log = uc.train("grammar", "fbp", out=tmp_path / "run", resume=True, **longer).log
+    assert log[2]["advice"] == "decay" and log[2]["step"] <= 45 < log[3]["step"]
+    assert [entry["lr"] for entry in log[2:6]] == [0.01, 0.005, 0.005, 0.01] and len(log) == 5 + 4
+    err = capsys.readouterr().err
+    assert err.count("(pretraining)") == 4 and err.count("pretraining ends: its best encoder stays") == 1
+
+
+def test_the_adaptive_budget_is_a_share_of_the_steps_after_pretraining(tmp_path):
+    budgets = set()
+
+    class Watch(Callback):
+        def on_epoch(self, trainer):
+            budgets.add(trainer.phase.budget)
+
+    changes = merge(TINY, {"data": {"sentences": 80}, "train": {"epochs": 3, "pretrain_epochs": 1}})
+    log = uc.train("grammar", ["fbp", "aggressive-adaptive"], out=tmp_path / "run", callbacks=[Watch()], **changes).log
+    assert list(budgets) == [pytest.approx(0.4 * 2 * log[0]["step"])]
+
+
 def test_the_best_encoder_of_a_pretraining_that_reached_its_end_goes_on(tmp_path, monkeypatch):
     changes, begins = merge(short_pretraining(monkeypatch), {"train": {"pretrain_epochs": 3, "epochs": 4}}), {}
 
