@@ -182,6 +182,10 @@ def test_a_corpus_of_every_decoding_is_judged_once_and_the_way_between_two_draws
     ways = [run.interpolate(steps=8, decode=how, seed=0) for how in study.decodings.values()]
     for number, texts in enumerate(zip(*ways, strict=True), 1):
         assert f"\n| {number} | {' | '.join(texts)} |\n" in written
+    with monkeypatch.context() as patched:
+        patched.setattr(type(run), "interpolate", lambda *_, **__: ["the <unk> | end"])
+        draw_figures(study, outcomes, out)
+    assert r"| 1 | the &lt;unk&gt; \| end |" in (out / "interpolations.md").read_text()
     content["decodings"]["top-k 3"]["top_k"] = 2  # other corpora make room for those asked for
     own.write_text(yaml.safe_dump(content))
     other, _ = reproduce(load_study(str(own)), "minutes", tmp_path, out=out, callbacks=lambda name: ())

@@ -353,7 +353,7 @@ def test_more_epochs_asked_for_in_pretraining_leave_its_decays(tmp_path, monkeyp
     assert log[2]["advice"] == "decay" and log[2]["step"] <= 45 < log[3]["step"]
     assert [entry["lr"] for entry in log[2:6]] == [0.01, 0.005, 0.005, 0.01] and len(log) == 5 + 4
     err = capsys.readouterr().err
-    assert err.count("(pretraining)") == 4 and err.count("pretraining ends: its best encoder stays") == 1
+    assert err.count("(pretraining)") == 1 and err.count("pretraining ends: its best encoder stays") == 1
 
 
 def test_the_adaptive_budget_is_a_share_of_the_steps_after_pretraining(tmp_path):
