@@ -8,6 +8,8 @@ the gradient of the sum of their losses, W L for W processes; `DistributedDataPa
 mean of W dL is dL.
 """
 
+import gc
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -250,14 +252,20 @@ def set_random_state(state: dict[str, Tensor]) -> None:
 
 @contextmanager
 def process_group() -> Iterator[World]:
-    """Join the process group of the launcher, where there is one and nobody has joined it yet."""
+    """Join the process group of the launcher, where there is one and nobody has joined it yet; leave it at the end.
+
+    At the end no thread of the group is left: one that let go of a tensor while Python ends would abort the process.
+    """
     if os.environ.get("WORLD_SIZE", "1") == "1" or dist.is_initialized():
         yield World.current()
         return
+    # imported later (by DistributedDataParallel), its functions would keep the group as the default of an argument for ever
+    importlib.import_module("torch.distributed.nn")
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield World.current()
     finally:
+        gc.collect()  # trainers that are no longer in use, whose DistributedDataParallel keeps the group
         dist.destroy_process_group()

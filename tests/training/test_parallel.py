@@ -30,7 +30,7 @@ PLAIN = {"decoder": {"dropout_in": 0.0, "dropout_out": 0.0}, "data": {"sentences
 TWO = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
 
 WORKER = """
-import json, sys
+import gc, json, sys
 from pathlib import Path
 import torch, uncollapse as uc
 from tests.training.test_parallel import every_protocol
@@ -45,11 +45,14 @@ class StopAt(uc.callbacks.Callback):
             trainer.stop()
 
 torch.set_num_threads(1)
+gc.disable()  # so that the test of the group's threads does not depend on when Python collects
 with process_group() as world:
     for name, remedy, stop, resume, settings in json.loads(sys.argv[1]):
         uc.train("grammar", remedy, out=name, callbacks=[StopAt(stop)], resume=resume, **settings)
     for name in sys.argv[2:]:
         Path(f"{name}-{world.rank}.json").write_text(json.dumps(every_protocol(name)))
+names = [each.read_text().strip() for each in Path("/proc/self/task").glob("*/comm")]
+Path(f"threads-{world.rank}.json").write_text(json.dumps(names))
 """
 
 
@@ -136,6 +139,12 @@ def test_two_processes_share_every_protocol_and_have_its_numbers(two):
     assert all(abs(share - rows / 2) < 20 for _, share in shares)
     for there, _ in shares:
         assert rounded(there) == rounded(json.loads(json.dumps(here)))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have names in /proc")
+def test_no_thread_of_the_group_outlives_it(two):
+    names = [name for rank in (0, 1) for name in json.loads((two / f"threads-{rank}.json").read_text())]
+    assert names and not [name for name in names if "gloo" in name]
 
 
 def rounded(value):
