@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from uncollapse.cli import VERBS, module_of
+from uncollapse import cli
 from uncollapse.cli.parser import Parser
 from uncollapse.runs.checks import validate
 from uncollapse.runs.compose import compose
@@ -24,7 +24,7 @@ TAUGHT = [
 
 
 class Parsed(Exception):
-    """Stops a verb as soon as its arguments are read."""
+    """Stops a command as soon as its arguments are read."""
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *TAUGHT])
@@ -35,12 +35,12 @@ def test_it_parses(command, monkeypatch):
         raise Parsed(*original(self, arguments))
 
     monkeypatch.setattr(Parser, "parse", stop)
-    _, verb, *arguments = shlex.split(command)
-    assert verb in VERBS
+    _, name, *arguments = shlex.split(command)
+    assert name in cli.COMMANDS
     with pytest.raises(Parsed) as stopped:
-        module_of(verb).run(arguments)
+        cli.module_of(name).run(arguments)
     asked, settings = stopped.value.args
-    if verb == "train":
+    if name == "train":
         validate(compose(asked.recipe, asked.remedy, settings))
 
 

@@ -9,7 +9,6 @@ mean of W dL is dL.
 """
 
 import gc
-import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -259,8 +258,10 @@ def process_group() -> Iterator[World]:
     if os.environ.get("WORLD_SIZE", "1") == "1" or dist.is_initialized():
         yield World.current()
         return
-    # imported later (by DistributedDataParallel), its functions would keep the group as the default of an argument for ever
-    importlib.import_module("torch.distributed.nn")
+    # the default arguments of its functions are the group that stands when it is imported, as DistributedDataParallel
+    # does: before there is one, they hold none, and the group can end
+    import torch.distributed.nn
+
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")

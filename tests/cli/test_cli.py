@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import uncollapse as uc
-from uncollapse.cli import VERBS, main
+from uncollapse.cli import COMMANDS, main
 from uncollapse.runs import plan
 from uncollapse.training.timing import Pace
 
@@ -21,17 +21,17 @@ def run(trained, tmp_path):
     return str(shutil.copytree(trained.path, tmp_path / "trained"))
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(verb, capsys):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main([verb, "--help"])
-    assert stopped.value.code == 0 and f"uncollapse {verb}" in capsys.readouterr().out
+        main([command, "--help"])
+    assert stopped.value.code == 0 and f"uncollapse {command}" in capsys.readouterr().out
 
 
 def test_help_and_version(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(verb in out for verb in VERBS)
+    assert all(command in out for command in COMMANDS)
     assert main(["--version"]) == 0 and capsys.readouterr().out.startswith("uncollapse 0.")
     assert main([]) == 2
 

@@ -43,7 +43,7 @@ def test_a_setting_has_its_own_type(parser, text, section, name, value):
 
 def test_settings_that_are_not_given_are_not_there_and_flags_have_their_defaults(parser):
     asked, settings = parser.parse([])
-    assert settings == {} and asked.span == 3.0 and asked.steps is None and asked.verb == "train"
+    assert settings == {} and asked.span == 3.0 and asked.steps is None and asked.command == "train"
     asked, _ = parser.parse(["--span", "-1e1", "--steps", "2"])
     assert asked.span == -10.0 and asked.steps == 2
 

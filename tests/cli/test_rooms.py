@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import uncollapse.cli
-from uncollapse.cli import VERBS, module_of
+from uncollapse.cli import COMMANDS, module_of
 
 FOLDER = Path(uncollapse.cli.__file__).parent
-MODULES = {module_of(verb).__name__.split(".")[-1] for verb in VERBS}
+MODULES = {module_of(command).__name__.split(".")[-1] for command in COMMANDS}
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -31,5 +31,5 @@ def test_no_file_imports_a_verb_and_only_one_prints(path):
     assert path.stem == "output" or "print" not in calls
 
 
-def test_every_verb_is_one_file():
-    assert len(MODULES) == len(VERBS) and all((FOLDER / f"{name}.py").exists() for name in MODULES)
+def test_every_command_is_one_file():
+    assert len(MODULES) == len(COMMANDS) and all((FOLDER / f"{name}.py").exists() for name in MODULES)

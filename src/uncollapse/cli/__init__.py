@@ -1,4 +1,4 @@
-"""The command line: one thin verb a function, over the Python face."""
+"""The command line: one thin module a command, over the Python functions."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ import uncollapse
 from uncollapse.cli.output import say, show
 from uncollapse.errors import TrainingError, UserError, out_of_memory, suggest
 
-VERBS = {
+COMMANDS = {
     "train": "train a model",
     "evaluate": "measure a run: bounds, mutual information, active units",
     "sample": "draw sentences from the prior",
@@ -45,17 +45,17 @@ VERBS = {
     "data": "write an embedded corpus, or download a public one",
 }
 
-SHARED_VERBS = ("train", "evaluate")
-"""Verbs whose work several processes share (`torchrun -m uncollapse VERB`)."""
+SHARED_COMMANDS = ("train", "evaluate")
+"""Commands whose work several processes share (`torchrun -m uncollapse COMMAND`)."""
 
-USAGE = """usage: uncollapse VERB [options]
+USAGE = """usage: uncollapse COMMAND [options]
 
 Train variational autoencoders whose latent space stays alive, and use that space.
 
-{verbs}
+{commands}
 
 Begin:     uncollapse train --data.path my_sentences.txt
-One verb:  uncollapse VERB --help"""
+More:      uncollapse COMMAND --help"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -81,14 +81,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        show(USAGE.format(verbs="\n".join(f"  {verb:<12} {what}" for verb, what in VERBS.items())))
+        show(USAGE.format(commands="\n".join(f"  {command:<12} {what}" for command, what in COMMANDS.items())))
         return 0 if arguments else 2
     if arguments[0] == "--version":
         show(f"uncollapse {uncollapse.__version__}")
         return 0
     try:
-        if arguments[0] not in VERBS:
-            raise UserError(f"unknown verb {arguments[0]!r}: {suggest(arguments[0], VERBS)}")
+        if arguments[0] not in COMMANDS:
+            raise UserError(f"unknown command {arguments[0]!r}: {suggest(arguments[0], COMMANDS)}")
         if os.environ.get("WORLD_SIZE", "1") == "1":  # what torchrun sets
             return module_of(arguments[0]).run(list(arguments[1:])) or 0
         return _share(arguments[0], arguments[1:])
@@ -108,24 +108,24 @@ def _run(arguments: Sequence[str]) -> int:
         return _complain("stopped; the state is saved. The same command goes on.", 130)
 
 
-def _share(verb: str, arguments: Sequence[str]) -> int:
-    """Run a verb in one of several processes; the first one speaks."""
+def _share(command: str, arguments: Sequence[str]) -> int:
+    """Run a command in one of several processes; the first one speaks."""
     from uncollapse.parallel import process_group
 
-    if verb not in SHARED_VERBS:
+    if command not in SHARED_COMMANDS:
         raise UserError(
-            f"{verb}: runs in one process; {' and '.join(SHARED_VERBS)} can share their work between several"
+            f"{command}: runs in one process; {' and '.join(SHARED_COMMANDS)} can share their work between several"
         )
     with process_group() as world:
         if not world.rank:
-            return module_of(verb).run(list(arguments)) or 0
+            return module_of(command).run(list(arguments)) or 0
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            return module_of(verb).run(list(arguments)) or 0
+            return module_of(command).run(list(arguments)) or 0
 
 
-def module_of(verb: str) -> ModuleType:
-    """Return the module of a verb, imported only now so that `--help` is quick."""
-    return import_module(f"uncollapse.cli.{verb}_" if iskeyword(verb) else f"uncollapse.cli.{verb}")
+def module_of(command: str) -> ModuleType:
+    """Return the module of a command, imported only now so that `--help` is quick."""
+    return import_module(f"uncollapse.cli.{command}_" if iskeyword(command) else f"uncollapse.cli.{command}")
 
 
 def _complain(text: str, status: int) -> int:

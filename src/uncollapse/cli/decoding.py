@@ -1,4 +1,4 @@
-"""The flags of decoding, and the sentences that come of it: the same for every verb that writes."""
+"""The flags of decoding, and the sentences that come of it: the same for every command that writes."""
 
 import json
 from argparse import Namespace
@@ -44,7 +44,7 @@ def add_decoding(parser: Parser, strategy: str) -> None:
     parser.switch("--unknown", "the unknown token may be written; as a rule the next best is")
     parser.add_seed()
     parser.switch("--json", "an object a line, with log p(sentence | z) and its tokens")
-    parser.flag("--png", "FILE", "of a run on pictures: the grid (default: RUN/VERB.png)")
+    parser.flag("--png", "FILE", "of a run on pictures: the grid (default: RUN/COMMAND.png)")
     parser.flag("--grid-columns", "N", "of it: pictures in a row; 0: by their number", default=0, least=0)
     parser.switch("--probabilities", "of it: shades of grey, the probability of ink given the pixels before it")
 
@@ -64,7 +64,7 @@ def decoding(asked: Namespace) -> Decoding:
 
 
 def begin(parser: Parser, arguments: Sequence[str], strategy: str = "greedy") -> tuple[Run, Namespace]:
-    """Read the arguments of a verb that writes, those of decoding among them; return the run, and what is asked of it."""
+    """Read the arguments of a command that writes, those of decoding among them; return the run, and what is asked of it."""
     add_decoding(parser, strategy)
     asked, _ = parser.parse(arguments)
     decoding(asked)  # what is wrong with it is said before the run is loaded
@@ -95,7 +95,7 @@ def print_written(
     how, seed, pictures = decoding(asked), asked.seed + later, not run.vocabulary.of_text
     if pictures and not asked.json:
         home = Path() if is_shipped(run.path) else run.path
-        path = Path(asked.png) if asked.png else home / f"{asked.verb}.png"
+        path = Path(asked.png) if asked.png else home / f"{asked.command}.png"
         texts = run.decode(z, how, seed, labels=labels)
         drawn = run.ink(texts, z, labels) if asked.probabilities else arrays_of(texts)
         columns = asked.grid_columns or (min(COLUMNS, len(z)) if sources or len(z) <= COLUMNS else 0)

@@ -57,7 +57,7 @@ def points(run: Run, asked: Namespace, *counts: int) -> list[Point]:
     Raises:
         UserError: both, or not as many as there should be.
     """
-    expected = f"{asked.verb}: expected"
+    expected = f"{asked.command}: expected"
     if asked.sentences and asked.codes:
         raise UserError(f"{expected} sentences or --codes, got both")
     say_unknown(asked.sentences, run)

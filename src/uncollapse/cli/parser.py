@@ -1,4 +1,4 @@
-"""One parser for every verb: flags typed by the settings, never abbreviated, every error one line."""
+"""One parser for every command: flags typed by the settings, never abbreviated, every error one line."""
 
 import math
 import re
@@ -19,12 +19,12 @@ BELOW = 2**32
 
 
 class Parser(ArgumentParser):
-    """The parser of one verb."""
+    """The parser of one command."""
 
-    def __init__(self, verb: str, purpose: str) -> None:
-        super().__init__(prog=f"uncollapse {verb}", description=purpose, allow_abbrev=False)
+    def __init__(self, command: str, purpose: str) -> None:
+        super().__init__(prog=f"uncollapse {command}", description=purpose, allow_abbrev=False)
         self._negative_number_matcher = re.compile(r"-(\.?\d|inf$|nan$)")  # -1e-3 too is a value, and no flag
-        self.set_defaults(verb=verb)
+        self.set_defaults(command=command)
         self.needed: dict[str, str] = {}
 
     def flag(
@@ -90,7 +90,7 @@ class Parser(ArgumentParser):
             raise UserError(f"unknown argument {name!r}: {hint if len(hint) < 200 else 'see --help'}")
         for name, said in self.needed.items():
             if not getattr(asked, name):
-                raise UserError(f"{asked.verb}: expected {said}")
+                raise UserError(f"{asked.command}: expected {said}")
         given = {key: vars(asked).pop(key, None) for key in catalogue()}
         return asked, nest({key: value for key, value in given.items() if value is not None})
 

@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--tier", choices=tiers, default="minutes", help=tier)
     row = "only this row, by its name in the table; repeatable"
     parser.add_argument("--row", action="append", default=[], metavar="NAME", help=row)
-    parser.flag("--seeds", "N", "of each row; 0: those of the tier", default=0, least=0)
+    parser.flag("--seeds", "N", "seeds of a row; 0: as in the tier", default=0, least=0)
     root = os.environ.get("UNCOLLAPSE_DATA", "data")
     parser.flag("--data", "DIR", "the folder that holds ptb, yahoo, tense …, or $UNCOLLAPSE_DATA", default=root)
     add_executor(parser)

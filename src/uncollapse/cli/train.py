@@ -37,7 +37,7 @@ CURE, CURE_SAYS = "kl-controller", "holds the rate at a target, whatever weight 
 
 def run(arguments: list[str]) -> int:
     """Train, then show what was learned, the verdict and what to type next."""
-    parser = Parser("train", "Train a model. Settings: defaults, then the recipe, the remedies, these flags.")
+    parser = Parser("train", "Train a model. Later wins: defaults below, recipe, remedies, flags.")
     parser.flag("--recipe", "NAME", "see `uncollapse recipes`, or a YAML file", default="default")
     remedy = "see `uncollapse remedies`, or a YAML file; may be repeated"
     parser.add_argument("--remedy", action="append", default=[], metavar="NAME", help=remedy)

@@ -67,7 +67,7 @@ class ObjectiveConfig:
 class OptimConfig:
     """How it is minimised."""
 
-    optimizer: Literal["sgd", "adam", "adamw"] = setting("sgd", "one, whose groups are the encoder and all else")
+    optimizer: Literal["sgd", "adam", "adamw"] = setting("sgd", "one optimizer; groups: encoder, all the rest")
     lr: float = setting(1.0, "learning rate", 0)
     lr_factor: str = setting("1", "factor on it over the run: a number or a schedule")
     momentum: float = setting(0.0, "momentum of sgd", 0, 0.9999)
@@ -76,7 +76,7 @@ class OptimConfig:
     decay: float = setting(0.5, "factor on lr when validation stops improving; the best weights are reloaded", 0, 1)
     patience: int = setting(2, "epochs in a row without improvement before a decay", 1)
     decay_after: int = setting(16, "no decay before this epoch", 0)
-    max_decays: int = setting(5, "training stops at this many decays; 0: at the first lack of patience", 0)
+    max_decays: int = setting(5, "training stops at this many decays; 0: when patience first ends", 0)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class MonitorConfig:
     enabled: bool = setting(
         True, "look at a sample of the validation split now and then; it changes nothing in training"
     )
-    every: int = setting(0, "steps between looks; 0: as many as cost about 2 % of the training", 0)
+    every: int = setting(0, "steps between looks; 0: looks take about 2 % of the training", 0)
     log: tuple[str, ...] = setting((), "loggers besides the run's own files: tensorboard, wandb")
     stop_when: Literal["", "collapsed"] = setting(
         "",
@@ -99,7 +99,7 @@ class TrainConfig:
     """How long, in what order and where."""
 
     epochs: int = setting(0, "passes over the training split; 0: as many as fit train.minutes, at most 40", 0)
-    minutes: float = setting(8.0, "time for epochs 0 to fill, by a measurement before training", 0.01)
+    minutes: float = setting(8.0, "where epochs is 0: time to fill, at a speed measured first", 0.01)
     steps_per_epoch: int = setting(
         0,
         "batches of an epoch, others each time; 0: the whole training split, or a part of it where train.minutes is too "
