@@ -168,6 +168,20 @@ def test_a_training_that_the_plateau_ended_goes_on_when_it_is_made_longer(tmp_pa
     assert len(uc.train("grammar", out=tmp_path / "run", resume=True, **changes).log) == 3
 
 
+def test_a_training_that_is_made_longer_keeps_its_learning_rate_and_its_decays(tmp_path):
+    changes = settings(optim={"lr": 3.0, "patience": 1, "decay_after": 0, "max_decays": 2}, train={"epochs": 12})
+    whole = uc.train("grammar", out=tmp_path / "whole", **changes).log
+    decay = next(entry["epoch"] for entry in whole if entry["advice"] == "decay")
+    assert decay < len(whole) < 12  # its second lack of patience ends it
+    for epochs in (decay, decay + 1, 12):
+        changes["train"]["epochs"] = epochs
+        parts = uc.train("grammar", out=tmp_path / "parts", resume=epochs > decay, **changes).log
+    assert [(entry["lr"], entry["advice"]) for entry in parts] == [(entry["lr"], entry["advice"]) for entry in whole]
+    changes["train"]["epochs"] = 20
+    longer = uc.train("grammar", out=tmp_path / "parts", resume=True, **changes).log
+    assert len(longer) > len(whole) and {entry["lr"] for entry in longer[len(whole) :]} == {3.0 * 0.5**2}
+
+
 def test_a_decay_survives_an_interruption(tmp_path):
     changes = settings(optim={"lr": 3.0, "patience": 1, "decay_after": 0, "max_decays": 50}, train={"epochs": 6})
     uc.train("grammar", out=tmp_path / "whole", **changes)

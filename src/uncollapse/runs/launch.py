@@ -154,12 +154,9 @@ def _resume(folder: RunFolder, origin: Origin, callbacks: Sequence[Callback], mo
     _, job = plan(origin, folder.cache, folder, modules=modules)
     trainer, checkpoint = _trainer(folder, job, callbacks, origin.config)
     checkpoint.resume(trainer)
-    if (
-        origin.config.train != folder.origin().config.train
-    ):  # a longer training: the end of the shorter one is forgotten
-        trainer.progress.finished = False
-        if not trainer.pretraining:
-            trainer.plateau.waited, trainer.plateau.decays = 0, 0
+    if trainer.progress.finished and origin.config.train != folder.origin().config.train:
+        # the plateau rule ended the shorter training: the longer one waits anew, at the learning rate that was reached
+        trainer.progress.finished, trainer.plateau.waited = False, 0
         checkpoint.save(trainer)
     folder.write_origin(origin)
     return trainer, job
