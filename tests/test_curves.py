@@ -43,7 +43,7 @@ def test_training_and_test_are_drawn_in_one_panel():
     one, other = curves_figure({"a": log}, names=["loss", "divergence"]).axes[:2]
     assert [line.get_ydata()[0] for line in one.lines] == [5.0, 6.0]
     assert [line.get_ydata()[0] for line in other.lines] == [2.0, 2.5]
-    assert one.get_title() == "loss; dotted: test nll_elbo"
+    assert one.get_title() == "training loss; dotted: test nll_elbo"
     alone = curves_figure({"a": [{"epoch": 1, "train": {"loss": 5.0}}]}, names=["loss"]).axes[0]
     assert alone.get_title() == "loss"  # what is not there is not named
 

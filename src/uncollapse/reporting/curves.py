@@ -16,9 +16,9 @@ MOST_INSIDE = 6
 PANELS = {
     "distortion": ("distortion", ("valid.distortion",), "nats"),
     "rate": ("rate", ("valid.rate",), "nats"),
-    "loss": ("loss; dotted: test nll_elbo", ("train.loss", "test.nll_elbo"), "nats"),
-    "nll": ("nll_elbo; dotted: test", ("train.nll_elbo", "test.nll_elbo"), "nats"),
-    "divergence": ("divergence; dotted: test rate", ("train.divergence", "test.rate"), "nats"),
+    "loss": ("training loss; dotted: test nll_elbo", ("train.loss", "test.nll_elbo"), "nats"),
+    "nll": ("training nll_elbo; dotted: test", ("train.nll_elbo", "test.nll_elbo"), "nats"),
+    "divergence": ("training divergence; dotted: test rate", ("train.divergence", "test.rate"), "nats"),
     "weight": ("weight of the divergence", ("weight",), ""),
     "information": (
         "rate; dotted: MI; dash-dot: rate - MI",
