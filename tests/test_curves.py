@@ -45,7 +45,7 @@ def test_training_and_test_are_drawn_in_one_panel():
     assert [line.get_ydata()[0] for line in other.lines] == [2.0, 2.5]
     assert one.get_title() == "training loss; dotted: test nll_elbo"
     alone = curves_figure({"a": [{"epoch": 1, "train": {"loss": 5.0}}]}, names=["loss"]).axes[0]
-    assert alone.get_title() == "loss"  # what is not there is not named
+    assert alone.get_title() == "training loss"  # what is not there is not named
 
 
 def test_a_panel_that_was_not_recorded_is_refused():
