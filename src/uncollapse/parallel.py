@@ -21,6 +21,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+if dist.is_available():
+    # DistributedDataParallel imports it, and default arguments of its functions are the process group of that moment for ever:
+    # imported before there is one, they hold none, and the group can end
+    import torch.distributed.nn
+
 T = TypeVar("T")
 
 
@@ -258,10 +263,6 @@ def process_group() -> Iterator[World]:
     if os.environ.get("WORLD_SIZE", "1") == "1" or dist.is_initialized():
         yield World.current()
         return
-    # the default arguments of its functions are the group that stands when it is imported, as DistributedDataParallel
-    # does: before there is one, they hold none, and the group can end
-    import torch.distributed.nn
-
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")

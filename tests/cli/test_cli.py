@@ -218,6 +218,7 @@ BAD = [
     (["train", "--data.path", "few.txt"], "too few to split off"),
     (["train", "--data.path", "fine.txt", "--data.test", "absent.txt"], "absent.txt: no such file"),
     (["train", "--recipe", "gramar"], "did you mean grammar"),
+    (["trian"], "unknown command 'trian': did you mean train"),
     (["train", "--recipe", "grammar", "--remedy", "aneal"], "unknown remedy 'aneal'"),
     (["train", "--recipe", "grammar", "--remedy", "beta", "--remedy", "annealed"], "contradict each other"),
     (["train", "--recipe", "grammar", "--objective.wieght", "1"], "did you mean --objective.weight"),

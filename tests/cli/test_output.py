@@ -14,7 +14,7 @@ import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main, recipes
 from uncollapse.cli.output import say, show, shown
-from uncollapse.cli.progress import show_table
+from uncollapse.cli.progress import announce_lines, show_table
 
 COMMAND = [sys.executable, "-m", "uncollapse"]
 BUFFERED = {name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "PYTHONWARNINGS")}
@@ -155,3 +155,11 @@ def test_a_pipe_is_told_now_and_then_how_far_training_is_and_how_long_it_will_ta
         "epoch 1 of 2: 2 of 10  distortion 30.00  rate 8.000  about 3 min left"
     )
     assert lines[-1].startswith("epoch 2 of 2: 10 of 10") and lines[-1].endswith("about 0 s left")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("bn-1", "training begins"), ("bn-1, corpus of draws", "corpus of draws begins")]
+)
+def test_one_of_several_trainings_at_a_time_says_what_begins(name, said, capsys):
+    announce_lines(name)
+    assert capsys.readouterr().err == f"{said}\n"

@@ -24,7 +24,7 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
-def test_no_file_imports_a_verb_and_only_one_prints(path):
+def test_no_file_imports_a_command_and_only_one_prints(path):
     tree = ast.parse(path.read_text())
     assert not imported(tree) & MODULES
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}

@@ -168,18 +168,31 @@ def test_a_training_that_the_plateau_ended_goes_on_when_it_is_made_longer(tmp_pa
     assert len(uc.train("grammar", out=tmp_path / "run", resume=True, **changes).log) == 3
 
 
-def test_a_training_that_is_made_longer_keeps_its_learning_rate_and_its_decays(tmp_path):
-    changes = settings(optim={"lr": 3.0, "patience": 1, "decay_after": 0, "max_decays": 2}, train={"epochs": 12})
+def test_a_training_that_is_made_longer_by_an_epoch_at_a_time_is_the_long_one(tmp_path):
+    changes = settings(optim={"lr": 3.0, "patience": 2, "decay_after": 0, "max_decays": 2}, train={"epochs": 30})
     whole = uc.train("grammar", out=tmp_path / "whole", **changes).log
-    decay = next(entry["epoch"] for entry in whole if entry["advice"] == "decay")
-    assert decay < len(whole) < 12  # its second lack of patience ends it
-    for epochs in (decay, decay + 1, 12):
+    advice = [entry["advice"] for entry in whole]
+    assert "wait" in advice[: advice.index("decay")] and advice[-1] == "stop"
+    for epochs in range(1, len(whole) + 1):
         changes["train"]["epochs"] = epochs
-        parts = uc.train("grammar", out=tmp_path / "parts", resume=epochs > decay, **changes).log
+        parts = uc.train("grammar", out=tmp_path / "parts", resume=epochs > 1, **changes).log
     assert [(entry["lr"], entry["advice"]) for entry in parts] == [(entry["lr"], entry["advice"]) for entry in whole]
-    changes["train"]["epochs"] = 20
-    longer = uc.train("grammar", out=tmp_path / "parts", resume=True, **changes).log
-    assert len(longer) > len(whole) and {entry["lr"] for entry in longer[len(whole) :]} == {3.0 * 0.5**2}
+
+
+class Fails(Callback):
+    def on_step(self, trainer, update):
+        raise OSError("as a full disk")
+
+
+def test_a_training_that_the_plateau_ended_goes_on_at_its_last_rate_whatever_comes_between(tmp_path):
+    changes = settings(optim={"lr": 3.0, "patience": 1, "decay_after": 0, "max_decays": 2}, train={"epochs": 30})
+    before = uc.train("grammar", out=tmp_path / "run", **changes).log
+    assert before[-1]["advice"] == "stop" and len(before) < 30
+    changes["train"]["epochs"] = 40
+    with pytest.raises(OSError, match="full disk"):
+        uc.train("grammar", out=tmp_path / "run", resume=True, callbacks=[Fails()], **changes)
+    longer = uc.train("grammar", out=tmp_path / "run", resume=True, **changes).log[len(before) :]
+    assert longer and {entry["lr"] for entry in longer} == {3.0 * 0.5**2}
 
 
 def test_a_decay_survives_an_interruption(tmp_path):
