@@ -96,7 +96,7 @@ def test_a_language_model_has_no_codes(tmp_path):
 
 def test_empty_and_unknown_sentences_have_codes_too(trained):
     assert np.isfinite(trained.encode(["", "nothing of this is known"])).all()
-    assert trained.unknown_words(["nothing the"]) == 1
+    assert trained.inputs.unknown_words(["nothing the"]) == 1
 
 
 @pytest.mark.parametrize(

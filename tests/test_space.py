@@ -223,6 +223,6 @@ def test_the_whole_way_with_subwords(tmp_path, capsys):
     run = uc.train(out=tmp_path / "run", data=data, **{k: v for k, v in TINY.items() if k != "data"})
     again = uc.load(tmp_path / "run")
     assert again.vocabulary == run.vocabulary and again.vocabulary.level == "bpe"
-    assert again.unknown_words(["Never ☃ seen"]) == 0 and again.encode(["Never ☃ seen"]).shape == (1, 4)
+    assert again.inputs.unknown_words(["Never ☃ seen"]) == 0 and again.encode(["Never ☃ seen"]).shape == (1, 4)
     assert main(["evaluate", str(run.path), "--iw-samples", "2", "--protocol", "reconstruction"]) == 0
     assert uc.load(run.path).metrics["test"]["bleu_signature"].split("|tok:")[1].startswith("13a")

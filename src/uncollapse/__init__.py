@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from uncollapse.generation.decoding import Decoding
     from uncollapse.model import VAE
     from uncollapse.objectives import Objective, Penalty, Terms
-    from uncollapse.runs.run import Run, load, train
+    from uncollapse.runs.api import load, train
+    from uncollapse.runs.run import Run
     from uncollapse.schedules import Schedule, constant, cyclical, linear, sigmoid
     from uncollapse.training import callbacks
     from uncollapse.training.fit import Trainer, fit
@@ -76,7 +77,8 @@ _MODULES = {
     "uncollapse.model": ("VAE",),
     "uncollapse.nn": ("nn",),
     "uncollapse.objectives": ("objectives", "Objective", "Penalty", "Terms"),
-    "uncollapse.runs.run": ("Run", "load", "train"),
+    "uncollapse.runs.api": ("load", "train"),
+    "uncollapse.runs.run": ("Run",),
     "uncollapse.schedules": ("schedules", "Schedule", "constant", "cyclical", "linear", "sigmoid"),
     "uncollapse.training.callbacks": ("callbacks",),
     "uncollapse.training.fit": ("Trainer", "fit"),

@@ -163,7 +163,7 @@ def _of_label(texts: Texts, run: Run, label: str, source: str) -> Texts:
 
 def say_unknown(texts: Sequence[str], run: Run) -> None:
     """Say how many words of sentences are unknown."""
-    if unknown := run.unknown_words(texts):
+    if unknown := run.inputs.unknown_words(texts):
         say(f"{unknown} tokens are not in the vocabulary of the run and were read as <unk>")
 
 

@@ -11,7 +11,7 @@ def run(arguments: list[str]) -> None:
     add_sentences(parser, "--from", "theirs; without it FILE must hold labels, as the training file did")
     parser.flag("--to", "LABEL", "the label to be; fields not named stay as they are", needed=True)
     done, asked = begin(parser, arguments)
-    done.need_labels()
+    done.inputs.need_labels()
     texts = read_sentences(asked.file, done, asked.label)
     if done.vocabulary.level == "word":  # unknown letters are refused
         say_unknown(texts.texts, done)

@@ -43,7 +43,7 @@ class Explorer:
     """
 
     def __init__(self, run: Run, split: str = "test", *, splits: Splits | None = None) -> None:
-        run.need_latent()
+        run.inputs.need_latent()
         if not run.vocabulary.of_text:
             raise UserError(
                 f"{run.path}: explore is for text; of pictures draw `uncollapse sample {run.path} --png FILE`"

@@ -9,7 +9,7 @@ import numpy as np
 
 from uncollapse.errors import UserError
 from uncollapse.reporting.canvas import COLOURS, check_suffix, label, panels, save
-from uncollapse.runs.folder import MeanSpace
+from uncollapse.runs.mean_space import MeanSpaceRecords
 
 SHOWN = 6
 FRAMES_A_SECOND = 4
@@ -18,7 +18,12 @@ MOVERS = {"encoder": 1, "decoder": 6, "both": 2}
 
 
 def draw_mean_space(
-    records: MeanSpace, path: Path, at: Sequence[int] = (), *, trajectories: bool = False, point: int | None = None
+    records: MeanSpaceRecords,
+    path: Path,
+    at: Sequence[int] = (),
+    *,
+    trajectories: bool = False,
+    point: int | None = None,
 ) -> None:
     """Draw points at some steps, the way of each point, or an animation.
 
@@ -63,7 +68,7 @@ def _spread(count: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, SHOWN).round().astype(int).tolist()))
 
 
-def _limit(records: MeanSpace) -> float:
+def _limit(records: MeanSpaceRecords) -> float:
     """Return half the width of the figure: that of the farthest point, at least 1."""
     return max(1.0, 1.05 * float(max(np.abs(records.model).max(), np.abs(records.inference).max())))
 
@@ -77,11 +82,11 @@ def _frame(axis: Any, limit: float, title: str) -> None:
     axis.grid(False)
 
 
-def _points(axis: Any, records: MeanSpace, number: int) -> Any:
+def _points(axis: Any, records: MeanSpaceRecords, number: int) -> Any:
     return axis.scatter(records.model[number], records.inference[number], s=7, color=COLOURS[0], alpha=0.5, linewidth=0)
 
 
-def _ways(axis: Any, records: MeanSpace, until: int, *, trajectories: bool, point: int | None) -> None:
+def _ways(axis: Any, records: MeanSpaceRecords, until: int, *, trajectories: bool, point: int | None) -> None:
     """Draw the ways of the points over the first records: lines of all, or arrows of one."""
     shown = slice(0, until)
     if trajectories:
@@ -117,7 +122,7 @@ def who_moved(half: np.ndarray) -> list[str]:
     return ["encoder" if now else "decoder" if before else "both" for before, now in pairwise(half.tolist())]
 
 
-def _animate(records: MeanSpace, path: Path, *, trajectories: bool, point: int | None) -> None:
+def _animate(records: MeanSpaceRecords, path: Path, *, trajectories: bool, point: int | None) -> None:
     """Write an animation, a frame a record; ways grow from frame to frame."""
     from matplotlib.animation import FuncAnimation, PillowWriter
     from matplotlib.backends.backend_agg import FigureCanvasAgg

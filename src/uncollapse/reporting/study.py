@@ -13,9 +13,9 @@ from uncollapse.reporting.canvas import label, legend, panels, save, style
 from uncollapse.reporting.curves import curves_figure, recorded
 from uncollapse.reporting.formats import latex_table, latex_text, markdown_table, terminal_table
 from uncollapse.reporting.mean_space import draw_mean_space
+from uncollapse.runs.api import load as load_run
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.reproduction import Outcome
-from uncollapse.runs.run import load as load_run
 from uncollapse.runs.study import Study
 
 if TYPE_CHECKING:

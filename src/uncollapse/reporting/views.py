@@ -49,7 +49,7 @@ def map_view(run: Run, split: str, *, field: str = "", method: str = "pca") -> M
     Raises:
         UserError: no such field, an unknown method, a language model.
     """
-    run.need_latent()
+    run.inputs.need_latent()
     corpus = run.subject(run.splits()[0], split).corpus
     if field and field not in corpus.label_names:
         have = suggest(field, corpus.label_names) if corpus.label_names else "the data have no labels"
@@ -67,7 +67,7 @@ def codes_view(run: Run, split: str) -> "Figure":
     Raises:
         UserError: a language model, priors of labels, or rates without a closed form.
     """
-    run.need_latent()
+    run.inputs.need_latent()
     if run.model.prior.labelled:
         raise UserError("codes: every label has a prior of its own, and they are not drawn")
     corpus = run.subject(run.splits()[0], split).corpus
@@ -100,7 +100,7 @@ def traversals_view(run: Run, split: str) -> "Figure":
     Raises:
         UserError: a language model, rates without a closed form, or no dimension with a rate to speak of.
     """
-    run.need_latent()
+    run.inputs.need_latent()
     corpus = run.subject(run.splits()[0], split).corpus
     rates = _rates(run, corpus, "traversals")
     if not (drawn := traversals(run, corpus, rates)):

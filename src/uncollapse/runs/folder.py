@@ -15,13 +15,11 @@ by whole lines; every reader checks what it reads. Nothing in a folder is execut
 """
 
 import hashlib
-import os
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -37,15 +35,12 @@ from uncollapse.distributions.priors import Mixture
 from uncollapse.errors import UserError
 from uncollapse.files import expect, parse_json, read_lines, read_text, read_yaml, write_atomically, write_json
 from uncollapse.runs.config import Config
+from uncollapse.runs.lock import lock
+from uncollapse.runs.mean_space import MeanSpaceRecords, read_first_version, read_records
 from uncollapse.runs.migration import VERSION, migrated
 from uncollapse.runs.shipped import refuse_shipped
 from uncollapse.training.callbacks.files import KEPT
 from uncollapse.training.states import STATE, WEIGHTS, load_weights, save_weights
-
-try:
-    import fcntl
-except ImportError:  # not on this system
-    fcntl = None  # type: ignore[assignment]
 
 OWN = ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "monitor.jsonl", "model.safetensors",
        "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl", "report.html")  # fmt: skip
@@ -61,34 +56,6 @@ class Origin:
     recipe: str
     remedies: tuple[str, ...]
     config: Config
-
-
-@dataclass(frozen=True)
-class MeanSpace:
-    """Records of the posterior-mean space over training.
-
-    Attributes:
-        steps: when, `[R]`.
-        model: mean of p(z | x) of each sentence, `[R, N]`.
-        inference: mean of q(z | x), `[R, N]`.
-        half: whether the encoder alone had moved since the record before, `[R]`.
-    """
-
-    steps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    model: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    inference: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    half: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
-
-    def whole(self) -> "MeanSpace":
-        """Return the records between steps alone."""
-        return self._of(~self.half)
-
-    def between(self, first: int, last: int) -> "MeanSpace":
-        """Return the records from the end of one step to the end of another."""
-        return self._of((self.steps > first) & (self.steps <= last) | (self.steps == first) & ~self.half)
-
-    def _of(self, kept: np.ndarray) -> "MeanSpace":
-        return MeanSpace(self.steps[kept], self.model[kept], self.inference[kept], self.half[kept])
 
 
 NUMBER = (int, float)
@@ -172,22 +139,9 @@ class RunFolder:
         The folder is made where there is none, and removed if nothing has come into it. Half-written files of killed
         trainings are removed.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        file = self.path / ".lock"
-        try:
-            with file.open("w") as held:
-                if not _locks(held.fileno(), file):
-                    raise UserError(
-                        f"{self.path}: another process is training in this folder; wait for it, or use another --out"
-                    )
-                try:
-                    self._remove_unfinished()
-                    yield
-                finally:
-                    file.unlink(missing_ok=True)
-        finally:
-            with suppress(OSError):  # it is not empty
-                self.path.rmdir()
+        with lock(self.path):
+            self._remove_unfinished()
+            yield
 
     def _remove_unfinished(self) -> None:
         shutil.rmtree(self.path / ".beginning", ignore_errors=True)
@@ -402,39 +356,14 @@ class RunFolder:
             raise UserError(f"{self.prior_file}: expected a mixture of codes of {latent} dimensions; train again")
         return Mixture(**weights)
 
-    def mean_space(self) -> MeanSpace:
+    def mean_space(self) -> MeanSpaceRecords:
         """Read the records of the posterior-mean space; empty if there are none.
 
         Raises:
             UserError: a damaged file.
         """
-        if (old := self.path / "posterior-mean-space.npz").exists():  # version 1
-            try:
-                with np.load(old) as arrays:
-                    steps = arrays["steps"]
-                    return MeanSpace(steps, arrays["model"], arrays["inference"], np.zeros(len(steps), bool))
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-                raise UserError(f"{old}: truncated or damaged; train again to record") from None
-        form = {"step": int, "model": [(int, float)], "inference": [(int, float)]}
-        records = [expect(entry, form, str(self.mean_space_file)) for entry in read_lines(self.mean_space_file)]
-        if not records:
-            return MeanSpace()
-        if len({len(entry[name]) for entry in records for name in ("model", "inference")}) > 1:
-            raise UserError(f"{self.mean_space_file}: expected as many points in every record; train again to record")
-        points = [np.array([entry[name] for entry in records], np.float32) for name in ("model", "inference")]
-        half = np.array([entry.get("half") is True for entry in records])
-        return MeanSpace(np.array([entry["step"] for entry in records]), points[0], points[1], half)
-
-
-def _locks(descriptor: int, file: Path) -> bool:
-    """Lock an open file; return whether it was free and is still there (always, where the system has no such locks)."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), file.stat())
-    except OSError:
-        return False
+        old = self.path / "posterior-mean-space.npz"
+        return read_first_version(old) if old.exists() else read_records(self.mean_space_file)
 
 
 def _describe(splits: Splits, part: str, fields: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The Python face: train, load, and a run to use."""
+"""A run to use: its latent space, and the numbers that say how alive it is."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
-from uncollapse.data.labels import UNLABELLED, Labels, LabelSpec
+from uncollapse.data.labels import Labels, LabelSpec
 from uncollapse.data.pictures import arrays_of
 from uncollapse.data.settings import DataConfig
 from uncollapse.data.splits import Splits
-from uncollapse.data.vocabulary import UNK, tokenise
 from uncollapse.distributions.posteriors import Posterior
 from uncollapse.distributions.priors import Source
 from uncollapse.errors import UserError, suggest
@@ -32,12 +31,11 @@ from uncollapse.runs.builders.model import NONE_OWN, Modules, build_device, load
 from uncollapse.runs.compose import source_override
 from uncollapse.runs.config import Config, merge
 from uncollapse.runs.folder import RunFolder
+from uncollapse.runs.inputs import Inputs
 from uncollapse.runs.job import Job
-from uncollapse.runs.launch import launch
 from uncollapse.runs.measure import measure
 from uncollapse.runs.protocols import Subject
 from uncollapse.runs.shipped import run_path
-from uncollapse.training.callbacks import Callback, Progress
 
 How = Decoding | Strategy
 """How to decode: `Decoding(...)`, or the name of a strategy with its defaults."""
@@ -72,6 +70,7 @@ class Run:
         vocabulary: its tokens.
         label_space: the labels of its condition; none where it is unconditional.
         model: its best weights, in evaluation mode.
+        inputs: what it takes of sentences, labels and codes.
     """
 
     def __init__(
@@ -92,6 +91,9 @@ class Run:
         built: VAE | None = job.model if job else None
         model = load_model(self.folder, self.config, self.vocabulary, model=built, modules=modules)
         self.model: VAE = model.to(self.device)
+        self.inputs = Inputs(
+            str(self.path), self.vocabulary, self.label_space, self.model.latent, side=self.config.data.side
+        )
         self._splits = job.splits if job else None
 
     def __repr__(self) -> str:
@@ -227,8 +229,8 @@ class Run:
         Raises:
             UserError: no sentence at all, a language model (which has no latent space), labels that are missing or unknown.
         """
-        self.need_latent()
-        return posteriors(self.model, self._corpus(texts, labels))
+        self.inputs.need_latent()
+        return posteriors(self.model, self.inputs.corpus(texts, labels))
 
     def encode(self, texts: Sequence[str], labels: LabelSpec | None = None) -> np.ndarray:
         """Return the posterior mean of each sentence, `[N, Z]`; `labels` as in `posterior`."""
@@ -259,7 +261,7 @@ class Run:
             raise UserError(f"sample: expected at least one sentence, got {n}")
         if prior not in ("model", "fitted"):
             raise UserError(f"unknown prior {prior!r}: {suggest(prior, ('model', 'fitted'))}")
-        classes = self._drawn_classes(n, seed) if labels is None else self._classes(labels, n)
+        classes = self._drawn_classes(n, seed) if labels is None else self.inputs.classes(labels, n)
         source = self.model.prior if prior == "model" else self.folder.load_prior(self.model.latent)
         with torch.inference_mode():
             z = source.sample(n, Source(seed), classes)
@@ -295,7 +297,7 @@ class Run:
             raise UserError(f"unknown path {path!r}: {suggest(path, latent_ops.PATHS)}")
         if steps < 2:
             raise UserError(f"interpolate: expected at least 2 steps, its two ends, got {steps}")
-        self.need_latent()
+        self.inputs.need_latent()
         drawn = self.draw(2, seed, labels)[0] if a is None or b is None else ()
         begin, end = (drawn[i] if point is None else self.code(point, labels) for i, point in enumerate((a, b)))
         return latent_ops.PATHS[path](begin, end, steps)
@@ -321,7 +323,7 @@ class Run:
         Raises:
             UserError: no such dimension, fewer than 2 steps.
         """
-        self.need_latent()
+        self.inputs.need_latent()
         if not 0 <= dimension < self.model.latent:
             raise UserError(f"walk: expected a dimension from 0 to {self.model.latent - 1}, got {dimension}")
         if steps < 2:
@@ -337,10 +339,7 @@ class Run:
         """
         if isinstance(point, str):
             return self.posterior([point], labels).mean[0]
-        code = as_codes(point)
-        if code.shape != (self.model.latent,):
-            raise UserError(f"expected a sentence or a code of shape [{self.model.latent}], got {list(code.shape)}")
-        return code
+        return self.inputs.code(point)
 
     # -- from codes to sentences ----------------------------------------------------------------------------------
 
@@ -360,7 +359,7 @@ class Run:
         """
         if isinstance(decode, Decoding) and decode.n_best > 1:
             raise UserError(f"decode: writes one sentence a code, got n_best {decode.n_best}; use candidates")
-        written = self._write(*self._given(z, labels), decode, seed)
+        written = self._write(*self.inputs.codes(z, labels), decode, seed)
         return [self.vocabulary.decode(best[0]) for best in written]
 
     def candidates(
@@ -370,7 +369,7 @@ class Run:
 
         Arguments and errors as in `decode`.
         """
-        codes, classes = self._given(z, labels)
+        codes, classes = self.inputs.codes(z, labels)
         written = self._write(codes, classes, decode, seed)
         owner = torch.tensor([i for i, best in enumerate(written) for _ in best], dtype=torch.long)
         rows = [ids for best in written for ids in best]
@@ -396,7 +395,7 @@ class Run:
         """
         if not isinstance(self.model.decoder, PictureDecoder):
             raise UserError(f"{self.path}: expected a run on pictures, got one on text")
-        codes, classes = self._given(z, labels)
+        codes, classes = self.inputs.codes(z, labels)
         here = {field: each.to(self.device) for field, each in classes.items()}
         drawn = torch.from_numpy(arrays_of(pictures)).to(self.device, torch.float32)[:, None]
         logits = self.model.decoder.logits(drawn, self.model.decoder_input(codes.to(self.device), here))
@@ -428,9 +427,8 @@ class Run:
 
     def changed(self, texts: Sequence[str], source: LabelSpec, target: LabelSpec) -> LabelSpec:
         """Return the labels that `transfer` decodes under; errors as there."""
-        self.need_labels()
-        if self.vocabulary.level == "char":
-            self._validate_letters(texts)
+        self.inputs.need_labels()
+        self.inputs.need_letters(texts)
         return {**self.label_space.read(source), **self.label_space.read(target)}
 
     def sample(
@@ -516,51 +514,11 @@ class Run:
                 break
         return [(d, text) for text, d in nearest_texts.items()]
 
-    # -- what may be asked for ------------------------------------------------------------------------------------
-
-    def unknown_words(self, texts: Iterable[str]) -> int:
-        """Count the tokens that are not in the vocabulary."""
-        return sum(i == UNK for text in texts for i in self.vocabulary.encode(text))
-
-    def need_labels(self) -> None:
-        """Raise UserError unless the run is conditional."""
-        if not self.label_space.names:
-            raise UserError(
-                f"{self.path}: expected a conditional run, but this one was trained without --model.condition"
-            )
-
-    def need_latent(self) -> None:
-        """Raise UserError for a language model."""
-        if not self.model.latent:
-            raise UserError(
-                f"{self.path}: a language model (model.latent 0) has no latent space; use sample or evaluate"
-            )
-
-    def _given(self, z: np.ndarray | Tensor, labels: LabelSpec | None) -> tuple[Tensor, Labels]:
-        codes = as_codes(z)
-        if codes.ndim != 2 or codes.shape[1] != self.model.latent:
-            raise UserError(f"decode: expected codes of shape [N, {self.model.latent}], got {list(codes.shape)}")
-        return codes, self._classes(labels, len(codes))
-
     def _write(self, z: Tensor, classes: Labels, decode: How, seed: int) -> list[list[list[int]]]:
         how = decode if isinstance(decode, Decoding) else Decoding(decode)
         if not self.vocabulary.of_text and (how.min_length or how.max_length or how.no_repeat):
             raise UserError("min_length, max_length and no_repeat are for text; a picture has all its pixels")
         return generate_n_best(self.model, z, self.longest_sentence, labels=classes, decoding=how, seed=seed)
-
-    def _classes(self, labels: LabelSpec | None, count: int) -> Labels:
-        """Return the class of every sentence in every field of the condition."""
-        if not self.label_space.names:
-            if labels:
-                raise UserError(f"{self.path}: the run is unconditional and takes no labels, got {labels!r}")
-            return UNLABELLED
-        if labels is None:
-            known = "; ".join(f"{field}: {', '.join(names)}" for field, names in self.label_space.names.items())
-            raise UserError(
-                f"{self.path}: the run is conditional, expected labels ({known}), got none; name one (--label)"
-            )
-        by_field = self.label_space.of_sentences(labels, count)
-        return {field: torch.from_numpy(classes) for field, classes in by_field.items()}
 
     def _drawn_classes(self, n: int, seed: int) -> Labels:
         """Draw the labels of sentences as often as they occur in training, each field by itself."""
@@ -571,98 +529,3 @@ class Run:
             share = np.array([counts[name] for name in names], dtype=float)
             classes[field] = torch.from_numpy(random.choice(len(names), n, p=share / share.sum()))
         return classes
-
-    def _validate_letters(self, texts: Sequence[str]) -> None:
-        for number, text in enumerate(texts, 1):
-            if strange := set(tokenise(text, "char", self.vocabulary.lowercase)) - set(self.vocabulary.ids):
-                letters = " ".join(map(repr, sorted(strange)))
-                raise UserError(
-                    f"sentence {number}, {text!r}: expected letters that the run was trained on, got {letters}"
-                )
-
-    def _corpus(self, texts: Sequence[str], labels: LabelSpec | None = None) -> Corpus:
-        if isinstance(texts, str):
-            raise UserError("expected a list of sentences, got one string; write [text]")
-        if not len(texts):
-            raise UserError("expected at least one sentence, got none")
-        if strange := [text for text in texts if not isinstance(text, str)]:
-            raise UserError(f"expected sentences as text, got {strange[0]!r}")
-        corpus = Corpus.from_texts(texts, self.vocabulary)
-        if not self.vocabulary.of_text:
-            side = self.config.data.side
-            if (corpus.lengths != side**2 + 1).any() or corpus.unknown:
-                raise UserError(
-                    f"expected pictures of {side} x {side} as rows of # and · (see `texts_of`), got other text"
-                )
-        classes = {field: values.numpy() for field, values in self._classes(labels, len(texts)).items()}
-        return replace(corpus, labels=classes, label_names=dict(self.label_space.names))
-
-
-def as_codes(z: np.ndarray | Tensor) -> Tensor:
-    """Return codes as a tensor on the CPU.
-
-    Raises:
-        UserError: what is no array of finite numbers.
-    """
-    try:
-        codes = (z.detach().cpu() if isinstance(z, Tensor) else torch.as_tensor(np.asarray(z))).float()
-    except (TypeError, ValueError):
-        raise UserError(f"expected codes as an array of numbers, got {type(z).__name__}") from None
-    if not bool(codes.isfinite().all()):
-        raise UserError("expected codes of finite numbers, got nan or infinity")
-    return codes
-
-
-def load(path: str | Path, device: str = "auto", *, epoch: int = 0, **modules: nn.Module) -> Run:
-    """Load a run from its folder; neither the corpus nor the network is needed.
-
-    Args:
-        path: the folder, or `model:NAME` for a run that comes with the package (`uncollapse models`).
-        device: where the model will be.
-        epoch: whose weights, of those that `train.keep` has kept; by default the best.
-        modules: `encoder` and `decoder` of a run that was trained with networks of one's own.
-
-    Raises:
-        UserError: no run there, an incomplete or damaged one, or one of another version.
-    """
-    return Run(path, device, modules=modules, epoch=epoch)
-
-
-def train(
-    recipe: str = "default",
-    remedy: str | Sequence[str] = (),
-    seed: int | None = None,
-    *,
-    out: str | Path | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    callbacks: Sequence[Callback] | None = None,
-    **settings: Mapping[str, Any] | nn.Module,
-) -> Run:
-    """Train a model and return the run.
-
-    Args:
-        recipe: a name of `uncollapse recipes`, or a YAML file.
-        remedy: one or several names of `uncollapse remedies`, or YAML files.
-        seed: short for `train={"seed": …}`.
-        out: the run folder; by default `runs/RECIPE-REMEDIES-SEED`, with the name of the data for the recipe `default`.
-        resume: go on with a run of the same settings, to more epochs or minutes if they are asked for.
-        overwrite: begin anew where a run already is.
-        callbacks: watch the training; by default `Progress`, a bar and a line for every epoch.
-        settings: sections of settings, such as `data={"path": "my.txt"}, model={"latent": 16}`; for `encoder` and `decoder` also
-            a module of one's own.
-
-    Raises:
-        UserError: anything wrong with the settings, the data or the folder.
-        TrainingError: the loss stopped being finite.
-        Interrupted: Ctrl-C; the state is saved, and `resume=True` goes on.
-    """
-    remedies = (remedy,) if isinstance(remedy, str) else tuple(remedy)
-    modules = {name: part for name, part in settings.items() if isinstance(part, nn.Module)}
-    sections: dict[str, Any] = {**settings, **{name: {"kind": "own"} for name in modules}}
-    if seed is not None:
-        sections["train"] = {**sections.get("train", {}), "seed": seed}
-    how = {"resume": resume, "overwrite": overwrite}
-    watching = [Progress()] if callbacks is None else callbacks
-    folder, job = launch(recipe, remedies, sections, out=out, callbacks=watching, modules=modules, **how)
-    return Run(folder.path, job.train.device, job, modules=modules)

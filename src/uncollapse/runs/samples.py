@@ -24,8 +24,9 @@ from uncollapse.evaluation.evaluate import perplexity
 from uncollapse.evaluation.scores import score
 from uncollapse.files import write_atomically, write_json
 from uncollapse.generation.decoding import Decoding
+from uncollapse.runs.api import train
 from uncollapse.runs.folder import RunFolder
-from uncollapse.runs.run import Run, train
+from uncollapse.runs.run import Run
 from uncollapse.training.callbacks import Callback
 
 HELD, FEWEST = 0.1, 100

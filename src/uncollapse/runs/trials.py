@@ -11,11 +11,12 @@ from uncollapse.data.splits import Splits
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.files import parse_json, read_text, write_json
 from uncollapse.generation.decoding import Decoding
+from uncollapse.runs.api import train
 from uncollapse.runs.config import folder_name
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.measure import measure, measure_protocol
 from uncollapse.runs.protocols import PROTOCOLS
-from uncollapse.runs.run import Run, train
+from uncollapse.runs.run import Run
 from uncollapse.runs.samples import judge_samples
 from uncollapse.training.callbacks import Callback
 
