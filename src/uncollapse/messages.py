@@ -5,6 +5,7 @@ import math
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, Self, TextIO
 
@@ -13,6 +14,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 BLOCKS = "▁▂▃▄▅▆▇█"
 SILENCE = 30.0
 """Seconds after which a line is printed where there is no terminal."""
+RECENT = 5
+"""Lines whose steps give the time left: some steps cost fifty times as much as others (an aggressive phase)."""
 
 
 def shown(text: str) -> str:
@@ -94,8 +97,8 @@ class Bar:
         self.terminal = sys.stderr.isatty()
         self.bar = Panel(*columns, console=console, transient=True, disable=not self.terminal)
         self.task: Any = None
-        self.name, self.done, self.total, self.first = "", 0, 0, 0
-        self.began = self.said = time.monotonic()
+        self.name, self.done, self.total = "", 0, 0
+        self.said: deque[tuple[float, int]] = deque(maxlen=RECENT)
 
     def __enter__(self) -> Self:
         """Show the bar."""
@@ -113,8 +116,8 @@ class Bar:
         if self.task is not None:
             self.bar.remove_task(self.task)
         self.task = self.bar.add_task(name, total=total, completed=done, live="")
-        self.name, self.done, self.total, self.first = name, done, total, done
-        self.began = self.said = time.monotonic()
+        self.name, self.done, self.total = name, done, total
+        self.said = deque([(time.monotonic(), done)], RECENT)
 
     def rename(self, name: str) -> None:
         """Change the description."""
@@ -126,7 +129,8 @@ class Bar:
         self.done += 1
         self.bar.update(self.task, advance=1, live=live)
         now = time.monotonic()
-        if not self.terminal and now - self.said >= SILENCE:
-            left = (now - self.began) / (self.done - self.first) * (self.total - self.done)
+        if not self.terminal and now - self.said[-1][0] >= SILENCE:
+            then, before = self.said[0]
+            left = (now - then) / (self.done - before) * (self.total - self.done)
             say(f"{self.name}: {self.done:,} of {self.total:,}  {live}  about {spell_time(left)} left")
-            self.said = now
+            self.said.append((now, self.done))

@@ -157,6 +157,24 @@ def test_a_pipe_is_told_now_and_then_how_far_training_is_and_how_long_it_will_ta
     assert lines[-1].startswith("epoch 2 of 2: 10 of 10") and lines[-1].endswith("about 0 s left")
 
 
+def test_the_time_left_is_that_of_recent_steps(monkeypatch, capsys):
+    """A phase of slow steps (He et al.'s inner loops) is forgotten within five lines."""
+    from uncollapse import messages
+
+    now = 0.0
+    monkeypatch.setattr(messages.time, "monotonic", lambda: now)
+    bar = messages.Bar()
+    with bar:
+        bar.begin("epoch 1 of 1", 1000)
+        for seconds in [60.0] * 20 + [1.0] * 300:
+            now += seconds
+            bar.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[19].startswith("epoch 1 of 1: 20 of 1,000") and lines[19].endswith("about 16.3 h left")
+    assert lines[-1].startswith("epoch 1 of 1: 320 of 1,000") and lines[-1].endswith("about 11 min left")
+
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("bn-1", "training begins"), ("bn-1, corpus of draws", "corpus of draws begins")]
 )
