@@ -22,6 +22,7 @@ from uncollapse.distributions.divergences import Divergence, kl, penalised
 from uncollapse.distributions.priors import Prior
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import EncoderOutput, Feedback
+from uncollapse.nn.padding import last_timesteps
 from uncollapse.schedules import Schedule, constant
 
 FloorKind = Literal["sentence", "dimension", "batch"]
@@ -142,14 +143,12 @@ class Penalty:
         if steps is None or mask is None:
             every = penalised(self.divergence, output.posterior, prior, z=z, labels=labels)
             return every.flatten(1) if every.ndim > 2 else every
-        count = mask.sum(1)
         if not self.timesteps:
-            last = steps[torch.arange(len(mask), device=mask.device), count - 1]
+            last = steps[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
             return penalised(self.divergence, last, prior, z=z, labels=labels)
-        # the last round(share * T) timesteps of each sentence
-        kept = (share_of(count, self.timesteps)[:, None] > count[:, None] - 1 - positions(mask)) & mask
         every = penalised(self.divergence, steps, prior, z=z, labels=labels)
-        kept = (kept if every.ndim == 2 else kept[..., None]).to(every.dtype)
+        kept = last_timesteps(mask, self.timesteps).to(every.dtype)
+        kept = kept if every.ndim == 2 else kept[..., None]
         return (every * kept).sum(1) / kept.sum(1)
 
     def distance(self, divergence: Tensor, step: int) -> Tensor:
@@ -274,13 +273,3 @@ class Objective:
         """Take up a state."""
         for penalty, values in zip(self.penalties, state["controllers"], strict=True):
             penalty.controller.factor, penalty.controller.rate = values["factor"], values["rate"]
-
-
-def positions(mask: Tensor) -> Tensor:
-    """Return the timesteps 0, 1, … of a mask `[B, T]`, `[1, T]`."""
-    return torch.arange(mask.shape[1], device=mask.device)[None]
-
-
-def share_of(count: Tensor, share: float) -> Tensor:
-    """Return share * count, rounded as in Li et al. 2020, at least 1."""
-    return (count * share).round().long().clamp(min=1)

@@ -174,7 +174,6 @@ def test_the_time_left_is_that_of_recent_steps(monkeypatch, capsys):
     assert lines[-1].startswith("epoch 1 of 1: 320 of 1,000") and lines[-1].endswith("about 11 min left")
 
 
-
 @pytest.mark.parametrize(
     ("name", "said"), [("bn-1", "training begins"), ("bn-1, corpus of draws", "corpus of draws begins")]
 )

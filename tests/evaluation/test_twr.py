@@ -13,7 +13,7 @@ from uncollapse.distributions.divergences import kl
 from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.evaluation.evaluate import evaluate
 from uncollapse.evaluation.twr import twr_protocol
-from uncollapse.objectives import share_of
+from uncollapse.nn.padding import last_timesteps
 from uncollapse.runs.builders.model import build_model
 from uncollapse.runs.builders.objective import SHARES, build_objective
 from uncollapse.runs.compose import compose
@@ -28,16 +28,21 @@ def model_of(remedy):
     return model.eval()
 
 
-@pytest.mark.parametrize("remedy", ["vanilla", "twr", "twr-mean", "twr-sum"])
-def test_it_is_the_plain_computation(remedy):
+@pytest.mark.parametrize(
+    ("remedy", "share"),
+    [("vanilla", 1.0), ("twr", 1.0), ("twr", 0.5), ("twr", 0.25), ("twr-mean", 1.0), ("twr-sum", 1.0)],
+)
+def test_it_is_the_plain_computation(remedy, share):
+    """The KL is averaged over the timesteps that the objective penalises, as their `-par` cuts mu and sigma in evaluation, too."""
     model, nll, divergence = model_of(remedy), 0.0, 0.0
     for i in range(len(CORPUS)):
         batch = CORPUS.batch([i])
         inference = model.encode(batch)
         nll += model.distortion(batch, inference.posterior.mu[:, None]).item()
         q = inference.posterior if inference.steps is None else inference.steps
-        divergence += kl(q, q.base).sum(-1).mean().item()
-    result = twr_protocol(model, CORPUS)
+        every = kl(q, q.base).sum(-1).flatten()
+        divergence += every[-round(len(every) * share) :].mean().item()
+    result = twr_protocol(model, CORPUS, share)
     assert result["twr_nll"] == pytest.approx((nll + divergence) / 8, rel=1e-5)
     assert result["twr_kl"] == pytest.approx(divergence / 8, rel=1e-5)
     assert result["twr_ppl"] == pytest.approx(
@@ -88,7 +93,10 @@ def step_of_lstm(x, h, c, lstm):
 )
 def test_a_share_of_the_timesteps_is_rounded_as_theirs(share, length, steps):
     """`round(0.25 * T)` of Python, which rounds halves to even."""
-    assert share_of(torch.tensor([length]), SHARES[share]).item() == steps == max(1, round(SHARES[share] * length))
+    mask = torch.arange(12)[None] < length
+    kept = last_timesteps(mask, SHARES[share])[0].tolist()
+    assert kept == [length - steps <= i < length for i in range(12)]
+    assert steps == max(1, round(SHARES[share] * length))
 
 
 def test_t_posteriors_have_no_gaussian_kl():

@@ -1,9 +1,14 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
 import uncollapse as uc
 from tests.conftest import TINY
+from uncollapse.data.order import shuffled_batches
+from uncollapse.distributions.posteriors import Gaussian
+from uncollapse.evaluation.scores import Scores
 from uncollapse.objectives import Controller
 from uncollapse.runs.builders.data import build_splits
 from uncollapse.runs.builders.model import build_model
@@ -143,6 +148,26 @@ def test_the_rule_for_pictures_counts_the_epochs_below_the_best():
     phase = Phase("paper-best", on=True)
     goes_on = [phase.check([mi]) for mi in (0.5, 0.4, 0.6, 0.6, 0.5, 0.59, 0.7, 0.1, 0.2)]
     assert goes_on == [True] * 8 + [False]  # 0.6 again is not below; a new best does not begin the count anew
+
+
+def test_the_papers_mutual_information_is_of_batches_of_one_length_with_draws_of_its_own():
+    """A plain computation by batches of 2 of lengths 3, 3, 3 and 5, 5: [0, 2], [4] and [1, 3]."""
+    random, lengths = torch.Generator().manual_seed(3), np.array([3, 5, 3, 5, 3])
+    q = Gaussian(torch.randn(5, 2, generator=random), torch.randn(5, 2, generator=random))
+    scores = Scores(q, torch.zeros(5, 2), torch.zeros(5), torch.zeros(5))
+    phase = Phase("paper", on=True, batch_size=2)
+    torch.manual_seed(7)
+    entries = [phase.end_epoch(scores, lengths, 1) for _ in range(2)]
+    torch.manual_seed(7)
+    total = 0.0
+    for rows in shuffled_batches(lengths, 2, 0, epoch=0, order="equal"):
+        assert sorted(rows.tolist()) in ([0, 2], [4], [1, 3])
+        normal = torch.distributions.Normal(q.mu[rows], (q.logvar[rows] / 2).exp())
+        z = normal.mean + normal.stddev * torch.randn(len(rows), 1, 2)[:, 0]
+        density = torch.stack([normal.log_prob(one).sum(-1) for one in z]).logsumexp(1) - math.log(len(rows))
+        total += float((-normal.entropy().sum(-1) - density).sum())
+    assert entries[0]["mi_after"] == pytest.approx(total / 5, rel=1e-5)
+    assert entries[1]["mi_after"] != entries[0]["mi_after"]
 
 
 @pytest.mark.parametrize("rule", ["adaptive", "always"])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ARRAYS = (".npz", ".npy", ".mat", ".pt")
-CHARDATA_VALID = 1345
+CHARDATA_VALID = 2000
 PNG_BYTES = 2**24
 """The most bytes of a .png."""
 
@@ -85,7 +85,7 @@ def _parts_of_arrays(
     arrays: dict[str, np.ndarray], path: Path, held_out: float, seed: int
 ) -> tuple[dict[str, Intensities], list[str]]:
     if set(CHARDATA) <= set(arrays):
-        return _chardata(path, arrays)
+        return _chardata(path, arrays, seed)
     if "train" in arrays:
         parts = {part: Intensities(arrays[part]) for part in PARTS if part in arrays}
         messages: list[str] = []
@@ -98,14 +98,15 @@ def _parts_of_arrays(
     return _split(Intensities(next(iter(arrays.values()))), held_out, seed, [])
 
 
-def _chardata(path: Path, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Intensities], list[str]]:
-    """Return the published split of Omniglot: its last 1,345 training pictures are for validation."""
+def _chardata(path: Path, arrays: dict[str, np.ndarray], seed: int) -> tuple[dict[str, Intensities], list[str]]:
+    """Return the split of Omniglot of Kim et al. 2018, which He et al. 2019 take: 22,345, 2,000 at random, and 8,070."""
     sizes = {key: len(arrays[key]) for key in CHARDATA if key in arrays}
     if sizes != CHARDATA:
         raise UserError(f"{path}: expected Omniglot's arrays {CHARDATA}, got {sizes or ', '.join(arrays)}")
-    train, last = arrays["data"], len(arrays["data"]) - CHARDATA_VALID
-    parts = {"train": train[:last], "valid": train[last:], "test": arrays["testdata"]}
-    return {part: Intensities(ink) for part, ink in parts.items()}, ["the published split of Omniglot"]
+    order, ink = np.random.default_rng(seed).permutation(len(arrays["data"])), Intensities(arrays["data"])
+    train, valid = (ink.take(np.sort(part)) for part in (order[CHARDATA_VALID:], order[:CHARDATA_VALID]))
+    said = f"the published split of Omniglot: {CHARDATA_VALID:,} training pictures (seed {seed}) are for validation"
+    return {"train": train, "valid": valid, "test": Intensities(arrays["testdata"])}, [said]
 
 
 def _read_png(path: Path, side: int) -> tuple[Intensities, list[str]]:

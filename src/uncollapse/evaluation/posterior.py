@@ -1,9 +1,11 @@
 """What the posterior carries: mutual information and active units."""
 
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,20 +89,25 @@ def sentence_mutual_information(posterior: Posterior, z: Tensor, chunk: int = 10
 
 
 @torch.inference_mode()
-def batch_mutual_information(posterior: Posterior, z: Tensor, batch: int) -> float:
+def batch_mutual_information(posterior: Posterior, batches: Sequence[np.ndarray]) -> float:
     """Estimate I(x; z) as the reference implementation of He et al. 2019 does, for its stop rule alone: never reported.
 
     The mean over mini-batches of (analytic negative entropy of q(z | x)) - (log of the batch's mean density at one draw a
-    sentence). It cannot exceed log(batch) by more than noise, and is noisy near collapse.
+    sentence), z drawn anew at every call from torch's random state. It cannot exceed the log of the batch's size by more than
+    noise, and is noisy near collapse.
+
+    Args:
+        posterior: of all sentences, `[N, Z]`, on the CPU.
+        batches: the sentences of each mini-batch.
     """
     total = 0.0
-    for start in range(0, len(z), batch):
-        rows = slice(start, start + batch)
-        q, draws = posterior[rows], z[rows]
+    for rows in map(torch.from_numpy, batches):
+        q = posterior[rows]
+        draws = q.transform(q.noise(len(q), 1))[:, 0]
         table = q.log_prob(draws.expand(len(draws), *draws.shape))  # [j, i] = log q(z_i | x_j)
         negative_entropy = (table.diagonal() if q.entropy is None else -q.entropy).mean()
         total += float(negative_entropy - (table.logsumexp(0) - math.log(len(draws))).mean()) * len(draws)
-    return total / len(z)
+    return total / len(posterior)
 
 
 def active_units(mean: Tensor, threshold: float = ACTIVE) -> int:

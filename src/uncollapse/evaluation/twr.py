@@ -14,32 +14,35 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.scores import of_each_batch
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import EncoderOutput
+from uncollapse.nn.padding import last_timesteps
 
 
 @torch.inference_mode()
-def twr_protocol(model: VAE, corpus: Corpus) -> dict[str, float | str]:
+def twr_protocol(model: VAE, corpus: Corpus, timesteps: float = 1.0) -> dict[str, float | str]:
     """Return nll, kl and ppl as the reference implementation of Li et al. 2020 counts them.
 
-    z is the posterior mean, the KL is averaged over timesteps, BOS counts as a predicted token in the perplexity. A mean is no
-    draw from q, and the averaged KL is not that of what is decoded: the sum bounds nothing.
+    z is the posterior mean, the KL is averaged over the timesteps that were penalised in training, BOS counts as a predicted
+    token in the perplexity. A mean is no draw from q, and the averaged KL is not that of what is decoded: the sum bounds nothing.
 
     Args:
         model: in evaluation mode.
         corpus: the split.
+        timesteps: the last share of the timesteps that was penalised.
     """
 
     def of(index: np.ndarray) -> tuple[float, float, bool]:
         batch = corpus.batch(index).to(model.device)
         output = model.encode(batch)
         distortion = model.distortion(batch, output.posterior.mean[:, None])
-        return float(distortion.sum()), float(averaged_kl(output).sum()), output.steps is not None
+        return float(distortion.sum()), float(averaged_kl(output, timesteps).sum()), output.steps is not None
 
     results, _ = of_each_batch(ordered_batches(corpus.lengths, 128), of)
     distortions, divergences, stepwise = zip(*results, strict=True)
     distortion, divergence, timestepwise = sum(distortions), sum(divergences), all(stepwise)
     n, tokens = len(corpus), corpus.predicted + len(corpus)
     nll = (distortion + divergence) / n
-    where = "averaged over timesteps" if timestepwise else "of the last timestep"
+    some = "" if timesteps == 1 else f"the last {timesteps:.0%} of the "
+    where = f"averaged over {some}timesteps" if timestepwise else "of the last timestep"
     return {
         "twr_nll": nll,
         "twr_kl": divergence / n,
@@ -49,8 +52,8 @@ def twr_protocol(model: VAE, corpus: Corpus) -> dict[str, float | str]:
     }
 
 
-def averaged_kl(output: EncoderOutput) -> Tensor:
-    """Return the KL from N(0, I) of each sentence, averaged over its timesteps (or of the one posterior there is), `[B]`, nats.
+def averaged_kl(output: EncoderOutput, timesteps: float) -> Tensor:
+    """Return the KL from N(0, I) of each sentence, averaged over its last timesteps (or of the one posterior there is), `[B]`.
 
     Raises:
         UserError: posteriors that are not Gaussian.
@@ -60,4 +63,5 @@ def averaged_kl(output: EncoderOutput) -> Tensor:
         raise UserError("protocol twr: expected Gaussian posteriors, whose KL from N(0, I) has a closed form")
     if output.mask is None:
         return every.sum(-1)
-    return (every.sum(-1) * output.mask).sum(1) / output.mask.sum(1)
+    kept = last_timesteps(output.mask, timesteps)
+    return (every.sum(-1) * kept).sum(1) / kept.sum(1)

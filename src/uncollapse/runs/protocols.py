@@ -41,6 +41,7 @@ class Subject:
         fitted: the mixture fitted to the training codes, where there is one.
         pairs: of forms, that the tense lab converts.
         minimal_pairs: of sentences; without any they are generated.
+        timesteps: the last share of the timesteps that was penalised in training.
     """
 
     model: VAE
@@ -50,6 +51,7 @@ class Subject:
     fitted: Mixture | None = None
     pairs: Sequence[Pair] = ()
     minimal_pairs: Sequence[MinimalPair] = ()
+    timesteps: float = 1.0
 
     @property
     def corpus(self) -> Corpus:
@@ -206,7 +208,7 @@ PROTOCOLS = {
         },
     ),
     "twr": Protocol(
-        run=lambda s: dict(twr_protocol(s.model, s.corpus)),
+        run=lambda s: dict(twr_protocol(s.model, s.corpus, s.timesteps)),
         fits=lambda s: s.timestepwise,
         help="the TWR-VAE paper's own numbers (not a bound)",
     ),

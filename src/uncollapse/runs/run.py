@@ -28,6 +28,7 @@ from uncollapse.model import VAE
 from uncollapse.nn.pictures import PictureDecoder
 from uncollapse.runs.builders.data import build_splits, read_lab_pairs
 from uncollapse.runs.builders.model import NONE_OWN, Modules, build_device, load_model
+from uncollapse.runs.builders.objective import SHARES
 from uncollapse.runs.compose import source_override
 from uncollapse.runs.config import Config, merge
 from uncollapse.runs.folder import RunFolder
@@ -176,7 +177,8 @@ class Run:
         if split not in ("train", "valid", "test"):
             raise UserError(f"unknown split {split!r}: {suggest(split, ('train', 'valid', 'test'))}")
         fitted = self.folder.load_prior(self.model.latent) if self.folder.prior_file.exists() else None
-        return Subject(self.model, splits, split, seed, fitted, read_lab_pairs(self._data(data)))
+        pairs, penalised = read_lab_pairs(self._data(data)), SHARES[self.config.objective.timesteps]
+        return Subject(self.model, splits, split, seed, fitted, pairs, timesteps=penalised)
 
     def evaluate(
         self,

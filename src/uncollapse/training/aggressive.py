@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.data.order import shuffled_batches
 from uncollapse.evaluation.posterior import batch_mutual_information, sentence_mutual_information
 from uncollapse.evaluation.scores import Scores
 
@@ -118,10 +120,10 @@ class Phase:
 
     Attributes:
         rule: `pooled`: the pooled MI of each sentence, with the same noise in both epochs, must fall by more than two standard
-            errors of the mean difference; `paper`: any fall of the batch-averaged estimate ends the phase; `paper-best`:
-            the fifth epoch whose estimate is below the best before it, and inner losses are compared every ten steps, as
-            in the reference; `adaptive`: inner steps are taken while they pay by paired losses, and the phase ends when `budget`
-            is spent; `always`: the whole training; `off`: no such phase.
+            errors of the mean difference; `paper`: any fall of the batch-averaged estimate, whose noise is new in every
+            epoch, ends the phase; `paper-best`: the fifth epoch whose estimate is below the best before it does, and inner
+            losses are compared every ten steps, as in the reference; `adaptive`: inner steps are taken while they pay by paired
+            losses, and the phase ends when `budget` is spent; `always`: the whole training; `off`: no such phase.
         limit: most outer steps; 0 for none.
         on: whether the phase lasts.
         outer: outer steps so far.
@@ -179,19 +181,20 @@ class Phase:
             self.wait = 0 if loop.useful else min(2 * self.wait + 1, LONGEST_WAIT)
             self.left = self.wait
 
-    def end_epoch(self, scores: Scores, batches: int) -> dict[str, Any]:
+    def end_epoch(self, scores: Scores, lengths: np.ndarray, batches: int) -> dict[str, Any]:
         """Decide by validation MI whether the phase goes on; return what the log says of it.
 
         Args:
             scores: of the validation split.
+            lengths: of its sentences, `[N]`.
             batches: outer steps of the epoch, aggressive or not.
         """
-        few = slice(0, MI_SENTENCES)
-        mi = (
-            [batch_mutual_information(scores.posterior, scores.z, self.batch_size)]
-            if self.rule.startswith("paper")
-            else sentence_mutual_information(scores.posterior[few], scores.z[few]).tolist()
-        )
+        if self.rule.startswith("paper"):
+            of_one_length = shuffled_batches(lengths, self.batch_size, 0, epoch=0, order="equal")
+            mi = [batch_mutual_information(scores.posterior, of_one_length)]
+        else:
+            few = slice(0, MI_SENTENCES)
+            mi = sentence_mutual_information(scores.posterior[few], scores.z[few]).tolist()
         before, steps = sum(self.before) / max(1, len(self.before)), self.inner / max(1, batches)
         goes_on, self.inner = self.on and self.check(mi), 0
         return {"inner_steps": steps, "mi_before": before, "mi_after": sum(mi) / len(mi), "goes_on": goes_on}

@@ -296,7 +296,8 @@ class Trainer:
         if self.test and epoch % self.test[1] == 0:
             entry["test"], _ = self._measure(self.test[0])
         if self.phase.inner:
-            entry["aggressive"] = self.phase.end_epoch(scores, progress.batch)
+            with self.world.shared_random():
+                entry["aggressive"] = self.phase.end_epoch(scores, self.valid.lengths, progress.batch)
         settled = self.pretraining or self.schedule_step >= getattr(objective, "settles", 0)
         progress.end_epoch()
         entry["selection"] = self._selection(valid, scores)

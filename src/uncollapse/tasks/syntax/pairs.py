@@ -6,7 +6,7 @@ preposition; every other word is itself. The slot with `!` is right in one sente
 reflexive of the other number, or `no` and `the` exchanged.
 
 The classes are those of Marvin & Linzen 2018 (Targeted Syntactic Evaluation of Language Models), table 1, which Prokhorov et al.
-2019 use; templates and lexicon are ours.
+2019 use (of those of polarity, the sentences with `have ever been`); templates and lexicon are ours.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ TEMPLATES = {
     "agreement": "the N V:N!",
     "agreement, complement": "the M said the N V:N!",
     "agreement, coordination": "the N V:N and V:N!",
+    "agreement, long coordination": "the N L:N the A M every day and V:N!",
     "agreement, prepositional phrase": "the N P the M V:N!",
     "agreement, subject relative": "the N that L:N the M V:N!",
     "agreement, object relative": "the N that the M L:M V:N!",
@@ -43,11 +44,19 @@ PLAIN = {"H": "past", "A": "adjectives", "P": "prepositions"}
 
 @dataclass(frozen=True)
 class MinimalPair:
-    """A right sentence and a wrong one, of a class."""
+    """A right sentence and a wrong one.
+
+    Attributes:
+        kind: the class.
+        right: the sentence that is right.
+        wrong: the sentence that is wrong.
+        numbers: of the nouns, such as `singular plural`: a class is tested for each of them apart.
+    """
 
     kind: str
     right: str
     wrong: str
+    numbers: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class Lexicon:
     def draw(self, kind: str, random: np.random.Generator) -> MinimalPair:
         """Draw a pair of a class."""
         number = {noun: int(random.integers(2)) for noun in "NM"}
-        right, wrong = [], []
+        right, wrong, numbers = [], [], []
         for part in TEMPLATES[kind].split():
             slot, contested = _slot(part), part.endswith("!")
             if slot not in self.slots:
@@ -90,9 +99,10 @@ class Lexicon:
                 number[noun] = 1 if "+" in part else number.get(noun, 0)
                 forms = self.slots[slot][int(random.integers(len(self.slots[slot])))]
                 one, other = forms[number[noun]], forms[1 - number[noun]]
+                numbers += [("singular", "plural")[number[noun]]] if slot == "N" else []
             right.append(one)
             wrong.append(other if contested else one)
-        return MinimalPair(kind, " ".join(right), " ".join(wrong))
+        return MinimalPair(kind, " ".join(right), " ".join(wrong), " ".join(numbers))
 
 
 def _slot(part: str) -> str:

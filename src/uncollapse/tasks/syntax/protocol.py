@@ -1,8 +1,9 @@
 """Does a model give the right sentence of a minimal pair the higher probability, and what does its code do to that?
 
 For a pair x+ (right), x- (wrong) and one code z for both, the model is right where p(x+ | z) > p(x- | z). The code is that of the
-right sentence, that of the wrong one, or the mean code of all right, or all wrong, sentences of the class. A live code of x- that
-still gives x+ the higher probability shows that the rule is the decoder's; one that turns the answer shows that z carries it.
+right sentence, that of the wrong one, or the mean code of all right, or all wrong, sentences of the class whose nouns have the
+same numbers. A live code of x- that still gives x+ the higher probability shows that the rule is the decoder's; one that turns
+the answer shows that z carries it.
 
 Source: Prokhorov et al. 2019, section 5.4 and table 4.
 """
@@ -37,8 +38,9 @@ def minimal_pairs_protocol(
     Returns:
         minimal_pairs: a row for every class: `class, pairs, left_out` (pairs that are the same to the model, or that have an
         unknown word), and the share in which the right sentence is more probable: `right` under the code of the right sentence,
-        `wrong` under that of the wrong one, `mean_right` and `mean_wrong` under the mean codes; for a language model `right`
-        alone. `se` is the standard error of the first. minimal_pairs_accuracy: the mean of `right` over classes, and its error.
+        `wrong` under that of the wrong one, `mean_right` and `mean_wrong` under the mean codes, averaged over the numbers of the
+        nouns; for a language model `right` alone. `se` is the standard error of the first. minimal_pairs_accuracy: the mean of
+        `right` over classes, and its error.
 
     Raises:
         UserError: a conditional model, or no pair whose words are known.
@@ -74,15 +76,24 @@ def _row(model: VAE, vocabulary: Vocabulary, kind: str, pairs: Sequence[MinimalP
         return {}
     right, wrong = (side.subset(kept) for side in sides)
 
-    def accuracy(z: Tensor) -> float:
-        return float((log_likelihoods(model, right, z) > log_likelihoods(model, wrong, z)).double().mean())
+    def preferred(z: Tensor) -> Tensor:
+        return (log_likelihoods(model, right, z) > log_likelihoods(model, wrong, z)).double()
 
+    numbers = [pairs[int(i)].numbers for i in kept]
+    group = torch.tensor([sorted(set(numbers)).index(each) for each in numbers])
     row: dict[str, Any] = {"class": kind, "pairs": len(kept), "left_out": len(pairs) - len(kept)}
     if model.latent:
         codes = {"right": posteriors(model, right).mean, "wrong": posteriors(model, wrong).mean}
-        row |= {name: accuracy(z) for name, z in codes.items()}
-        row |= {f"mean_{name}": accuracy(z.mean(0).expand_as(z)) for name, z in codes.items()}
+        row |= {name: float(preferred(z).mean()) for name, z in codes.items()}
+        row |= {
+            f"mean_{name}": float(_means(preferred(_means(z, group)[group]), group).mean()) for name, z in codes.items()
+        }
     else:
-        row["right"] = accuracy(torch.zeros(len(kept), 0))
+        row["right"] = float(preferred(torch.zeros(len(kept), 0)).mean())
     share = row["right"]
     return row | {"se": float(np.sqrt(share * (1 - share) / len(kept)))}
+
+
+def _means(values: Tensor, group: Tensor) -> Tensor:
+    """Return the mean of each group, `[N, ...]` -> `[G, ...]`."""
+    return torch.stack([values[group == number].mean(0) for number in range(int(group.max()) + 1)])
