@@ -35,7 +35,7 @@ def evaluation_table(metrics: Mapping[str, Any], title: str) -> Table:
     )
     if "twr_nll" in metrics:
         own = f"{metrics['twr_nll']:.3f}, kl {metrics['twr_kl']:.3f}, ppl {metrics['twr_ppl']:.2f}"
-        rows.append(("twr paper's own", own, "not a bound: z = mu, KL averaged over time, BOS counted"))
+        rows.append(("twr paper's own", own, str(metrics.get("twr_protocol", "not a bound"))))
     rows.append(("mi", f"{_with_error(metrics, 'mi', 'mi_se', 3)}, cap {metrics['mi_cap']:.2f}", "nats, pooled"))
     rows.append(("au", f"{metrics['au']} of {metrics['latent']}", "variance of mu >= 0.01"))
     for row in rows:
