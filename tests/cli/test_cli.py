@@ -163,15 +163,16 @@ def test_losses_are_exported_as_text(tmp_path, capsys):
         assert written == pytest.approx(values, abs=1e-5)
 
 
-def test_the_numbers_of_the_twr_paper_are_labelled_as_no_bound(tmp_path, capsys):
-    assert main(["train", "--recipe", "grammar", "--remedy", "twr", "--out", str(tmp_path / "run"), *QUICK]) == 0
+def test_the_numbers_of_the_twr_paper_are_labelled_as_no_bound_and_of_the_timesteps_of_training(tmp_path, capsys):
+    flags = [*QUICK, "--objective.timesteps", "25%"]
+    assert main(["train", "--recipe", "grammar", "--remedy", "twr", "--out", str(tmp_path / "run"), *flags]) == 0
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "run"), "--iw-samples", "2", "--protocol", "twr", "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)
     assert (
         "not a bound" in metrics["twr_protocol"] and metrics["twr_tokens"] == metrics["tokens"] + metrics["sentences"]
     )
-    assert metrics["twr_kl"] >= 0
+    assert metrics["twr_kl"] >= 0 and "the last 25% of the timesteps" in metrics["twr_protocol"]
 
 
 def test_unknown_words_are_said(run, tmp_path, capsys):
