@@ -78,6 +78,37 @@ def test_every_study_names_what_there_is(name):
                 validate(compose(study.recipe, row.remedies, settings))
 
 
+@pytest.mark.parametrize(
+    ("name", "tier", "row", "section", "setting"),
+    [
+        ("he-yahoo", "full", "aggressive + annealed", "train", {"aggressive": "paper"}),
+        ("he-yahoo", "full", "beta 0.4", "train", {"select": "nll_elbo"}),
+        ("he-synthetic", "full", "aggressive, z 2", "train", {"aggressive": "paper"}),
+        ("he-synthetic", "full", "aggressive + annealed, z 32", "train", {"aggressive": "paper"}),
+        ("he-toy", "full", "aggressive", "train", {"aggressive": "paper"}),
+        ("omniglot", "full", "aggressive + annealed", "train", {"aggressive": "paper-best"}),
+        ("li-ptb", "full", "aggressive + annealed", "train", {"aggressive": "paper"}),
+        ("li-ptb", "full", "cyclical", "objective", {"weight": "cyclical(0, 1, 40 epochs, cycles=4, ratio=0.5)"}),
+        ("twr-alpha", "full", "alpha 0 (reversed KL)", "objective", {"alpha": 0, "weight": "0.00048828125"}),
+        ("twr-alpha", "full", "alpha 0.5", "objective", {"alpha": 0.5, "weight": "0.015625"}),
+        ("twr-alpha", "full", "alpha 1 (KL)", "objective", {"alpha": 1, "weight": "0.00048828125"}),
+        (
+            "tense-lab-b",
+            "hours",
+            "KL weight 0.1 after three epochs",
+            "objective",
+            {"weight": "linear(0, 0.1, 3 epochs)"},
+        ),
+    ],
+)
+def test_rows_have_the_settings_of_their_sources(name, tier, row, section, setting):
+    study = load_study(name)
+    (chosen,) = (each for each in study.rows if each.name == row)
+    settings = merge(study.tiers[tier].settings, chosen.settings, study.tiers[tier].rows.get(row, {}))
+    composed = compose(study.recipe, chosen.remedies, settings).settings()[section]
+    assert {key: composed[key] for key in setting} == setting
+
+
 @pytest.mark.parametrize("tier", ["minutes", "hours"])
 def test_no_lack_of_patience_halves_the_learning_rate_of_a_reduced_tier_on_penn_treebank(tier):
     """Whatever a row says of it: two hundred steps show no plateau, and twelve epochs have a factor that falls by itself."""

@@ -169,6 +169,8 @@ def test_the_numbers_of_the_twr_paper_are_labelled_as_no_bound_and_of_the_timest
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "run"), "--iw-samples", "2", "--protocol", "twr", "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", str(tmp_path / "run"), "--iw-samples", "0", "--protocol", "twr"]) == 0
+    assert "25% of the timesteps, BOS counted: not a bound" in " ".join(capsys.readouterr().out.split())
     assert (
         "not a bound" in metrics["twr_protocol"] and metrics["twr_tokens"] == metrics["tokens"] + metrics["sentences"]
     )
@@ -255,7 +257,7 @@ BAD = [
     (["sample", "RUN", "--decode", "beam me up"], "unknown decoding"),
     (["reconstruct", "RUN", "absent.txt"], "no such file"),
     (["encode", "RUN", "fine.txt", "--out", "codes.csv"], "*.npz or *.tsv"),
-    (["compare", "RUN"], "not evaluated on test"),
+    (["compare", "RUN", "--split", "train"], "not evaluated on train"),
     (["compare", "nothing"], "no such run folder"),
     (["data", "gramar", "--out", "x"], "did you mean grammar"),
     (["data", "grammar"], "expected --out DIR"),

@@ -141,9 +141,8 @@ def test_filters_that_are_set_come_first(monkeypatch):
 def test_a_pipe_is_told_now_and_then_how_far_training_is_and_how_long_it_will_take(monkeypatch, capsys):
     from uncollapse import messages
 
-    clock = iter(range(0, 10_000, 20))  # a step takes 20 s
+    clock, bar = iter(range(0, 10_000, 20)), messages.Bar()  # a step takes 20 s; rich has the true clock
     monkeypatch.setattr(messages.time, "monotonic", lambda: float(next(clock)))
-    bar = messages.Bar()
     with bar:
         bar.begin("", 10)
         for epoch in (1, 2):
@@ -158,12 +157,11 @@ def test_a_pipe_is_told_now_and_then_how_far_training_is_and_how_long_it_will_ta
 
 
 def test_the_time_left_is_that_of_recent_steps(monkeypatch, capsys):
-    """A phase of slow steps (He et al.'s inner loops) is forgotten within five lines."""
+    """A phase of slow steps (He et al.'s inner loops) is forgotten after five lines."""
     from uncollapse import messages
 
-    now = 0.0
+    now, bar = 0.0, messages.Bar()
     monkeypatch.setattr(messages.time, "monotonic", lambda: now)
-    bar = messages.Bar()
     with bar:
         bar.begin("epoch 1 of 1", 1000)
         for seconds in [60.0] * 20 + [1.0] * 300:
@@ -171,6 +169,7 @@ def test_the_time_left_is_that_of_recent_steps(monkeypatch, capsys):
             bar.advance()
     lines = capsys.readouterr().err.splitlines()
     assert lines[19].startswith("epoch 1 of 1: 20 of 1,000") and lines[19].endswith("about 16.3 h left")
+    assert [line.split("about ")[1] for line in lines[23:26]] == ["21 min left", "14 min left", "13 min left"]
     assert lines[-1].startswith("epoch 1 of 1: 320 of 1,000") and lines[-1].endswith("about 11 min left")
 
 

@@ -88,6 +88,8 @@ def test_the_published_omniglot_is_known_by_its_sizes(tmp_path, monkeypatch):
         and where == list(map(sorted, where))
     )
     assert (parts["test"].ink == figures(6, seed=1)).all()
+    others, messages = read(tmp_path, seed=1)
+    assert not np.array_equal(parts["valid"].ink, others["valid"].ink) and "(seed 1)" in messages[0]
     savemat(tmp_path / "chardata.mat", {"data": columns(figures(31)), **given})
     with pytest.raises(UserError, match="expected Omniglot's arrays .*'data': 30.* got .*'data': 31"):
         read(tmp_path)

@@ -30,7 +30,15 @@ def model_of(remedy):
 
 @pytest.mark.parametrize(
     ("remedy", "share"),
-    [("vanilla", 1.0), ("twr", 1.0), ("twr", 0.5), ("twr", 0.25), ("twr-mean", 1.0), ("twr-sum", 1.0)],
+    [
+        ("vanilla", 1.0),
+        ("twr", 1.0),
+        ("twr", 0.5),
+        ("twr", 0.25),
+        ("twr-mean", 0.0),
+        ("twr-mean", 1.0),
+        ("twr-sum", 1.0),
+    ],
 )
 def test_it_is_the_plain_computation(remedy, share):
     """The KL is averaged over the timesteps that the objective penalises, as their `-par` cuts mu and sigma in evaluation, too."""
@@ -41,7 +49,7 @@ def test_it_is_the_plain_computation(remedy, share):
         nll += model.distortion(batch, inference.posterior.mu[:, None]).item()
         q = inference.posterior if inference.steps is None else inference.steps
         every = kl(q, q.base).sum(-1).flatten()
-        divergence += every[-round(len(every) * share) :].mean().item()
+        divergence += every[-max(1, round(len(every) * share)) :].mean().item()
     result = twr_protocol(model, CORPUS, share)
     assert result["twr_nll"] == pytest.approx((nll + divergence) / 8, rel=1e-5)
     assert result["twr_kl"] == pytest.approx(divergence / 8, rel=1e-5)
@@ -105,6 +113,12 @@ def test_t_posteriors_have_no_gaussian_kl():
     with pytest.raises(UserError, match="expected Gaussian posteriors"):
         twr_protocol(model_of("twr-gamma"), CORPUS)
     assert "of the last timestep" in twr_protocol(model_of("vanilla"), CORPUS)["twr_protocol"]
+    for share, said in (
+        (0.0, "of the last timestep"),
+        (0.5, "over the last 50% of the"),
+        (1.0, "averaged over timesteps"),
+    ):
+        assert said in twr_protocol(model_of("twr-mean"), CORPUS, share)["twr_protocol"]
 
 
 @pytest.mark.parametrize("remedy", ["twr", "twr-mean", "twr-sum", "gamma", "bn", "skip"])

@@ -248,10 +248,11 @@ def test_steps_of_one_part_are_clipped_by_the_norm_over_all_weights(part):
         torch.testing.assert_close(one - other, gradient, atol=1e-6, rtol=1e-3)
 
 
-def test_the_log_says_what_the_phase_did_and_it_resumes_bitwise(tmp_path):
+@pytest.mark.parametrize("rule", ["pooled", "paper"])
+def test_the_log_says_what_the_phase_did_and_it_resumes_bitwise(rule, tmp_path):
     from tests.training.test_fit import StopAt, assert_same
 
-    changes = merge(TINY, {"data": {"sentences": 40}, "train": {"epochs": 3}})
+    changes = merge(TINY, {"data": {"sentences": 40}, "train": {"epochs": 3, "aggressive": rule}})
     run = uc.train("grammar", "aggressive", out=tmp_path / "whole", **changes)
     first = run.log[0]["aggressive"]
     assert 30 <= first["inner_steps"] <= 99 and first["mi_before"] == 0 and isinstance(first["goes_on"], bool)

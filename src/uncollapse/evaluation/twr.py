@@ -27,7 +27,7 @@ def twr_protocol(model: VAE, corpus: Corpus, timesteps: float = 1.0) -> dict[str
     Args:
         model: in evaluation mode.
         corpus: the split.
-        timesteps: the last share of the timesteps that was penalised.
+        timesteps: the last share of the timesteps that was penalised; 0 for the last timestep alone.
     """
 
     def of(index: np.ndarray) -> tuple[float, float, bool]:
@@ -42,7 +42,7 @@ def twr_protocol(model: VAE, corpus: Corpus, timesteps: float = 1.0) -> dict[str
     n, tokens = len(corpus), corpus.predicted + len(corpus)
     nll = (distortion + divergence) / n
     some = "" if timesteps == 1 else f"the last {timesteps:.0%} of the "
-    where = f"averaged over {some}timesteps" if timestepwise else "of the last timestep"
+    where = f"averaged over {some}timesteps" if timestepwise and timesteps else "of the last timestep"
     return {
         "twr_nll": nll,
         "twr_kl": divergence / n,

@@ -50,7 +50,8 @@ class MinimalPair:
         kind: the class.
         right: the sentence that is right.
         wrong: the sentence that is wrong.
-        numbers: of the nouns, such as `singular plural`: a class is tested for each of them apart.
+        numbers: of its nouns, such as `singular plural`; empty for pairs of a file. The pairs of a class with the same numbers
+            share a mean code.
     """
 
     kind: str

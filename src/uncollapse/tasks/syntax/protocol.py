@@ -80,7 +80,8 @@ def _row(model: VAE, vocabulary: Vocabulary, kind: str, pairs: Sequence[MinimalP
         return (log_likelihoods(model, right, z) > log_likelihoods(model, wrong, z)).double()
 
     numbers = [pairs[int(i)].numbers for i in kept]
-    group = torch.tensor([sorted(set(numbers)).index(each) for each in numbers])
+    place = {each: i for i, each in enumerate(sorted(set(numbers)))}
+    group = torch.tensor([place[each] for each in numbers])
     row: dict[str, Any] = {"class": kind, "pairs": len(kept), "left_out": len(pairs) - len(kept)}
     if model.latent:
         codes = {"right": posteriors(model, right).mean, "wrong": posteriors(model, wrong).mean}
