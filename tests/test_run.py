@@ -23,6 +23,7 @@ from uncollapse.errors import UserError
 from uncollapse.files import append_line, expect, keep_lines, read_lines, write_json
 from uncollapse.runs.config import merge
 from uncollapse.runs.folder import OWN, VERSION, RunFolder
+from uncollapse.runs.lock import locks
 from uncollapse.training.progress import Progress
 from uncollapse.training.states import load_state, load_weights, migrated, save_weights
 
@@ -157,6 +158,18 @@ def test_a_folder_in_use_is_refused_from_the_first_moment_and_given_back(tmp_pat
     assert not (tmp_path / "run").exists()
     with other.lock():
         pass
+
+
+def test_a_lock_on_a_file_that_is_not_there_any_more_is_none(tmp_path):
+    """The first training removes its file; a second may have opened it just before."""
+    pytest.importorskip("fcntl")
+    file = tmp_path / ".lock"
+    with file.open("w") as held:
+        assert locks(held.fileno(), file)
+        file.unlink()
+        assert not locks(held.fileno(), file)
+        file.touch()
+        assert not locks(held.fileno(), file)
 
 
 @pytest.mark.parametrize("how", ["link", "."])

@@ -26,7 +26,7 @@ def lock(folder: Path) -> Iterator[None]:
     file = folder / ".lock"
     try:
         with file.open("w") as held:
-            if not _locks(held.fileno(), file):
+            if not locks(held.fileno(), file):
                 raise UserError(
                     f"{folder}: another process is training in this folder; wait for it, or use another --out"
                 )
@@ -39,7 +39,7 @@ def lock(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def _locks(descriptor: int, file: Path) -> bool:
+def locks(descriptor: int, file: Path) -> bool:
     """Lock an open file; return whether it was free and is still there (always, where the system has no such locks)."""
     if fcntl is None:
         return True
