@@ -132,5 +132,5 @@ class Bar:
         if not self.terminal and now - self.said[-1][0] >= SILENCE:
             then, before = self.said[0]
             left = (now - then) / (self.done - before) * (self.total - self.done)
-            say(f"{self.name}: {self.done:,} of {self.total:,}  {live}  about {spell_time(left)} left")
+            say(f"{self.name}: {self.done:,} of {self.total:,}  {live}  about {spell_time(left)} left at this pace")
             self.said.append((now, self.done))

@@ -151,9 +151,9 @@ def test_a_pipe_is_told_now_and_then_how_far_training_is_and_how_long_it_will_ta
                 bar.advance("distortion 30.00  rate 8.000")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 5 and lines[0].startswith(
-        "epoch 1 of 2: 2 of 10  distortion 30.00  rate 8.000  about 3 min left"
+        "epoch 1 of 2: 2 of 10  distortion 30.00  rate 8.000  about 3 min left at this pace"
     )
-    assert lines[-1].startswith("epoch 2 of 2: 10 of 10") and lines[-1].endswith("about 0 s left")
+    assert lines[-1].startswith("epoch 2 of 2: 10 of 10") and lines[-1].endswith("about 0 s left at this pace")
 
 
 def test_the_time_left_is_that_of_recent_steps(monkeypatch, capsys):
@@ -168,9 +168,11 @@ def test_the_time_left_is_that_of_recent_steps(monkeypatch, capsys):
             now += seconds
             bar.advance()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[19].startswith("epoch 1 of 1: 20 of 1,000") and lines[19].endswith("about 16.3 h left")
-    assert [line.split("about ")[1] for line in lines[23:26]] == ["21 min left", "14 min left", "13 min left"]
-    assert lines[-1].startswith("epoch 1 of 1: 320 of 1,000") and lines[-1].endswith("about 11 min left")
+    assert lines[19].startswith("epoch 1 of 1: 20 of 1,000") and lines[19].endswith("about 16.3 h left at this pace")
+    assert [line.split("about ")[1] for line in lines[23:26]] == [
+        f"{minutes} min left at this pace" for minutes in (21, 14, 13)
+    ]
+    assert lines[-1].startswith("epoch 1 of 1: 320 of 1,000") and lines[-1].endswith("about 11 min left at this pace")
 
 
 @pytest.mark.parametrize(

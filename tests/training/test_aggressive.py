@@ -262,10 +262,15 @@ def test_the_log_says_what_the_phase_did_and_it_resumes_bitwise(rule, tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_the_phase_can_be_limited(tmp_path):
+def test_the_phase_can_be_limited_and_the_progress_says_while_it_lasts(tmp_path, monkeypatch):
+    from uncollapse.messages import Bar
+
+    said = []
+    monkeypatch.setattr(Bar, "advance", lambda bar, live: said.append("aggressive" in live))
     changes = merge(TINY, {"data": {"sentences": 80}, "train": {"epochs": 3, "aggressive_steps": 2}})
     log = uc.train("grammar", "aggressive", out=tmp_path / "run", **changes).log
     assert "aggressive" in log[0] and not log[0]["aggressive"]["goes_on"] and "aggressive" not in log[1]
+    assert said[:3] == [True, False, False] and not any(said[3:])
 
 
 def test_an_evaluation_says_how_many_inner_steps_the_training_took(tmp_path, monkeypatch):

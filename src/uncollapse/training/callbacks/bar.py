@@ -44,9 +44,10 @@ class Progress(Callback):
         self.bar.rename(f"epoch {progress.epoch + 1} of {epochs}")
 
     def on_step(self, trainer: "Trainer", update: Update) -> None:
-        """Move on by a step; show distortion and rate so far."""
+        """Move on by a step; show distortion and rate so far, and whether the slow steps of an aggressive phase last."""
         means = trainer.progress.means()
-        self.bar.advance(f"distortion {means['distortion']:.2f}  rate {means['rate']:.3f}")
+        phase = "  aggressive" if trainer.phase.on and not trainer.pretraining else ""
+        self.bar.advance(f"distortion {means['distortion']:.2f}  rate {means['rate']:.3f}{phase}")
 
     def on_look(self, trainer: "Trainer", look: "Look") -> None:
         """Show the state of the space, and rate and MI of the last looks."""
