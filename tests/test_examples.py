@@ -94,3 +94,9 @@ def test_they_are_short(path):
         line for line in path.read_text().splitlines() if line.strip() and not line.strip().startswith(("#", '"""'))
     ]
     assert len(code) <= 25
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_the_guide_shows_them(path):
+    guide = EXAMPLES.parent / "docs" / "guides" / "library.md"
+    assert f'\n```python\n--8<-- "examples/{path.name}"\n```\n' in guide.read_text()
