@@ -1,6 +1,7 @@
 """Run folders: they appear whole or not at all, survive kills and full disks, and are not believed unread."""
 
 import io
+import errno
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from uncollapse.errors import UserError
 from uncollapse.files import append_line, expect, keep_lines, read_lines, write_json
 from uncollapse.runs.config import merge
 from uncollapse.runs.folder import OWN, VERSION, RunFolder
-from uncollapse.runs.lock import locks
+from uncollapse.runs.lock import lock, locks
 from uncollapse.training.progress import Progress
 from uncollapse.training.states import load_state, load_weights, migrated, save_weights
 
@@ -172,6 +173,17 @@ def test_a_lock_on_a_file_that_is_not_there_any_more_is_none(tmp_path):
         assert not locks(held.fileno(), file)
 
 
+def test_a_file_system_without_locks_refuses_nothing(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock(tmp_path / "run"):
+        pass
+
+
 @pytest.mark.parametrize("how", ["link", "."])
 def test_a_run_goes_wherever_a_folder_is(tmp_path, monkeypatch, how):
     (tmp_path / "real").mkdir()
@@ -204,6 +216,9 @@ def test_the_log_is_appended_to_and_a_line_cut_by_a_kill_is_left_out(copy):
     with copy.log_file.open("a") as file:
         file.write('{"epoch": 3, "st')
     assert copy.log() == before
+    keep_lines(copy.log_file, "epoch", 2)  # drops the cut line alone
+    append_line(copy.log_file, before[-1])
+    assert copy.log() == [*before, before[-1]]
     keep_lines(copy.log_file, "epoch", 1)
     assert [entry["epoch"] for entry in copy.log()] == [1]
 

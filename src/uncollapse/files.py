@@ -76,11 +76,11 @@ def append_line(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def keep_lines(path: Path, name: str, last: int) -> None:
-    """Drop the objects of a file of one a line whose number of a name is above `last`; no file is none."""
+    """Drop the objects of a file of one a line whose number of a name is above `last`, and a cut last line; no file is none."""
     if path.exists():
         lines = read_lines(path)
         kept = [entry for entry in lines if expect(entry, {name: int}, str(path))[name] <= last]
-        if len(kept) < len(lines):
+        if len(kept) < len(lines) or not read_text(path).endswith("\n"):
             write_atomically(path, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
 
 

@@ -12,7 +12,9 @@ from tests.test_examples import EXAMPLES
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
 from uncollapse.distributions.divergences import kl_by_dimension, penalised, rate
-from uncollapse.distributions.posteriors import Diagonal
+from uncollapse.distributions.posteriors import Diagonal, StudentT
+from uncollapse.distributions.priors import StandardT
+from uncollapse.errors import TrainingError
 from uncollapse.evaluation.bounds import importance_weighted
 from uncollapse.evaluation.posterior import active_units, mutual_information
 from uncollapse.evaluation.scores import score
@@ -151,3 +153,20 @@ def test_a_subclass_of_a_family_is_another_family():
     assert float(rate(q, prior, z)) == pytest.approx(1.0, abs=0.02)  # 2 dimensions, each shifted by 1: 2 / 2
     assert float(penalised(uc.kl, q, prior, z=z)) == pytest.approx(1.0, abs=0.02)
     assert isinstance(q, Diagonal)
+
+
+def test_the_kl_of_t_posteriors_is_an_estimate_and_not_the_gaussian_formula():
+    q, prior = StudentT(torch.full((1, 4), 0.5), torch.full((1, 4), -1.0), 5.0), StandardT(4, 5.0)
+    z = q.transform(q.noise(1, 100_000, torch.Generator().manual_seed(0)))
+    own = torch.distributions.StudentT(5.0)  # in one dimension the same family: by quadrature
+    assert torch.equal(penalised(uc.kl, q, prior, z=z), rate(q, prior, z))
+    x = torch.linspace(-400, 400, 2_000_001, dtype=torch.float64)
+    sigma = torch.tensor(-0.5, dtype=torch.float64).exp()
+    log_q, log_p = own.log_prob((x - 0.5) / sigma) - sigma.log(), own.log_prob(x)
+    expected = torch.trapezoid(log_q.exp() * (log_q - log_p), x)
+    one, z = StudentT(q.mu[:, :1], q.logvar[:, :1], 5.0), z[..., :1]
+    z = one.transform(one.noise(1, 400_000, torch.Generator().manual_seed(1)))
+    assert float(penalised(uc.kl, one, StandardT(1, 5.0), z=z)) == pytest.approx(float(expected), abs=0.01)
+    steps = StudentT(torch.zeros(1, 3, 4), torch.zeros(1, 3, 4), 5.0)
+    with pytest.raises(TrainingError, match="expected Gaussian posteriors at timesteps"):
+        penalised(uc.kl, steps, prior, z=torch.zeros(1, 1, 4))

@@ -399,6 +399,21 @@ def test_the_adaptive_budget_is_a_share_of_the_steps_after_pretraining(tmp_path)
     assert list(budgets) == [pytest.approx(0.4 * 2 * log[0]["step"])]
 
 
+def test_a_longer_training_has_a_larger_budget_and_begins_the_adaptive_phase_again(tmp_path):
+    ends = []
+
+    class Watch(Callback):
+        def on_end(self, trainer):
+            ends.append(trainer.phase)
+
+    changes = merge(TINY, {"data": {"sentences": 200}, "train": {"epochs": 2}})
+    uc.train("grammar", "aggressive-adaptive", out=tmp_path / "run", callbacks=[Watch()], **changes)
+    longer = merge(changes, {"train": {"epochs": 16}})
+    log = uc.train("grammar", "aggressive-adaptive", out=tmp_path / "run", resume=True, callbacks=[Watch()], **longer).log
+    assert ends[1].budget == pytest.approx(8 * ends[0].budget) and ends[1].spent > ends[0].spent > ends[0].budget
+    assert sum(entry.get("aggressive", {}).get("inner_steps", 0) for entry in log[2:]) > 0
+
+
 def test_the_best_encoder_of_a_pretraining_that_reached_its_end_goes_on(tmp_path, monkeypatch):
     changes, begins = merge(short_pretraining(monkeypatch), {"train": {"pretrain_epochs": 3, "epochs": 4}}), {}
 

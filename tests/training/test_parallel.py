@@ -222,6 +222,40 @@ def test_shares_neither_overlap_nor_leave_anything_out(rows, size):
     assert [i for world in (World(rank, size) for rank in range(size)) for i in world.mine(range(rows))] != []
 
 
+PICTURES = """
+import torch
+from tests.nn.test_pictures import corpus_of, drawn
+from uncollapse.nn.norms import BatchNorm
+from uncollapse.nn.resnet import ResNetEncoder
+from uncollapse.parallel import process_group
+
+def means(world, rows):
+    torch.manual_seed(0)
+    encoder = ResNetEncoder(8, 2, channels=2, hidden=4).train()
+    shard = world.shard(rows)
+    for part in encoder.modules():
+        part.joined = isinstance(part, BatchNorm) and bool(shard.counts)
+    return encoder(corpus_of(drawn(rows, 8)).batch(range(rows)).part(shard)).posterior.mu.detach()
+
+if __name__ == "__main__":
+    with process_group() as world:
+        for rows in (2, 3):
+            torch.save(means(world, rows), f"{rows}-{world.rank}.pt")
+"""
+
+
+def test_a_process_with_a_single_picture_normalises_by_the_joined_batch(tmp_path):
+    (tmp_path / "pictures.py").write_text(PICTURES)
+    done = run([*TWO, "pictures.py"], tmp_path)
+    assert not done.returncode, done.stderr
+    namespace = {"__name__": "one"}
+    exec(PICTURES, namespace)
+    for rows in (2, 3):
+        parts = [torch.load(tmp_path / f"{rows}-{rank}.pt") for rank in (0, 1)]
+        assert len(parts[1]) == 1
+        torch.testing.assert_close(torch.cat(parts), namespace["means"](World(), rows), rtol=1e-4, atol=1e-5)
+
+
 def test_batch_normalisation_is_that_of_torch_and_a_single_row_has_no_variance(corpus):
     ours, theirs = BatchNorm(3), nn.BatchNorm1d(3)
     for _ in range(3):

@@ -126,17 +126,22 @@ def penalised(
 ) -> Tensor:
     """Return a divergence of the posterior from the prior, `[B, ..., Z]` or `[B, ...]`; other arguments as in `rate`.
 
-    Where posterior and prior are of one family it is the closed form. Else only KL has an estimate from draws.
+    Where posterior and prior are of one family it is the closed form. Else only KL has an estimate from draws; KL of t
+    distributions has no closed form either.
 
     Raises:
-        TrainingError: another divergence of two families.
+        TrainingError: another divergence of two families, or KL without a closed form at every timestep.
     """
     p = prior.prior_for(posterior, labels)
-    if p is not None:
+    if p is not None and (divergence is not kl or type(posterior) is Gaussian):
         return divergence(cast(Diagonal, posterior), p)
     if divergence is not kl:
         raise TrainingError(
             f"expected a posterior of the prior's family for a divergence other than kl, got {type(posterior).__name__} and "
             f"{type(prior).__name__}"
+        )
+    if z.shape[2:] != posterior.event_shape:
+        raise TrainingError(
+            f"expected Gaussian posteriors at timesteps, whose KL has a closed form, got {type(posterior).__name__}"
         )
     return monte_carlo_kl(posterior, prior, z, labels=labels)

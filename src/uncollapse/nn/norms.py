@@ -8,7 +8,7 @@ from uncollapse.parallel import sum_over_processes
 
 
 class BatchNorm(_BatchNorm):
-    """Batch normalisation of `[N, C, ...]`; by the running moments in evaluation and for a single row, which has no variance.
+    """Batch normalisation of `[N, C, ...]`; by the running moments in evaluation and for a single row or picture.
 
     Attributes:
         joined: whether a batch is the rows of all processes together.
@@ -24,7 +24,7 @@ class BatchNorm(_BatchNorm):
         """Normalise `[N, C, ...]`."""
         if self.training and self.joined:
             return self._by_joined_batch(input)
-        if self.training and input.numel() == input.shape[1]:
+        if self.training and len(input) == 1:
             moments = self.running_mean, self.running_var
             return nn.functional.batch_norm(input, *moments, self.weight, self.bias, eps=self.eps)
         return super().forward(input)

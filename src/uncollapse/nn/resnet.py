@@ -80,10 +80,7 @@ class ResNetEncoder(Encoder):
 
     def forward(self, batch: Batch) -> EncoderOutput:
         """Return q(z | x)."""
-        one = self.training and len(batch) == 1
-        self.body.train(self.training and not one)  # a single picture has no variance: its norms are the running ones
         units = self.body(canvas(batch.tokens, self.side))
-        self.body.train(self.training)
         if self.condition is not None:
             units = torch.cat([units, self.condition(batch.labels).to(units.dtype)], 1)
         mu, logvar = self.posterior(units).to(self.posterior.weight.dtype).chunk(2, dim=-1)

@@ -40,11 +40,13 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def locks(descriptor: int, file: Path) -> bool:
-    """Lock an open file; return whether it was free and is still there (always, where the system has no such locks)."""
+    """Lock an open file; return whether it was free and is still there (always, where the file system has no such locks)."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(descriptor), file.stat())
-    except OSError:
+    except (BlockingIOError, FileNotFoundError):
         return False
+    except OSError:  # such as ENOLCK of a network file system
+        return True

@@ -5,8 +5,8 @@ loss of the same validation sentences before and after some encoder steps says w
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +31,8 @@ LOOKS = (0, 2, 4, 8, 16, 32, 64)
 """Inner steps after which the paired losses are looked at."""
 PAYS = 1.0
 """Standard errors by which the paired losses must fall for the steps to go on."""
+SETTINGS = ("rule", "limit", "batch_size", "budget")
+"""What a phase is given, not what it has come to."""
 LONGEST_WAIT = 4
 """Most steps without inner ones, after some that did not pay."""
 MOST_BELOW_BEST = 5
@@ -152,6 +154,22 @@ class Phase:
     wait: int = 0
     left: int = 0
 
+    def continued(self, state: Mapping[str, Any]) -> "Phase":
+        """Return the phase where a saved one stopped, under its own settings: a longer training has a larger budget.
+
+        Raises:
+            TypeError: a name in the state is none of a phase.
+        """
+        phase = replace(self, **{name: value for name, value in state.items() if name not in SETTINGS})
+        if self.rule == "adaptive":
+            phase.on = phase.below_limit and phase.spent < self.budget
+        return phase
+
+    @property
+    def below_limit(self) -> bool:
+        """Return whether the limit leaves outer steps."""
+        return not self.limit or self.outer < self.limit
+
     def loop(self, losses: Callable[[], Tensor]) -> InnerLoop | PairedLoop:
         """Return the inner loop of the present outer step.
 
@@ -173,7 +191,7 @@ class Phase:
         """Take note of one outer step; end the phase at its limit."""
         self.outer += 1
         self.inner += loop.steps
-        self.on = not self.limit or self.outer < self.limit
+        self.on = self.below_limit
         if isinstance(loop, PairedLoop):
             # a batch costs a third of a step without its gradient, and not much less where it is smaller
             self.spent += loop.steps + loop.looks * HELD_BATCHES / 3 * max(1.0, HELD_SENTENCES / self.batch_size)

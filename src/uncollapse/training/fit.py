@@ -450,7 +450,7 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         if self.progress.epoch >= self.pretrain_epochs:  # older states do not say so
             self.progress.pretrained = self.progress.pretrained or self.pretrain_epochs
-        self.plateau, self.phase = replace(self.plateau, **state["plateau"]), replace(self.phase, **state["phase"])
+        self.plateau, self.phase = replace(self.plateau, **state["plateau"]), self.phase.continued(state["phase"])
         self.optimizer = self._new_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         if hasattr(self.objective, "load_state_dict"):
