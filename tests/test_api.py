@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 import subprocess
@@ -217,7 +218,7 @@ def test_writes_are_whole_or_not_at_all(tmp_path, monkeypatch):
 
     path = tmp_path / "file"
     write_atomically(path, b"old")
-    monkeypatch.setattr(Path, "replace", lambda *a: (_ for _ in ()).throw(OSError("power cut")))
+    monkeypatch.setattr(Path, "replace", lambda *a: (_ for _ in ()).throw(OSError(errno.ENOSPC, "power cut")))
     with pytest.raises(uc.UserError, match=r"file: cannot be written .*MiB are needed"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

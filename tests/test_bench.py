@@ -29,8 +29,8 @@ def result(name, rate, distortion, state="alive", nll_iw=None, seconds=1.0):
 
 
 def test_the_frontier_is_what_no_other_undercuts_in_both():
-    results = [result("vanilla", 0, 10), result("good", 3, 6), result("bad", 4, 8), result("far", 9, 1)]
-    assert frontier(results) == ["vanilla", "good", "far"]
+    points = {"far": (9, 1), "vanilla": (0, 10), "good": (3, 6), "bad": (4, 8), "as good": (3, 6), "as far": (3, 7)}
+    assert frontier(points) == ["vanilla", "good", "as good", "far"]
 
 
 def test_the_recommendation_prefers_what_lives_to_what_is_tight():
@@ -39,6 +39,7 @@ def test_the_recommendation_prefers_what_lives_to_what_is_tight():
         results
     )
     assert recommend(results[:2]).startswith("use beta: ")
+    assert recommend([result("lm", 0, 9, "no latent")]).startswith("language models alone")
     assert recommend(results[:1]).startswith("every remedy collapsed")
     assert relative_time([result("vanilla", 0, 1, seconds=2.0), result("bn", 0, 1, seconds=3.0)]) == {
         "vanilla": 1,

@@ -164,6 +164,8 @@ def test_a_divergence_that_does_not_exist_is_refused():
     wide = gaussian([[0.0]], [[5.0]])
     with pytest.raises(TrainingError, match="order 2 does not exist"):
         alpha_divergence(wide, wide.base, 2.0)
+    with pytest.raises(TrainingError, match="order -1 does not exist"):
+        alpha_divergence(wide.base, wide, -1.0)
     narrow = gaussian([[0.3]], [[0.5]])
     assert alpha_divergence(narrow, narrow.base, 2.0).item() > 0
 

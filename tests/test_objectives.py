@@ -280,6 +280,7 @@ def test_gradients_reach_the_encoder_through_the_penalty(name):
         ({"objective": {"divergence": "gamma"}, "encoder": {"pooling": "mean"}}, "with gamma use last"),
         ({"objective": {"divergence": "alpha", "floor": 3.0, "floor_kind": "dimension"}}, "no sum over dimensions"),
         ({"objective": {"target_kind": "controller"}}, "a target above 0"),
+        ({"objective": {"divergence": "renyi", "alpha": -0.5}}, "needs an order above 0, got -0.5"),
         ({"train": {"pretrain_epochs": 2}}, "fewer than train.epochs 2"),
         ({"train": {"pretrain_epochs": 1, "init_from": "runs/x"}}, "leave one out"),
         ({"train": {"aggressive": "pooled"}, "model": {"latent": 0}}, "no encoder"),

@@ -29,7 +29,10 @@ def test_a_run_with_a_module_of_ones_own_is_trained_loaded_and_resumed(tmp_path)
     codes = run.encode(["the dog sings ."])
     with pytest.raises(uc.UserError, match=r"encoder.kind own: expected the module, as in uc.load\(path, encoder="):
         uc.load(whole)
-    again = uc.load(whole, encoder=own(len(splits.vocabulary)))
+    mine = own(len(splits.vocabulary))
+    parameters = list(mine.parameters())
+    again = uc.load(whole, encoder=mine)
+    assert all(one is other for one, other in zip(parameters, again.model.encoder.parameters(), strict=True))
     assert (again.encode(["the dog sings ."]) == codes).all() and again.evaluate(iw_samples=0)["rate"] > 0
     settings["train"]["epochs"] = 2
     longer = uc.train(

@@ -8,6 +8,7 @@ import pytest
 import uncollapse as uc
 from uncollapse.cli import main
 from uncollapse.errors import UserError
+from uncollapse.runs.launch import origin_of
 from uncollapse.runs.shipped import FOLDER, run_path, shipped
 
 
@@ -63,16 +64,20 @@ def test_they_stay_as_they_are_and_a_copy_is_a_run(tmp_path, capsys):
     content = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
     for arguments in (
         ["evaluate", "model:grammar"],
+        ["evaluate", "model:grammar", "--protocol", "aggregate"],
         ["plot", "model:grammar", "curves"],
         ["losses", "model:grammar"],
         ["train", "--recipe", "grammar", "--out", str(FOLDER / "grammar"), "--overwrite"],
     ):
         assert main(arguments) == 2
-        assert "copy it first: uncollapse models grammar --out DIR" in capsys.readouterr().err
+        err = capsys.readouterr().err
+        assert "copy it first: uncollapse models grammar --out DIR" in err and "protocol" not in err
     assert content == {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
     assert main(["plot", "model:grammar", "curves", "--out", str(tmp_path / "curves.png")]) == 0
     assert main(["losses", "model:grammar", "--out", str(tmp_path)]) == 0
     assert main(["compare", "model:grammar", "model:verbs"]) == 0
+    by = ["--by", "encoder.emb", "--out", str(tmp_path / "by.png")]  # the network of pictures has no embeddings
+    assert main(["plot", "model:grammar", "model:strokes", "curves", *by]) == 0
     assert main(["models", "grammar", "--out", str(tmp_path / "copy")]) == 0
     assert main(["models", "grammar", "--out", str(tmp_path / "copy")]) == 2
     assert "a run is already there" in capsys.readouterr().err
@@ -84,6 +89,15 @@ def test_a_training_may_begin_with_their_weights(tmp_path):
     assert run.config.train.init_from == str(FOLDER / "grammar") and len(run.vocabulary) == len(
         uc.load("model:grammar").vocabulary
     )
+
+
+def test_a_recipe_may_name_the_weights_and_the_tokens(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("title: mine\nsettings: {train: {init_from: 'model:grammar'}}\n")
+    config, theirs = origin_of(str(recipe), (), {}).config, uc.load("model:grammar").config
+    assert config.encoder == theirs.encoder and config.model == theirs.model
+    tokens = origin_of("grammar", (), {"data": {"vocab_from": "model:grammar"}}).config.data.vocab_from
+    assert tokens == str(FOLDER / "grammar")
 
 
 def test_an_unknown_model_is_one_line(capsys):

@@ -381,6 +381,10 @@ def test_a_tier_may_read_other_data_than_the_study(tmp_path):
         ({"decodings": {"x": {"strategy": "top-k", "k": 3}}}, "unexpected keyword argument 'k'"),
         ({"tiers": {"full": {"seeds": 1, "rows": {"plane": {}}}}}, "unknown row 'plane': did you mean plain"),
         ({"tiers": {"full": {"seeds": 1, "corpus": {"words": 3}}}}, "unknown setting of a corpus 'words'"),
+        (
+            {"tiers": {"full": {"seeds": 1, "bound": {"iw_sample": 3}}}},
+            "setting of the bound 'iw_sample': did you mean iw_samples",
+        ),
     ],
 )
 def test_a_study_that_is_none_gets_one_line(own, capsys, change, said):

@@ -51,6 +51,8 @@ def test_goals_and_spaces_are_read():
     assert GOAL.violations({"mi": 3.0}) == [1.0] and GOAL.met({"mi": 4.0}) and not GOAL.met({"mi": 3.9})
     assert read_dimension("decoder.hidden=64,128") == Dimension("decoder.hidden", (64, 128))
     assert read_dimension("optim.lr=1e-4..1e-2:log") == Dimension("optim.lr", (), 1e-4, 1e-2, True)
+    assert read_dimension("optim.lr=1e-3,1e-2").choices == (1e-3, 1e-2)
+    assert read_dimension("objective.weight=linear(0, 1, 10 epochs),0.5").choices == ("linear(0, 1, 10 epochs)", "0.5")
     assert read_dimension("remedy=bn,kl-target+annealed").choices == ("bn", "kl-target+annealed")
 
 
@@ -63,6 +65,9 @@ def test_goals_and_spaces_are_read():
         (read_dimension, "optim.lr=0.1..0.01", "expected KEY="),
         (read_dimension, "optim.lr=0..0.1:log", "from above 0"),
         (read_dimension, "optim.lr=a..b", "expected KEY="),
+        (read_dimension, "model.latent=1..inf", "expected KEY="),
+        (read_dimension, "model.latent=1..nan", "expected KEY="),
+        (read_dimension, "model.latent=[", "model.latent: expected an integer"),
         (read_dimension, "optim.rl=1,2", "optim.lr"),
         (read_dimension, "decoder.hidden=-4..8", "decoder.hidden"),
     ],

@@ -1,8 +1,10 @@
 """Files: written whole or not at all, read with a check of what they hold."""
 
+import errno
 import json
 import os
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: it cannot be written, such as on a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(path)
@@ -34,17 +36,21 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); {max(1, len(content) >> 20):,} MiB are needed there"
-        ) from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = f"{max(1, len(content) >> 20):,} MiB are needed there" if full else "write elsewhere"
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {advice}") from None
     finally:
-        if temporary.exists():
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """Return the name under which this process writes a file until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def _remove_unfinished(path: Path) -> None:
     """Remove what processes that are gone have left of a file."""
-    for part in path.parent.glob(f".{path.name}.*.part"):
+    for part in path.parent.glob(f".{escape(path.name)}.*.part"):
         process = part.name.split(".")[-2]
         if process.isdecimal() and not _alive(int(process)):
             part.unlink(missing_ok=True)

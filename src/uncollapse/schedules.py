@@ -144,7 +144,7 @@ class Clock:
                 f"length {text.strip()!r}: expected a number of steps or epochs, or a share of the run such as 50%"
             )
         unit = {"s": 1.0, "e": float(self.epoch), "%": self.run / 100}[match[2][0]]
-        return max(match[2] == "%" and number > 0, round(number * unit))
+        return max(int(match[2] == "%" and number > 0), round(number * unit))
 
 
 MOST, DEEPEST = 1e15, 100

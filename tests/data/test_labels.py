@@ -30,6 +30,8 @@ def test_labels_are_read_as_users_write_them():
         (TENSE, "past", 2, "unknown label 'past' of tense: .*sp"),
         (TENSE, "tens=p", 2, "unknown label field 'tens': .*tense"),
         (SPACE, {"tense": "p"}, 2, "expected a label for number, got tense"),
+        (TENSE, {"tense": 3}, 2, "labels of tense: expected text, got 3"),
+        (TENSE, 3, 2, "labels: expected text, or names and values, got 3"),
         (TENSE, {"tense": ["p"]}, 2, r"one a sentence \(2\), got 1"),
     ],
 )

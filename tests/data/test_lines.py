@@ -1,5 +1,6 @@
 """A text that is not held in memory is the same corpus as one that is."""
 
+import errno
 import os
 import tracemalloc
 
@@ -122,3 +123,22 @@ def test_few_letters_are_encoded_together_and_their_ids_are_not_held(tmp_path, m
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(flat) == offsets[-1] == 400_000 and peak < 1_000_000
+
+
+def test_an_encoding_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    path, whole = tmp_path / "a.txt", encoding._pieces
+
+    def full(*arguments):
+        yield next(whole(*arguments))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path.write_text("a b\n" * 2000)
+    monkeypatch.setattr(reading, "HELD_BYTES", 100)
+    texts = reading.read_texts(path)[0].texts
+    monkeypatch.setattr(encoding, "_pieces", full)
+    with pytest.raises(OSError, match="No space"):
+        encoding.encode(texts, embedded_vocabulary(), 256, cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+    monkeypatch.undo()
+    assert len(encoding.encode(texts, embedded_vocabulary(), 256, cache=tmp_path / "cache")[1]) == 2001
+    assert len(list((tmp_path / "cache").iterdir())) == 3

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import uncollapse as uc
 from tests.conftest import needs_shared
 from uncollapse.data import reading
 from uncollapse.data.lines import Lines
@@ -153,6 +154,7 @@ def test_a_txt_whose_every_line_holds_one_tab_draws_a_hint(tmp_path):
         ("a.jsonl", b'{"txt": "a"}\n', "expected a field named text, got txt; name it: --data.text_column NAME"),
         ("a.jsonl", b'["text"]\n', 'line 1: expected {"text": '),
         ("a.jsonl", b'{"text": "a"}\n{"label": "b"}\n', "line 2: expected the text 'text', got none"),
+        ("a.jsonl", b'{"text": "a", "label": {"text": "b"}}\n', "line 1: expected another name for the label text"),
         ("a.jsonl", b'{"text": "a", "label": [1]}\n', "line 1: expected a name or number as the label label, got [1]"),
         (
             "a.csv",
@@ -295,3 +297,12 @@ def test_the_penn_treebank_is_counted_as_in_the_papers():
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (42068, 3370, 3761)
     assert splits.test.predicted / len(splits.test) == pytest.approx(21.917, abs=5e-4)
     assert len(splits.vocabulary) == 9998 + 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"level": "chars"}, "'chars': did you mean char"), ({"max_lenght": 3}, "did you mean max_length")],
+)
+def test_loading_refuses_what_is_no_setting(settings, said):
+    with pytest.raises(UserError, match=said):
+        uc.data.load(name="grammar", **settings)

@@ -3,10 +3,13 @@ import math
 import pytest
 import torch
 
+import uncollapse as uc
 from tests.conftest import SENTENCES, tiny_vae
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.evaluation import scores
 from uncollapse.evaluation.evaluate import evaluate
+from uncollapse.evaluation.posterior import posteriors
 from uncollapse.evaluation.verdict import judge
 
 PROMISED = (
@@ -84,6 +87,19 @@ def test_a_language_model_has_no_rate_and_its_bounds_coincide():
 def test_without_samples_there_is_no_iw_bound(measured):
     model, corpus, _ = measured
     assert "nll_iw" not in evaluate(model, corpus, iw_samples=0).metrics
+    with pytest.raises(uc.UserError, match="iw_samples: expected 0 or more, got -1"):
+        evaluate(model, corpus, iw_samples=-1)
+    with pytest.raises(uc.UserError, match="iw_sentences: expected None .all. or at least 2, got 1"):
+        evaluate(model, corpus, iw_samples=1, iw_sentences=1)
+
+
+def test_memory_does_not_grow_with_the_length_of_sentences(measured, monkeypatch):
+    model, corpus, _ = measured
+    monkeypatch.setattr(scores, "TOKENS_AT_A_TIME", 64)
+    sizes, of = [], model.posterior
+    monkeypatch.setattr(type(model), "posterior", lambda model, batch: sizes.append(len(batch)) or of(batch))
+    posteriors(model, corpus)
+    assert max(sizes) * int(corpus.lengths.max()) <= 64 and sum(sizes) == len(corpus)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +112,8 @@ def test_without_samples_there_is_no_iw_bound(measured):
         (9.0, 8.0, 0.02, 3, 32, "partly alive"),
         (9.0, 8.0, 0.02, 32, 32, "alive"),
         (1.3, 1.2, 0.02, 1, 1, "alive"),
+        (9.0, 8.0, 0.02, 1, 3, "partly alive"),
+        (9.0, 8.0, 0.02, 2, 3, "alive"),
         (0.0, 0.0, 0.0, 0, 0, "no latent"),
     ],
 )

@@ -121,6 +121,9 @@ def test_recording_changes_nothing_else_and_resumes_without_a_double(toy, tmp_pa
 def test_figures_are_drawn(toy, tmp_path, capsys, name):
     assert main(["plot", str(toy.path), "posterior-mean-space", "--out", str(tmp_path / name)]) == 0
     assert (tmp_path / name).stat().st_size > 2000
+    assert main(["plot", str(toy.path), "posterior-mean-space", "--out", f"/proc/{name}"]) == 2
+    assert f"/proc/{name}: cannot be written" in capsys.readouterr().err
+    assert main(["plot", str(toy.path), "posterior-mean-space", "--out", str(tmp_path / name)]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert rows[0] == ["step", "diagonal", "horizontal", "vertical"] and [r[0] for r in rows[1:]] == [
         "0",

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+import uncollapse as uc
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.reading import Texts
 from uncollapse.data.vocabulary import build_vocabulary
@@ -94,6 +95,8 @@ def test_the_classifier_learns_words_and_pairs():
     model = NGramClassifier(corpus, "label")
     ids = [vocabulary.encode(text) for text in ("good place not bad", "good place bad not")]
     assert model.predict(ids).tolist() == [1, 0]
+    with pytest.raises(uc.UserError, match="several classes of label, got one"):
+        NGramClassifier(corpus.first(3), "label")
 
 
 # -- the fitted mixture -------------------------------------------------------------------------------------------------

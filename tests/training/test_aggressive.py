@@ -409,7 +409,9 @@ def test_a_longer_training_has_a_larger_budget_and_begins_the_adaptive_phase_aga
     changes = merge(TINY, {"data": {"sentences": 200}, "train": {"epochs": 2}})
     uc.train("grammar", "aggressive-adaptive", out=tmp_path / "run", callbacks=[Watch()], **changes)
     longer = merge(changes, {"train": {"epochs": 16}})
-    log = uc.train("grammar", "aggressive-adaptive", out=tmp_path / "run", resume=True, callbacks=[Watch()], **longer).log
+    log = uc.train(
+        "grammar", "aggressive-adaptive", out=tmp_path / "run", resume=True, callbacks=[Watch()], **longer
+    ).log
     assert ends[1].budget == pytest.approx(8 * ends[0].budget) and ends[1].spent > ends[0].spent > ends[0].budget
     assert sum(entry.get("aggressive", {}).get("inner_steps", 0) for entry in log[2:]) > 0
 

@@ -1,6 +1,5 @@
 """`uncollapse bench`."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,14 @@ from typing import Any
 import uncollapse as uc
 from uncollapse.cli.inputs import add_executor
 from uncollapse.cli.output import show
-from uncollapse.cli.parser import Parser, converted
+from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars, show_table
 from uncollapse.errors import UserError
 from uncollapse.files import write_atomically
 from uncollapse.reporting.report import report
 from uncollapse.reporting.table import bench_table
 from uncollapse.runs.bench import DEFAULT_REMEDIES, Result, bench, frontier, recommend, relative_time
-from uncollapse.runs.config import catalogue, check, split_key
+from uncollapse.runs.config import catalogue, read_values, split_key
 from uncollapse.runs.executors import executor_of
 
 
@@ -49,7 +48,8 @@ def run(arguments: list[str]) -> None:
         )
     show_table(bench_table(results, relative_time(results), asked.seeds))
     show("budget: the same model and the same epochs of the recipe for each")
-    show(f"rate-distortion frontier: {', '.join(frontier(results))}")
+    points = {one.remedy: (one.mean("rate"), one.mean("distortion")) for one in results}
+    show(f"rate-distortion frontier: {', '.join(frontier(points))}")
     show(f"recommendation: {recommend(results)}")
     if not asked.no_report:
         with Bars() as bars:
@@ -76,5 +76,4 @@ def sweep_of(text: str) -> tuple[str, list[Any]]:
     split_key(key)
     if not values:
         raise UserError(f"--sweep: expected KEY=A,B,…, such as objective.target=3,15,100, got {text!r}")
-    parts = re.split(r",(?![^(]*\))", values)
-    return key, [check(key, converted(catalogue()[key].type, part.strip())) for part in parts]
+    return key, read_values(key, values)

@@ -18,7 +18,7 @@ from uncollapse.data.grammar import english
 from uncollapse.data.pictures import stroke_parts
 from uncollapse.data.reading import Texts
 from uncollapse.data.splits import embedded
-from uncollapse.errors import UserError
+from uncollapse.errors import UserError, suggest
 from uncollapse.files import write_atomically, write_json
 from uncollapse.messages import Bar
 from uncollapse.runs.builders.data import EMBEDDED
@@ -84,6 +84,8 @@ def _write(arguments: list[str]) -> None:
     if asked.name == "strokes":
         _write_strokes(Path(asked.out), asked.sentences, asked.seed, asked.side)
         return
+    if asked.name not in NAMES:
+        raise UserError(f"unknown corpus {asked.name!r}: {suggest(asked.name, NAMES)}")
     folder, parts = Path(asked.out), embedded(asked.name, asked.seed, asked.sentences, corpora=EMBEDDED)
     for part, texts in parts.items():
         name, rows = (f"{part}.txt", _parallel(texts)) if texts.rows else (f"{part}.jsonl", _labelled(texts))

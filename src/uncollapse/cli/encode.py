@@ -8,7 +8,7 @@ import numpy as np
 
 import uncollapse as uc
 from uncollapse.cli.inputs import add_sentences, sentences_and_labels
-from uncollapse.cli.output import say, show
+from uncollapse.cli.output import one_line, say, show
 from uncollapse.cli.parser import Parser
 from uncollapse.errors import UserError
 from uncollapse.files import write_atomically
@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> None:
         write_atomically(out, content.getvalue())
     else:
         table = "\n".join(
-            "\t".join([*(f"{value:.6g}" for value in mu), text.replace("\t", " ").replace("\n", "/")])
+            "\t".join([*(f"{value:.6g}" for value in mu), one_line(text)])
             for mu, text in zip(posterior.mean.tolist(), texts, strict=True)
         )
         if not asked.out:

@@ -7,8 +7,8 @@ from typing import Any
 
 import uncollapse as uc
 from uncollapse.cli.inputs import read_splits
-from uncollapse.cli.output import say, show
-from uncollapse.cli.parser import Parser, converted
+from uncollapse.cli.output import one_line, say, show
+from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars, show_table
 from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.evaluate import Evaluation
@@ -16,8 +16,10 @@ from uncollapse.evaluation.verdict import judge
 from uncollapse.files import write_atomically
 from uncollapse.reporting.protocols import protocol_tables
 from uncollapse.reporting.table import evaluation_table
+from uncollapse.runs.config import converted
 from uncollapse.runs.measure import measure, measure_protocol
 from uncollapse.runs.protocols import PROTOCOLS
+from uncollapse.runs.shipped import refuse_shipped
 from uncollapse.tasks.syntax.pairs import read_minimal_pairs
 
 
@@ -49,6 +51,7 @@ def run(arguments: list[str]) -> None:
     if asked.per_sentence and Path(asked.per_sentence).is_dir():
         raise UserError(f"--per-sentence: expected a file, got the folder {asked.per_sentence}")
     done = uc.load(asked.run, epoch=asked.epoch)
+    refuse_shipped(done.path)
     splits = read_splits(done, settings)
     subject = done.subject(splits, asked.split, asked.seed, data=settings.get("data"))
     if asked.pairs and asked.protocol != "minimal-pairs":
@@ -87,8 +90,8 @@ def _count(text: str) -> int | None:
     if text == "all":
         return None
     count = converted(int, text)
-    if not isinstance(count, int) or count < 1:
-        raise UserError(f"--iw-sentences: expected a positive integer or all, got {text!r}")
+    if not isinstance(count, int) or count < 2:
+        raise UserError(f"--iw-sentences: expected an integer of at least 2, or all, got {text!r}")
     return count
 
 
@@ -99,5 +102,7 @@ def _rows(result: Evaluation, texts: list[str]) -> str:
     scores = result.scores
     for i, text in enumerate(texts):
         bound = f"{iw[i]:.4f}" if i in iw else ""
-        rows.append(f"{scores.distortion[i]:.4f}\t{scores.rate[i]:.4f}\t{scores.nll_elbo[i]:.4f}\t{bound}\t{text}")
+        rows.append(
+            f"{scores.distortion[i]:.4f}\t{scores.rate[i]:.4f}\t{scores.nll_elbo[i]:.4f}\t{bound}\t{one_line(text)}"
+        )
     return "\n".join(rows) + "\n"

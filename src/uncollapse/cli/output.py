@@ -2,7 +2,12 @@
 
 from uncollapse.messages import say, shown
 
-__all__ = ["say", "show", "shown"]
+__all__ = ["one_line", "say", "show", "shown"]
+
+
+def one_line(text: str) -> str:
+    """Return a sentence as a field of a table with tabs: a picture has `/` between its lines."""
+    return text.replace("\t", " ").replace("\n", "/")
 
 
 def show(text: str) -> None:

@@ -3,16 +3,14 @@
 import math
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 from uncollapse.errors import UserError, suggest
 from uncollapse.nn.kinds import KINDS
-from uncollapse.runs.config import SECTIONS, Settings, catalogue, check, describe, nest
+from uncollapse.runs.config import SECTIONS, Settings, catalogue, converted, describe, nest, read_value
 
-TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-READ: dict[Any, Callable[[str], Any]] = {bool: lambda text: TRUTH[text.lower()], int: int, float: float}
 TITLES = {"encoder": "The network of q(z | x)", "decoder": "The network of p(x | z)"}
 BELOW = 2**32
 """What every whole number of a flag that is no setting must stay below."""
@@ -99,21 +97,10 @@ class Parser(ArgumentParser):
         raise UserError(f"{message.removeprefix('argument ')}; see --help")
 
 
-def converted(kind: Any, text: str) -> Any:
-    """Return text as a value of a kind, or the text itself (cut, if it is long) where it is none."""
-    try:
-        value = READ.get(kind, str)(text)
-    except (KeyError, ValueError):
-        value = math.nan
-    if isinstance(value, float) and not math.isfinite(value):
-        return text if len(text) < 80 else f"{text[:76]} ..."
-    return value
-
-
 def _setting(key: str, text: str) -> Any:
     """Return the checked value of a setting."""
     try:
-        return check(key, converted(catalogue()[key].type, text))
+        return read_value(key, text)
     except UserError as error:
         raise ArgumentTypeError(str(error).removeprefix(f"{key}: ")) from None
 

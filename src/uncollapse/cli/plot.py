@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import uncollapse as uc
 from uncollapse.cli.output import say, show
-from uncollapse.cli.parser import Parser, converted
+from uncollapse.cli.parser import Parser
 from uncollapse.errors import UserError, suggest
 from uncollapse.evaluation.mean_space import Means
 from uncollapse.reporting.canvas import save
@@ -15,7 +15,7 @@ from uncollapse.reporting.curves import PANELS, curves_figure
 from uncollapse.reporting.latent import METHODS, plane_figure, rates_figure, robustness_figure
 from uncollapse.reporting.mean_space import draw_mean_space
 from uncollapse.reporting.views import codes_view, map_view, plane_points, traversals_view
-from uncollapse.runs.config import catalogue, flatten
+from uncollapse.runs.config import catalogue, converted, flatten
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.shipped import refuse_shipped, run_path
 
@@ -79,7 +79,7 @@ def _named(folders: list[RunFolder], by: str) -> dict[str, RunFolder]:
     named = {}
     for folder in folders:
         settings = dict(flatten(folder.origin().config.settings()))
-        name = f"{by.split('.')[-1]} {settings[by]}" if by else folder.path.resolve().name
+        name = f"{by.split('.')[-1]} {settings.get(by, 'none')}" if by else folder.path.resolve().name
         named[name if name not in named else str(folder.path)] = folder
     return named
 

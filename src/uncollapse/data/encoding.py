@@ -1,7 +1,6 @@
 """From texts to token ids, a few thousand sentences at a time: in memory, or in a file that is mapped into it."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, groupby
@@ -11,6 +10,7 @@ import numpy as np
 
 from uncollapse.data.lines import Lines
 from uncollapse.data.vocabulary import Vocabulary
+from uncollapse.files import unfinished
 
 TOGETHER = 2**20
 """Letters, ends of lines among them, that are encoded at a time."""
@@ -74,9 +74,11 @@ def _cached(
     names = [cache / f"{key}.{what}" for what in ("ids", "offsets", "kept")]
     if not names[-1].exists():
         cache.mkdir(parents=True, exist_ok=True)
-        unfinished = [name.with_name(f"{name.name}.{os.getpid()}") for name in names]
+        parts = [unfinished(name) for name in names]
         with ExitStack() as stack:
-            files = [stack.enter_context(name.open("wb")) for name in unfinished]
+            for part in parts:
+                stack.callback(part.unlink, missing_ok=True)
+            files = [stack.enter_context(part.open("wb")) for part in parts]
             end = np.zeros(1, np.int64)
             end.tofile(files[1])
             for flat, lengths, positions in _pieces(texts, vocabulary, max_length):
@@ -84,8 +86,9 @@ def _cached(
                 for file, values in zip(files, (flat, offsets, positions), strict=True):
                     values.tofile(file)
                 end = offsets if len(offsets) else end
-        for name, whole in zip(unfinished, names, strict=True):
-            name.replace(whole)  # the last stands for all
+            for file, part, whole in zip(files, parts, names, strict=True):
+                file.close()
+                part.replace(whole)  # the last stands for all
     if names[0].stat().st_size % 4 or any(name.stat().st_size % 8 for name in names[1:]):  # cut short
         names[-1].unlink()
         return _cached(texts, vocabulary, max_length, cache)

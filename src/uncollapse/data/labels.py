@@ -1,7 +1,7 @@
 """Labels: the classes of every field, and how a user names them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -62,8 +62,10 @@ class LabelSpace:
         """Return what was asked for, by field: `past`, `tense=past` or `tense=past,number=one` as text.
 
         Raises:
-            UserError: an unknown field, or a label without its field where there are several.
+            UserError: an unknown field, a label without its field where there are several, or something else than labels.
         """
+        if not isinstance(asked, str | Mapping):
+            raise UserError(f"labels: expected text, or names and values, got {asked!r}")
         only = next(iter(self.names)) if len(self.names) == 1 else ""
         if isinstance(asked, str) and only and (asked.strip() in self.names[only] or not set("=,") & set(asked)):
             return {only: asked.strip()}
@@ -80,7 +82,8 @@ class LabelSpace:
         for field in asked:
             if field not in self.names:
                 raise UserError(f"unknown label field {field!r}: {suggest(field, self.names)}")
-            if not isinstance(asked[field], str) and not all(isinstance(label, str) for label in asked[field]):
+            several = asked[field] if isinstance(asked[field], Iterable) else [asked[field]]
+            if not all(isinstance(label, str) for label in several):
                 raise UserError(f"labels of {field}: expected text, got {asked[field]!r}")
         return dict(asked)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,9 +21,6 @@ from uncollapse.data.splits import PARTS, Splits
 from uncollapse.data.strokes import strokes
 from uncollapse.data.vocabulary import INK, PAPER, PIXELS
 from uncollapse.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 STROKES = (2000, 500, 500)
 

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from uncollapse.data.vocabulary import Level, Vocabulary, build_vocabulary
 from uncollapse.errors import UserError, suggest
 
 PARTS = ("train", "valid", "test")
+LEVELS = (*get_args(Level), "auto")
 CUT = (
     'python -c "import sys, sentencex; '
     "[print(s.strip()) for p in sys.stdin for s in sentencex.segment('en', p) if s.strip()]\""
@@ -206,8 +207,13 @@ def load(
         settings: other fields of `data.settings.DataConfig`, such as `name="grammar"` for an embedded corpus.
 
     Raises:
-        UserError: no source, and whatever the readers refuse.
+        UserError: no source, no such setting or level, and whatever the readers refuse.
     """
+    names = [field.name for field in fields(DataConfig)]
+    if unknown := [name for name in settings if name not in names]:
+        raise UserError(f"unknown setting {unknown[0]!r} of data: {suggest(unknown[0], names)}")
+    if level not in LEVELS:
+        raise UserError(f"unknown level {level!r}: {suggest(level, LEVELS)}")
     config = DataConfig(path=str(path), level=level, max_vocab=max_vocab, **settings)
     return load_splits(config, vocabulary=vocabulary)
 

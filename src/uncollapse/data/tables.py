@@ -62,7 +62,7 @@ def read_jsonl(lines: Iterable[tuple[int, str]], source: str) -> Iterator[tuple[
     """Yield the number of the line and the texts, numbers and truth values of every object; those in `label` likewise.
 
     Raises:
-        UserError: a line that is no object, a label that is a list, or text that cannot be written.
+        UserError: a line that is no object, a label that is a list or has the name of a field, or text that cannot be written.
     """
     for number, line in lines:
         where = f"{source}, line {number}"
@@ -73,7 +73,12 @@ def read_jsonl(lines: Iterable[tuple[int, str]], source: str) -> Iterator[tuple[
         if not isinstance(row, dict):
             raise UserError(f'{where}: expected {{"text": …}}, got {line[:60]!r}')
         label = row.pop("label", None)
-        fields = row | (label if isinstance(label, dict) else {"label": label})
+        labels = label if isinstance(label, dict) else {"label": label}
+        if twice := row.keys() & labels.keys():
+            raise UserError(
+                f"{where}: expected another name for the label {min(twice)}, which is a field of the line too"
+            )
+        fields = row | labels
         for name, value in fields.items():
             if isinstance(value, list | dict) and (name == "label" or (isinstance(label, dict) and name in label)):
                 raise UserError(f"{where}: expected a name or number as the label {name}, got {json.dumps(value)[:60]}")

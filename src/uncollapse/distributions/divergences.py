@@ -39,13 +39,14 @@ def log_overlap(q: Diagonal, p: Diagonal, alpha: float) -> Tensor:
     Raises:
         TrainingError: alpha lies outside [0, 1] and the integral diverges for some posterior.
     """
+    order = alpha
     if alpha < 0.5:  # J(q, p; alpha) = J(p, q; 1 - alpha)
         q, p, alpha = p, q, 1 - alpha
     gap = q.logvar - p.logvar
     excess = (1 - alpha) * torch.expm1(gap)  # v* / v2 - 1, where v* = alpha v2 + (1 - alpha) v1
     if not 0 <= alpha <= 1 and bool((excess <= -1).any()):
         raise TrainingError(
-            f"the divergence of order {alpha:g} does not exist: alpha v2 + (1 - alpha) v1 is not positive for some posterior; "
+            f"the divergence of order {order:g} does not exist: alpha v2 + (1 - alpha) v1 is not positive for some posterior; "
             "use an objective.alpha from 0 to 1"
         )
     # ln J = 1/2 [ (1 - alpha) ln r - ln(v* / v2) ] - 1/2 alpha (1 - alpha) D^2 / v*

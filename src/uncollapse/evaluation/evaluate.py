@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus
+from uncollapse.errors import UserError
 from uncollapse.evaluation.adaptive import adaptive_draws
 from uncollapse.evaluation.bounds import (
     ImportanceWeighted,
@@ -97,7 +98,14 @@ def evaluate(
         adaptive: make the bound of a proposal for each sentence, for at most the error that K draws of q for every sentence give.
         precision: of the decoder in the bound, and there alone.
         world: the processes that share the work (`World.current()`); each has all numbers, which are those of one process.
+
+    Raises:
+        UserError: fewer than 0 samples, or fewer than 2 sentences, whose mean has no error.
     """
+    if iw_samples < 0:
+        raise UserError(f"iw_samples: expected 0 or more, got {iw_samples}")
+    if iw_sentences is not None and iw_sentences < 2:
+        raise UserError(f"iw_sentences: expected None (all) or at least 2, got {iw_sentences}")
     with evaluation_mode(model), sharing(world):
         scores = score(model, corpus, seed, track=track)
         metrics = summarise(corpus, scores, seed)

@@ -13,7 +13,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.order import ordered_batches
 from uncollapse.distributions.divergences import kl_by_dimension
 from uncollapse.distributions.posteriors import Posterior, cat
-from uncollapse.evaluation.scores import of_each_batch
+from uncollapse.evaluation.scores import of_each_batch, rows_at_a_time
 from uncollapse.model import VAE
 
 ACTIVE = 0.01
@@ -24,7 +24,7 @@ ACTIVE = 0.01
 def posteriors(model: VAE, corpus: Corpus) -> Posterior:
     """Return q(z | x) of every sentence of a corpus, `[N, Z]`, on the CPU."""
     device = model.device
-    batches = ordered_batches(corpus.lengths, 256)
+    batches = ordered_batches(corpus.lengths, rows_at_a_time(corpus))
     results, back = of_each_batch(batches, lambda index: model.posterior(corpus.batch(index).to(device)).cpu())
     return cat(results)[back]
 

@@ -100,7 +100,7 @@ def score(model: VAE, corpus: Corpus, seed: int = 0, *, track: Track = untracked
         distortion, rate = model.distortion(batch, draw)[:, 0], model.rate(posterior, draw, batch.labels)
         return posterior.cpu(), draw[:, 0].cpu(), distortion.cpu(), rate.cpu()
 
-    batches = ordered_batches(corpus.lengths, _rows(corpus))
+    batches = ordered_batches(corpus.lengths, rows_at_a_time(corpus))
     results, back = of_each_batch(batches, of, track, "distortion and rate")
     posteriors, *tensors = zip(*results, strict=True)
     return Scores(cat(posteriors)[back], *(torch.cat(values)[back] for values in tensors))
@@ -123,9 +123,10 @@ def log_likelihoods(model: VAE, corpus: Corpus, z: Tensor) -> Tensor:
         batch = corpus.batch(index).to(device)
         return -model.distortion(batch, z[index][:, None].to(device))[:, 0].cpu()
 
-    results, back = of_each_batch(ordered_batches(corpus.lengths, _rows(corpus)), of)
+    results, back = of_each_batch(ordered_batches(corpus.lengths, rows_at_a_time(corpus)), of)
     return torch.cat(results)[back]
 
 
-def _rows(corpus: Corpus) -> int:
+def rows_at_a_time(corpus: Corpus) -> int:
+    """Return how many sentences of a corpus are computed together, so that memory does not grow with their length."""
     return max(1, min(256, TOKENS_AT_A_TIME // int(corpus.lengths.max())))

@@ -26,9 +26,16 @@ class NGramClassifier:
     Args:
         corpus: to learn from.
         field: the label field.
+
+    Raises:
+        UserError: all sentences are of one class.
     """
 
     def __init__(self, corpus: Corpus, field: str) -> None:
+        if len(np.unique(corpus.labels[field])) < 2:
+            raise UserError(
+                f"expected training sentences of several classes of {field}, got one: nothing to tell apart"
+            )
         from sklearn.feature_extraction.text import CountVectorizer
         from sklearn.linear_model import LogisticRegression
 

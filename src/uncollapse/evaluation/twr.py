@@ -11,7 +11,7 @@ from uncollapse.data.order import ordered_batches
 from uncollapse.distributions.divergences import kl_by_dimension
 from uncollapse.distributions.priors import StandardNormal
 from uncollapse.errors import UserError
-from uncollapse.evaluation.scores import of_each_batch
+from uncollapse.evaluation.scores import of_each_batch, rows_at_a_time
 from uncollapse.model import VAE
 from uncollapse.nn.interfaces import EncoderOutput
 from uncollapse.nn.padding import last_timesteps
@@ -36,7 +36,7 @@ def twr_protocol(model: VAE, corpus: Corpus, timesteps: float = 1.0) -> dict[str
         distortion = model.distortion(batch, output.posterior.mean[:, None])
         return float(distortion.sum()), float(averaged_kl(output, timesteps).sum()), output.steps is not None
 
-    results, _ = of_each_batch(ordered_batches(corpus.lengths, 128), of)
+    results, _ = of_each_batch(ordered_batches(corpus.lengths, rows_at_a_time(corpus)), of)
     distortions, divergences, stepwise = zip(*results, strict=True)
     distortion, divergence, timestepwise = sum(distortions), sum(divergences), all(stepwise)
     n, tokens = len(corpus), corpus.predicted + len(corpus)

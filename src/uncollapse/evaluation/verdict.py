@@ -36,7 +36,7 @@ def judge(metrics: Mapping[str, Any]) -> Verdict:
         evidence += f", z_use {metrics['z_use']:.2f} nats, {distinct:.0%} of reconstructions differ"
     if rate < COLLAPSED or mi < max(COLLAPSED, 2 * se):
         return Verdict("collapsed", f"{evidence}: z says nothing about the sentence")
-    spread = au >= max(1, latent // 2) if distinct is None else distinct >= 0.5
+    spread = 2 * au >= latent if distinct is None else distinct >= 0.5
     if mi >= LIVING and spread:
         return Verdict("alive", evidence)
     return Verdict("partly alive", evidence)

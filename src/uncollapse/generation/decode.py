@@ -10,6 +10,7 @@ from torch import Tensor
 from uncollapse.data.labels import UNLABELLED, Labels
 from uncollapse.data.vocabulary import BOS, EOS, PAD, Vocabulary
 from uncollapse.distributions.priors import Source
+from uncollapse.errors import UserError
 from uncollapse.generation.beam import beam_search
 from uncollapse.generation.decoding import GREEDY, Decoding
 from uncollapse.model import VAE
@@ -77,6 +78,8 @@ def generate(
     model.eval()
     codes = model.prior.sample(z, Source(seed), labels) if isinstance(z, int) else z
     how = Decoding(**{"strategy": "sample", "max_length": 100, **decoding})
+    if not how.max_length:
+        raise UserError("max_length: expected at least 1, got 0")
     return [
         vocabulary.decode(ids)
         for ids in generate_ids(model, codes, how.max_length, labels=labels, decoding=how, seed=seed + 1)

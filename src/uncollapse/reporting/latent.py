@@ -11,6 +11,7 @@ import numpy as np
 from uncollapse.data.pictures import arrays_of
 from uncollapse.errors import UserError, suggest
 from uncollapse.reporting.canvas import COLOURS, MARKERS, label, legend, panels, style
+from uncollapse.runs.bench import frontier
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,20 +35,10 @@ class Point:
     distortion_se: float = 0.0
 
 
-def frontier(points: Mapping[str, Point]) -> list[str]:
-    """Return the runs that no other beats in both rate and distortion, by rising rate."""
-    best, kept = math.inf, []
-    for name, point in sorted(points.items(), key=lambda item: (item[1].rate, item[1].distortion)):
-        if point.distortion < best:
-            best = point.distortion
-            kept.append(name)
-    return kept
-
-
 def plane_figure(points: Mapping[str, Point]) -> "Figure":
     """Draw runs on the rate-distortion plane, with the frontier and lines of equal nll_elbo (Alemi et al. 2018, figure 1)."""
     figure, (axis,) = panels(1, size=(5.6, 4.2))
-    edge = [points[name] for name in frontier(points)]
+    edge = [points[name] for name in frontier({name: (one.rate, one.distortion) for name, one in points.items()})]
     axis.plot([p.rate for p in edge], [p.distortion for p in edge], color="0.6", linewidth=1, zorder=1)
     for number, (name, point) in enumerate(points.items()):
         marks: dict[str, Any] = {

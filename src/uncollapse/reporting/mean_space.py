@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from uncollapse.errors import UserError
+from uncollapse.files import write_atomically
 from uncollapse.reporting.canvas import COLOURS, check_suffix, label, panels, save
 from uncollapse.runs.mean_space import MeanSpaceRecords
 
@@ -129,7 +131,6 @@ def _animate(records: MeanSpaceRecords, path: Path, *, trajectories: bool, point
 
     figure, (axis,) = panels(1, size=(3.6, 3.6))
     FigureCanvasAgg(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
     limit = _limit(records)
 
     def show(number: int) -> list[Any]:
@@ -139,4 +140,7 @@ def _animate(records: MeanSpaceRecords, path: Path, *, trajectories: bool, point
         _ways(axis, records, number + 1, trajectories=trajectories, point=point)
         return []
 
-    FuncAnimation(figure, show, frames=len(records.steps)).save(path, writer=PillowWriter(fps=FRAMES_A_SECOND))
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / "animation.gif"
+        FuncAnimation(figure, show, frames=len(records.steps)).save(whole, writer=PillowWriter(fps=FRAMES_A_SECOND))
+        write_atomically(path, whole.read_bytes())

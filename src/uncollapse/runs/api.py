@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from uncollapse.runs.config import merge
 from uncollapse.runs.launch import launch
 from uncollapse.runs.run import Run
 from uncollapse.training.callbacks import Callback, Progress
@@ -57,9 +58,9 @@ def train(
     """
     remedies = (remedy,) if isinstance(remedy, str) else tuple(remedy)
     modules = {name: part for name, part in settings.items() if isinstance(part, nn.Module)}
-    sections: dict[str, Any] = {**settings, **{name: {"kind": "own"} for name in modules}}
-    if seed is not None:
-        sections["train"] = {**sections.get("train", {}), "seed": seed}
+    given = {name: values for name, values in settings.items() if not isinstance(values, nn.Module)}
+    seeded = {} if seed is None else {"train": {"seed": seed}}
+    sections = merge(given, {name: {"kind": "own"} for name in modules}, seeded)
     how = {"resume": resume, "overwrite": overwrite}
     watching = [Progress()] if callbacks is None else callbacks
     folder, job = launch(recipe, remedies, sections, out=out, callbacks=watching, modules=modules, **how)

@@ -121,17 +121,13 @@ def result_of(remedy: str, numbers: Sequence[Mapping[str, Any]], paths: tuple[Pa
     return Result(remedy, values, tuple(one["state"] for one in numbers), numbers[0].get("nll_floor"), paths)
 
 
-def frontier(results: Sequence[Result]) -> list[str]:
-    """Return the remedies on the rate-distortion frontier: no other has both a lower rate and a lower distortion."""
+def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Return the names of the points (rate, distortion) that no other undercuts, by rising rate: the rate-distortion frontier."""
 
-    def beaten(one: Result) -> bool:
-        point = (one.mean("rate"), one.mean("distortion"))
-        others = ((other.mean("rate"), other.mean("distortion")) for other in results)
-        return any(
-            rate <= point[0] and distortion <= point[1] and (rate, distortion) != point for rate, distortion in others
-        )
+    def undercut(point: tuple[float, float]) -> bool:
+        return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points.values())
 
-    return [one.remedy for one in results if not beaten(one)]
+    return sorted((name for name, point in points.items() if not undercut(point)), key=points.__getitem__)
 
 
 def recommend(results: Sequence[Result]) -> str:
@@ -153,6 +149,8 @@ def recommend(results: Sequence[Result]) -> str:
                 f"use {best.remedy}: of the remedies that are {word} with every seed it has the lowest nll_iw, {cost}, "
                 f"with a rate of {best.mean('rate'):.2f} nats and MI {best.mean('mi'):.2f}"
             )
+    if not latent:
+        return "language models alone have no latent space to compare: add a remedy, such as kl-controller"
     return "every remedy collapsed: try kl-controller, more epochs, or a weaker decoder (--decoder.hidden, --remedy word-dropout)"
 
 

@@ -114,10 +114,8 @@ def validate(config: Config) -> None:
         raise UserError("objective.target: a controller needs a target above 0, got 0")
     if (targets or objective.floor) and objective.weight.strip() in ZERO:
         raise UserError("objective.weight: a floor or target needs a weight above 0, got 0")
-    if objective.divergence == "renyi" and objective.alpha == 0:
-        raise UserError(
-            "objective.alpha: the Renyi divergence of order 0 is 0 for every posterior; expected another order"
-        )
+    if objective.divergence == "renyi" and objective.alpha <= 0:
+        raise UserError(f"objective.alpha: the Renyi divergence needs an order above 0, got {objective.alpha:g}")
     if state_pooling != "last" and (pooling != "last" or objective.timesteps != "last"):
         raise UserError(
             f"encoder.state_pooling {state_pooling}: there is one posterior, but encoder.pooling {pooling} and "

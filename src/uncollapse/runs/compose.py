@@ -93,7 +93,6 @@ def compose(recipe: str, remedies: Iterable[str] = (), flags: Mapping[str, Mappi
         UserError: an unknown name, a wrong value, contradicting remedies.
     """
     flags = merge(flags or {})
-    flags = flags or {}
     combined = combine_remedies(remedies_of(recipe, remedies, flags))
     parts = (load_named("recipes", recipe).settings, combined, source_override(flags), flags)
     return Config.from_settings(merge(*parts))

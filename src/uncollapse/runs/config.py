@@ -6,7 +6,7 @@ A default is written once, in its dataclass (`sections`). Nothing here imports t
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -198,6 +198,36 @@ def check(key: str, value: Any) -> Any:
     if not right or (kind in (int, float) and not low <= value <= high):
         raise UserError(f"{key}: expected {describe(key)}, got {value!r}")
     return value
+
+
+TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+READ: dict[Any, Callable[[str], Any]] = {bool: lambda text: TRUTH[text.lower()], int: int, float: float}
+
+
+def converted(kind: Any, text: str) -> Any:
+    """Return text as a value of a kind, or the text itself (cut, if it is long) where it is none."""
+    try:
+        value = READ.get(kind, str)(text)
+    except (KeyError, ValueError):
+        value = math.nan
+    if isinstance(value, float) and not math.isfinite(value):
+        return text if len(text) < 80 else f"{text[:76]} ..."
+    return value
+
+
+def read_value(key: str, text: str) -> Any:
+    """Return text as the setting `key` holds it; raise UserError as `check` does."""
+    return check(key, converted(catalogue()[key].type, text))
+
+
+def read_values(key: str, text: str) -> list[Any]:
+    """Return the values of a setting, from text with commas between them; those in brackets, as of schedules, part nothing."""
+    return [read_value(key, part.strip()) for part in split_outside_brackets(text)]
+
+
+def split_outside_brackets(text: str) -> list[str]:
+    """Split text at commas that stand in no brackets."""
+    return re.split(r",(?![^(]*\))", text)
 
 
 def _check_list(key: str, value: Any) -> tuple[Any, ...]:

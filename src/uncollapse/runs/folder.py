@@ -29,7 +29,7 @@ import yaml
 from torch import Tensor
 
 from uncollapse.data.labels import LabelSpace
-from uncollapse.data.splits import Splits, fingerprint
+from uncollapse.data.splits import PARTS, Splits, fingerprint
 from uncollapse.data.vocabulary import PIXELS, SPECIALS, Level, Vocabulary
 from uncollapse.distributions.priors import Mixture
 from uncollapse.errors import UserError
@@ -145,11 +145,10 @@ class RunFolder:
 
     def _remove_unfinished(self) -> None:
         shutil.rmtree(self.path / ".beginning", ignore_errors=True)
-        for folder in (self.path, self.state_file.parent):
+        names = r"config|vocab|corpus|metrics|monitor|model|prior|posterior|last"
+        for folder in (self.path, self.state_file.parent, self.cache, self.path / KEPT):
             for file in folder.glob(".*"):
-                if re.fullmatch(
-                    r"\.(config|vocab|corpus|metrics|monitor|model|prior|posterior|last)\S*\.\d+(\.part)?", file.name
-                ):
+                if re.fullmatch(rf"\.({names if folder == self.path else ''})\S*\.\d+(\.part)?", file.name):
                     file.unlink()
 
     @contextmanager
@@ -191,9 +190,7 @@ class RunFolder:
         }
         write_json(self.path / "vocab.json", content)
         fields = origin.config.model.condition
-        write_json(
-            self.path / "corpus.json", {part: _describe(splits, part, fields) for part in ("train", "valid", "test")}
-        )
+        write_json(self.path / "corpus.json", {part: _describe(splits, part, fields) for part in PARTS})
 
     def write_origin(self, origin: Origin) -> None:
         """Write config.yaml."""
@@ -259,7 +256,7 @@ class RunFolder:
         """Read what the splits held at training time."""
         where = str(self.path / "corpus.json")
         split = {"longest": int, "fingerprint": str, "labels": {str: {str: int}}}
-        content = expect(self._read_json("corpus.json"), dict.fromkeys(("train", "valid", "test"), split), where)
+        content = expect(self._read_json("corpus.json"), dict.fromkeys(PARTS, split), where)
         if not 1 <= (longest := content["train"]["longest"]) <= LONGEST:
             raise UserError(f"{where}: expected a longest sentence of 1 to {LONGEST:,} tokens, got {longest}")
         for label, names in self.label_space().names.items():

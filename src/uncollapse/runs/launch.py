@@ -110,17 +110,14 @@ def preview(recipe: str, remedies: Sequence[str], settings: Mapping[str, Mapping
 
 def origin_of(recipe: str, remedies: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> Origin:
     """Merge recipe, remedies and settings, with the names they come from."""
-    config = with_absolute_paths(compose(recipe, remedies, with_network_of(settings)))
+    earlier = compose(recipe, remedies, settings).train.init_from
+    config = with_absolute_paths(compose(recipe, remedies, with_network_of(earlier, settings)))
     named = tuple(load_named("remedies", name).name for name in remedies_of(recipe, remedies, settings))
     return Origin(load_named("recipes", recipe).name, named, config)
 
 
-def with_network_of(settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+def with_network_of(earlier: str, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
     """Return the settings with network and tokens of the run whose weights are the start, where there is one."""
-    train = settings.get("train", {})
-    earlier = (
-        train.get("init_from") if isinstance(train, Mapping) else ""
-    )  # another type is refused where settings are merged
     if not earlier:
         return settings
     theirs = RunFolder(run_path(earlier)).origin().config.settings()
@@ -210,8 +207,9 @@ def _name_of(path: str) -> str:
 
 def with_absolute_paths(config: Config) -> Config:
     """Return the configuration with its data paths made absolute, so that the run can be used from any folder."""
-    paths = {name: getattr(config.data, name) for name in ("path", "valid", "test", "vocab_from")}
+    paths = {name: getattr(config.data, name) for name in ("path", "valid", "test")}
     absolute: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
+    absolute["vocab_from"] = config.data.vocab_from and str(run_path(config.data.vocab_from).resolve())
     init_from = config.train.init_from and str(run_path(config.train.init_from).resolve())
     return replace(config, data=replace(config.data, **absolute), train=replace(config.train, init_from=init_from))
 

@@ -69,6 +69,8 @@ def plan(
         load_model(earlier, config, splits.vocabulary, model=model, modules=modules).train()
     for part in config.train.freeze:
         model.get_submodule(part).requires_grad_(False)
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise UserError("train.freeze: no weight is left to train; leave a part out of it")
     job = _job(with_epochs(config), splits, model)  # a wrong schedule is said before anything else
     say(*splits.messages, *choices, *_precision(config, model), _size(splits, model))
     if not run:

@@ -14,7 +14,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.labels import Labels, LabelSpec
 from uncollapse.data.pictures import arrays_of
 from uncollapse.data.settings import DataConfig
-from uncollapse.data.splits import Splits
+from uncollapse.data.splits import PARTS, Splits
 from uncollapse.distributions.posteriors import Posterior
 from uncollapse.distributions.priors import Source
 from uncollapse.errors import UserError, suggest
@@ -174,7 +174,7 @@ class Run:
         Raises:
             UserError: an unknown split.
         """
-        if split not in ("train", "valid", "test"):
+        if split not in PARTS:
             raise UserError(f"unknown split {split!r}: {suggest(split, ('train', 'valid', 'test'))}")
         fitted = self.folder.load_prior(self.model.latent) if self.folder.prior_file.exists() else None
         pairs, penalised = read_lab_pairs(self._data(data)), SHARES[self.config.objective.timesteps]

@@ -179,12 +179,14 @@ def load_study(name: str) -> Study:
         raise UserError(f"{where}: expected at least one row, got none")
     published = [key for row in content["rows"] for key in row.get("published", ())]
     better = [column.get("better", "neither") for column in content["columns"].values()]
-    corpus, of_rows = (
-        [key for tier in content["tiers"].values() for key in tier.get(part, ())] for part in ("corpus", "rows")
+    corpus, of_rows, bound = (
+        [key for tier in content["tiers"].values() for key in tier.get(part, ())]
+        for part in ("corpus", "rows", "bound")
     )
     unknown = {
         "tier": (content["tiers"], get_args(TierName)),
         "setting of a corpus": (corpus, ("sentences", "epochs")),
+        "setting of the bound": (bound, ("iw_samples", "iw_sentences", "adaptive")),
         "row": (of_rows, names),
         "protocol": (content["protocols"], PROTOCOLS),
         "column of a published number": (published, content["columns"]),

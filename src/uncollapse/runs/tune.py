@@ -14,7 +14,7 @@ from uncollapse.errors import UserError, suggest
 from uncollapse.files import write_atomically
 from uncollapse.runs.checks import validate
 from uncollapse.runs.compose import combine_remedies, compose
-from uncollapse.runs.config import catalogue, check, merge, nest, split_key
+from uncollapse.runs.config import catalogue, check, merge, nest, read_values, split_key
 from uncollapse.runs.executors import HERE, Executor, budget_of
 from uncollapse.runs.trials import Announce, Trial
 from uncollapse.training.callbacks.files import read_condition
@@ -124,7 +124,7 @@ def read_dimension(text: str) -> Dimension:
         low, high = (float(match[1]), float(match[2])) if match and key != REMEDY else (0.0, 0.0)
     except ValueError:
         low, high = 1.0, 0.0
-    if not values or low > high or (match and match[3] and low <= 0):
+    if not values or not -math.inf < low <= high < math.inf or (match and match[3] and low <= 0):
         raise UserError(
             f"--search: expected KEY=A,B,… or KEY=LOW..HIGH (or …:log, from above 0), such as optim.lr=0.0005..0.01:log, "
             f"got {text!r}"
@@ -133,8 +133,7 @@ def read_dimension(text: str) -> Dimension:
         for end in (low, high):
             check(key, int(end) if catalogue()[key].type is int else end)
         return Dimension(key, (), low, high, bool(match[3]))
-    parts = [yaml.safe_load(part) for part in values.split(",")]
-    return Dimension(key, tuple(map(str, parts) if key == REMEDY else [check(key, part) for part in parts]))
+    return Dimension(key, tuple(values.split(",") if key == REMEDY else read_values(key, values)))
 
 
 @dataclass(frozen=True)
@@ -246,7 +245,7 @@ def open_study(path: Path) -> Any:
     study = optuna.create_study(storage=storage, sampler=sampler, study_name="tune", load_if_exists=True)
     for trial in study.trials:
         if trial.state == optuna.trial.TrialState.RUNNING:
-            study.enqueue_trial(trial.params, user_attrs={"run": trial.user_attrs["run"]})
+            study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study
 

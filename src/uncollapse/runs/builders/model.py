@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from uncollapse.data.labels import UNLABELLED_DATA, LabelSpace
 from uncollapse.data.vocabulary import Vocabulary
@@ -180,19 +181,24 @@ def load_model(
         UserError: weights missing, damaged, or of another shape or type than the settings say.
     """
     weights, space = folder.load_weights(), folder.label_space()
+    build = partial(build_model, config, len(vocabulary), space=space, modules=modules)
     try:
         with torch.device("meta"):
-            expected = build_model(config, len(vocabulary), space=space, modules=modules)
-        types = {name: value.dtype for name, value in expected.state_dict().items()}
-        if wrong := [name for name, value in weights.items() if types.get(name, value.dtype) != value.dtype]:
-            raise RuntimeError(f"expected {wrong[0]} in {types[wrong[0]]}, got {weights[wrong[0]].dtype}")
-        expected.load_state_dict(weights, assign=True)
-        model = model or build_model(config, len(vocabulary), space=space, modules=modules)
-    except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+            expected = (model or build()).state_dict()
+        for name in sorted(expected.keys() | weights.keys()):
+            wanted, got = (_described(each.get(name)) for each in (expected, weights))
+            if wanted != got:
+                raise RuntimeError(f"{name}: expected {wanted}, got {got}")
+        model = model or build()
+    except RuntimeError as error:  # also of sizes that no memory holds
         raise UserError(
-            f"{folder.model_file}: does not fit the network of the settings ({detail}); restore the folder, "
+            f"{folder.model_file}: does not fit the network of the settings ({str(error).splitlines()[0]}); restore the folder, "
             "or leave the sizes of --init-from as they are"
         ) from None
     model.load_state_dict(weights)
     return model.eval()
+
+
+def _described(weight: Tensor | None) -> str:
+    """Return the shape and type of a weight in words."""
+    return "none" if weight is None else f"{list(weight.shape)} of {str(weight.dtype).removeprefix('torch.')}"

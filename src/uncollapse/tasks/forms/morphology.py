@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from uncollapse.data.reading import Texts
+from uncollapse.data.splits import PARTS
 
 VOWELS = "aeiou"
 
@@ -127,4 +128,4 @@ def verbs(seed: int, sentences: int) -> dict[str, Texts]:
     train = order[2 * held :]
     parts = (train[: max(1, sentences // len(TENSES))] if sentences else train, order[:held], order[held : 2 * held])
     rows = (Texts.of_rows([list(conjugate(base)) for base in part], "tense", TENSES) for part in parts)
-    return dict(zip(("train", "valid", "test"), rows, strict=True))
+    return dict(zip(PARTS, rows, strict=True))
