@@ -22,7 +22,6 @@ from uncollapse.data.vocabulary import Level, Vocabulary, build_vocabulary
 from uncollapse.errors import UserError, suggest
 
 PARTS = ("train", "valid", "test")
-LEVELS = (*get_args(Level), "auto")
 CUT = (
     'python -c "import sys, sentencex; '
     "[print(s.strip()) for p in sys.stdin for s in sentencex.segment('en', p) if s.strip()]\""
@@ -209,11 +208,11 @@ def load(
     Raises:
         UserError: no source, no such setting or level, and whatever the readers refuse.
     """
-    names = [field.name for field in fields(DataConfig)]
+    names, levels = [field.name for field in fields(DataConfig)], (*get_args(Level), "auto")
     if unknown := [name for name in settings if name not in names]:
         raise UserError(f"unknown setting {unknown[0]!r} of data: {suggest(unknown[0], names)}")
-    if level not in LEVELS:
-        raise UserError(f"unknown level {level!r}: {suggest(level, LEVELS)}")
+    if level not in levels:
+        raise UserError(f"unknown level {level!r}: {suggest(level, levels)}")
     config = DataConfig(path=str(path), level=level, max_vocab=max_vocab, **settings)
     return load_splits(config, vocabulary=vocabulary)
 
