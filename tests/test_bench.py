@@ -67,6 +67,11 @@ def test_finished_runs_are_not_trained_again(tmp_path):
     ]
     again = bench(tmp_path, "grammar", ["vanilla", "lm", "annealed+skip"], **options)
     assert len(trained) == 12 and [r.values for r in again] == [r.values for r in first]
+    (tmp_path / "other.txt").write_text("the dog sings .\n" * 30)
+    for other in ({"data": {"path": str(tmp_path / "other.txt")}}, {"seed": 7}, {"adaptive": True}):
+        uc.load(tmp_path / "vanilla-1").evaluate(iw_samples=3, iw_sentences=20, **other)
+        again = bench(tmp_path, "grammar", ["vanilla", "lm", "annealed+skip"], **options)
+        assert len(trained) == 12 and [r.values for r in again] == [r.values for r in first]
     more = bench(
         tmp_path,
         "grammar",

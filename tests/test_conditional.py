@@ -81,6 +81,8 @@ def test_labels_are_drawn_as_often_as_they_occur(verbs):
 def test_the_fitted_prior_is_a_mixture_of_what_was_asked_for(verbs):
     prior = verbs.folder.load_prior(verbs.model.latent)
     assert prior.means.shape == (2, 4) and math.isclose(float(prior.weights.sum()), 1, rel_tol=1e-5)
+    with pytest.raises(UserError, match="is of the best weights, not of those of epoch 1"):
+        RunFolder(verbs.path, 1).load_prior(verbs.model.latent)
 
 
 def test_bad_labels_and_letters_are_one_clear_line(verbs, trained):

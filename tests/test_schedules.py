@@ -85,6 +85,7 @@ def test_step_decay_never_settles():
         ("linear(0, 1, -3 steps)", "at least one"),
         ("linear(0, 1, 0 epochs)", "its length is 0 steps; expected at least one"),
         ("cyclical(0, 1, 4 steps, cycles=5)", "at least one step"),
+        ("cyclical(0, 1, 2 steps)", "at least one step, got 4 in 2 steps"),
         ("cyclical(0, 1, 4 steps, cycles=1.5)", "whole cycles"),
         ("cyclical(0, 1, 4 steps, ratio=0)", "ratio above 0"),
         ("cyclical(0, 1, 4 steps, shape=square)", "linear, logistic, sigmoid"),

@@ -83,8 +83,11 @@ def sigmoid(start: float, end: float, steps: int) -> Schedule:
     return ramp(start, end, steps, shape=rescaled_logistic)
 
 
+CYCLES = 4
+
+
 def cyclical(
-    start: float, end: float, steps: int, *, cycles: int = 4, ratio: float = 0.5, shape: str = "linear"
+    start: float, end: float, steps: int, *, cycles: int = CYCLES, ratio: float = 0.5, shape: str = "linear"
 ) -> Schedule:
     """Rise from `start` to `end` in the first `ratio` of each of `cycles` cycles, stay, and begin again.
 
@@ -215,11 +218,12 @@ def _parse_options(text: str, name: str, arguments: list[str], steps: int) -> di
         if key not in allowed:
             raise UserError(f"schedule {text!r}: {name} takes {', '.join(allowed) or 'no options'}, got {key!r}")
     options: dict[str, int | float | str] = {}
-    if "cycles" in given:
-        cycles = _number(given["cycles"])
+    if name == "cyclical":
+        written = given.get("cycles", str(CYCLES))
+        cycles = _number(written)
         if cycles is None or cycles != int(cycles) or cycles < 1 or steps / cycles < 1:
             raise UserError(
-                f"schedule {text!r}: expected whole cycles of at least one step, got {given['cycles']} in {steps} steps"
+                f"schedule {text!r}: expected whole cycles of at least one step, got {written} in {steps} steps"
             )
         options["cycles"] = int(cycles)
     if "ratio" in given:

@@ -121,6 +121,25 @@ def test_a_label_and_a_text_that_is_a_name_of_texts_are_no_header(tmp_path):
     assert result.texts == ["text", "no text"] and result.labels == {"label": ["1", "0"]}
 
 
+def test_labels_named_as_a_text_are_no_header(tmp_path):
+    rows = "question\tare you there\nstatement\ti am here\nquestion\twho is it\n"
+    result, _ = read_texts(write(tmp_path / "a.tsv", rows))
+    assert result.texts == ["are you there", "i am here", "who is it"]
+    assert result.labels == {"label": ["question", "statement", "question"]}
+
+
+def test_line_breaks_in_a_text_are_blanks(tmp_path):
+    result, _ = read_texts(write(tmp_path / "a.jsonl", json.dumps({"text": "the first\n\n line "}) + "\n"))
+    assert result.texts == ["the first line"]
+
+
+def test_fewer_sentences_of_a_table_keep_its_columns(tmp_path):
+    rows = "".join(f"en,a headline of number {i},{i % 3}\n" for i in range(60))
+    write(tmp_path / "a.csv", "lang,headline,stars\n" + rows)
+    parts, _ = read_parts(data(tmp_path / "a.csv", sentences=40, text_column="headline"))
+    assert list(parts["train"].labels) == ["stars"] and sum(len(part.texts) for part in parts.values()) == 40
+
+
 def test_texts_numbers_and_truth_values_beside_the_text_are_labels_and_lists_are_not(tmp_path):
     rows = [
         {"text": "a", "friendly": "no", "stars": 1, "new": True, "votes": ["x"], "rare": "y"},

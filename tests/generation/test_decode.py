@@ -250,7 +250,8 @@ def test_seeds_differ_and_nothing_else_is_drawn():
     ("options", "message"),
     [
         ({"strategy": "nuclear"}, "did you mean nucleus"),
-        ({"temperature": 0.0}, "above 0, got 0"),
+        ({"temperature": 0.0}, "from 1e-6 to 1e6, got 0"),
+        ({"temperature": 1e300}, "from 1e-6 to 1e6, got 1e"),
         ({"top_p": 1.5}, "at most 1, got 1.5"),
         ({"top_k": 0}, "at least 1, got 0"),
         ({"strategy": "beam", "n_best": 6}, "at most beam_width 5, got 6"),

@@ -279,11 +279,68 @@ def test_the_gradient_of_the_penalty_reaches_the_encoder_by_finite_differences()
         assert weight.grad[index].item() == pytest.approx((numeric[0] - numeric[1]) / 2e-5, rel=1e-4, abs=1e-8)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_saved_state(tmp_path):
     with pytest.raises(uc.TrainingError, match=r"not finite at step \d+ \(epoch .*batch .*try a lower --optim.lr"):
         uc.train("grammar", out=tmp_path / "run", **settings(optim={"optimizer": "sgd", "lr": 1e30, "clip": 0}))
     state = load_state(RunFolder(tmp_path / "run").state_file)
-    assert state["model"].keys() and state["progress"]["step"] >= 0
+    assert state["progress"]["step"] == 0 and max(float(w.abs().max()) for w in state["model"].values()) < 10
+
+
+@pytest.mark.parametrize("error", [MemoryError, UserError])
+def test_a_training_that_fails_ends_its_callbacks_and_saves_nothing(error, tmp_path):
+    class Fails(Callback):
+        ends = 0
+
+        def on_step(self, trainer, update):
+            if trainer.progress.step == 2:
+                raise error("no more")
+
+        def on_end(self, trainer):
+            self.ends += 1
+
+    fails = Fails()
+    with pytest.raises(error, match="no more"):
+        uc.train("grammar", out=tmp_path / "run", callbacks=[fails], **TINY)
+    assert fails.ends == 1 and load_state(RunFolder(tmp_path / "run").state_file)["progress"]["step"] == 0
+
+
+def test_every_callback_of_a_class_has_its_own_state():
+    class Best(Callback):
+        def __init__(self, value):
+            self.value = value
+
+        def state_dict(self):
+            return {"value": self.value}
+
+        def load_state_dict(self, state):
+            self.value = state["value"]
+
+    def trainer(*values):
+        config = compose("grammar", [], TINY)
+        splits = build_splits(config.data)
+        job = Job(
+            build_model(config, len(splits.vocabulary)), build_objective(config, 13), splits, config.optim, config.train
+        )
+        return job.trainer([Best(value) for value in values])
+
+    again = trainer(0.0, 0.0)
+    again.load_state_dict(trainer(1.0, 2.0).state_dict())
+    assert [callback.value for callback in again.callbacks] == [1.0, 2.0]
+
+
+def test_tied_weights_are_kept_of_an_epoch(tmp_path):
+    changes = {"decoder": {"tied": True, "emb": 12, "hidden": 12}, "train": {"keep": "rate>=0"}}
+    run = uc.train("grammar", out=tmp_path / "run", **settings(**changes))
+    first = uc.load(run.path, epoch=1).model.state_dict()
+    assert torch.equal(first["decoder.embedding.weight"], first["decoder.output.weight"])
+
+
+def test_pretraining_with_a_shared_table_is_refused():
+    config = compose("grammar", [], settings(model={"share_embedding": True}))
+    splits = build_splits(config.data)
+    model, objective = build_model(config, len(splits.vocabulary)), build_objective(config, 13)
+    with pytest.raises(UserError, match="shares weights with the encoder"):
+        uc.fit(model, objective, splits, optimizer=torch.optim.Adam, epochs=2, pretrain_epochs=1)
 
 
 def test_a_schedule_longer_than_the_run_is_said_once_and_its_last_weight_recorded(tmp_path, capsys):

@@ -50,6 +50,8 @@ def run(arguments: list[str]) -> None:
             again = f"uncollapse evaluate {path} --split {asked.split}"
             raise UserError(f"{path}: not evaluated on {asked.split}; run `{again}`")
         evaluations[name] = metrics[asked.split]
+        if not metrics[asked.split].get("protocol", {}).get("same_as_training", True):
+            say(f"{path}: these numbers are of other data than its own {asked.split} split")
         if (
             not is_shipped(folder.path)
             and metrics[asked.split].get("protocol", {}).get("weights") != folder.fingerprint()

@@ -131,6 +131,10 @@ def _parts_of_shards(files: list[Path], settings: DataConfig, cache: Path | None
         files, read, MOST_HELD_OUT * len(missing), settings.seed, f"{column} {missing}", cache=cache
     )
     most = min(MOST_HELD_OUT, round(total * settings.held_out))
+    if missing and not settings.held_out:
+        raise UserError(
+            f"{settings.path}: data.held_out 0 is for one file; of many, name {' and '.join(missing)} files"
+        )
     if missing and (most < 1 or total <= most * len(missing)):
         raise UserError(
             f"{settings.path}: {total} sentences are too few to split off {' and '.join(missing)} parts; name files"

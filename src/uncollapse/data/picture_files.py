@@ -192,6 +192,8 @@ def _split(
 def _split_off(
     intensities: Intensities, held_out: float, seed: int, part: str, messages: list[str]
 ) -> tuple[Intensities, Intensities]:
+    if not held_out:
+        raise UserError(f"data.held_out 0 is for text; pictures need a {part} part, or a share above 0")
     held = round(len(intensities.ink) * held_out)
     if not 0 < held < len(intensities.ink):
         raise UserError(

@@ -4,7 +4,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -63,8 +63,9 @@ class Texts:
         """Return the sentences at `indices`."""
         labels = {name: [values[i] for i in indices] for name, values in self.labels.items()}
         if isinstance(self.texts, Lines):
-            return Texts(self.texts.take(indices), labels)
-        return Texts([self.texts[i] for i in indices], labels, [self.rows[i] for i in indices] if self.rows else [])
+            return replace(self, texts=self.texts.take(indices), labels=labels)
+        rows = [self.rows[i] for i in indices] if self.rows else []
+        return replace(self, texts=[self.texts[i] for i in indices], labels=labels, rows=rows)
 
 
 @dataclass(frozen=True)

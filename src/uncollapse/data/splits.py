@@ -180,10 +180,9 @@ def load_splits(
         if corpus.left_out
     ]
     # the floor is that of the sentences as the model sees them: none left out, no word unknown
-    exact = [
-        part for part in ("valid", "test") if name == "grammar" and not (settings.lowercase or encoded[part].unknown)
-    ]
-    floor = {part: english().nll(encoded[part].texts()) for part in exact if vocabulary.level == "word"}
+    as_made = name == "grammar" and vocabulary.level == "word" and not settings.lowercase
+    held = {part: encoded[part] for part in ("valid", "test") if as_made}
+    floor = {part: english().nll(each.texts()) for part, each in held.items() if not (each.unknown or each.left_out)}
     return Splits(encoded["train"], encoded["valid"], encoded["test"], floor, tuple(messages))
 
 

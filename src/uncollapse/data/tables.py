@@ -20,7 +20,7 @@ MOST_FIELDS = 1000
 LONGEST_NAME = 30
 """Letters of the name of a column; what is longer is a sentence, and no header."""
 LOOKED_AT = 1000
-"""Records that are looked at to tell a text from a label."""
+"""Records that are looked at to tell a text from a label, and lines to tell a header from a label."""
 
 Record = Mapping[str, str]
 
@@ -82,7 +82,8 @@ def read_jsonl(lines: Iterable[tuple[int, str]], source: str) -> Iterator[tuple[
         for name, value in fields.items():
             if isinstance(value, list | dict) and (name == "label" or (isinstance(label, dict) and name in label)):
                 raise UserError(f"{where}: expected a name or number as the label {name}, got {json.dumps(value)[:60]}")
-        record = {name: str(value) for name, value in fields.items() if isinstance(value, str | int | float)}
+        texts = {name: str(value) for name, value in fields.items() if isinstance(value, str | int | float)}
+        record = {name: " ".join(value.split()) for name, value in texts.items()}
         try:
             "".join((*record, *record.values())).encode()
         except UnicodeEncodeError:
@@ -91,12 +92,17 @@ def read_jsonl(lines: Iterable[tuple[int, str]], source: str) -> Iterator[tuple[
 
 
 def is_table(lines: Iterable[tuple[int, str]], columns: int) -> bool:
-    """Return whether the first line is a header with tabs, of at least so many columns, one of which is named as a text."""
-    first = [name.strip().lower() for name in next((line for _, line in lines), "").split("\t")]
+    """Return whether the first line is a header with tabs, of at least so many columns, one of which is named as a text.
+
+    A name that stands in the first column again is a label, such as `question` of labelled sentences.
+    """
+    rows = (line.split("\t") for _, line in lines)
+    first = [name.strip().lower() for name in next(rows, [""])]
     return (
         len(first) >= columns
         and all(name[:1].isalpha() for name in first)
         and any(name in TEXT_NAMES for name in first)
+        and all(row[0].strip().lower() != first[0] for row in islice(rows, LOOKED_AT))
     )
 
 

@@ -69,8 +69,10 @@ class Decoding:
         for name in ("temperature", "top_p", "length_penalty"):
             if not isinstance(getattr(self, name), int | float):
                 raise UserError(f"{name}: expected a number, got {getattr(self, name)!r}")
-        if not 0 < self.temperature < float("inf"):
-            raise UserError(f"temperature: expected a number above 0, got {self.temperature:g} (greedy is the limit 0)")
+        if not 1e-6 <= self.temperature <= 1e6:
+            raise UserError(
+                f"temperature: expected a number from 1e-6 to 1e6, got {self.temperature:g} (greedy is the limit 0)"
+            )
         if not 0 < self.top_p <= 1:
             raise UserError(f"top_p: expected a number above 0 and at most 1, got {self.top_p:g}")
         if not 0 <= self.length_penalty < float("inf"):

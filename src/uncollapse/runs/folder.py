@@ -40,7 +40,7 @@ from uncollapse.runs.mean_space import MeanSpaceRecords, read_first_version, rea
 from uncollapse.runs.migration import VERSION, migrated
 from uncollapse.runs.shipped import refuse_shipped
 from uncollapse.training.callbacks.files import KEPT
-from uncollapse.training.states import STATE, WEIGHTS, load_weights, save_weights
+from uncollapse.training.states import PRIOR, STATE, WEIGHTS, load_weights, save_weights
 
 OWN = ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "monitor.jsonl", "model.safetensors",
        "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl", "report.html")  # fmt: skip
@@ -103,7 +103,7 @@ class RunFolder:
     @property
     def prior_file(self) -> Path:
         """Return the path of prior.safetensors."""
-        return self.path / "prior.safetensors"
+        return self.path / PRIOR
 
     @property
     def mean_space_file(self) -> Path:
@@ -343,6 +343,8 @@ class RunFolder:
         Raises:
             UserError: there is none, a truncated file, or the mixture of another space.
         """
+        if self.epoch:
+            raise UserError(f"{self.path}: the fitted prior is of the best weights, not of those of epoch {self.epoch}")
         if not self.prior_file.exists():
             raise UserError(f"{self.path}: no fitted prior; train with --train.fit_prior 1 (or up to 16)")
         weights = load_weights(self.prior_file)

@@ -95,8 +95,8 @@ def _floor(subject: Subject) -> dict[str, float]:
 
 
 def _training(folder: RunFolder) -> dict[str, Any]:
-    """Return how long the run was trained, and with how many inner steps of the encoder, as its log says."""
-    if not (log := folder.log()):
+    """Return how long the weights were trained, and with how many inner steps of the encoder, as the log says."""
+    if not (log := folder.log()[: folder.epoch or None]):
         return {}
     numbers = {
         "epochs": log[-1]["epoch"],

@@ -175,8 +175,9 @@ class Run:
             UserError: an unknown split.
         """
         if split not in PARTS:
-            raise UserError(f"unknown split {split!r}: {suggest(split, ('train', 'valid', 'test'))}")
-        fitted = self.folder.load_prior(self.model.latent) if self.folder.prior_file.exists() else None
+            raise UserError(f"unknown split {split!r}: {suggest(split, PARTS)}")
+        has_fitted = self.folder.prior_file.exists() and not self.folder.epoch
+        fitted = self.folder.load_prior(self.model.latent) if has_fitted else None
         pairs, penalised = read_lab_pairs(self._data(data)), SHARES[self.config.objective.timesteps]
         return Subject(self.model, splits, split, seed, fitted, pairs, timesteps=penalised)
 

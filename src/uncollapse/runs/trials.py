@@ -81,8 +81,10 @@ class Trial:
         metrics = run.metrics.get(self.split, {})
         done, bound = metrics.get("protocol", {}), self.iw_samples if run.model.latent else min(self.iw_samples, 1)
         corpora = {"weights": run.folder.fingerprint(), **asdict(self.corpora)} if self.corpora else {}
-        asked = (bound, self.iw_sentences, run.folder.fingerprint(), [*self.protocols], self.adaptive, corpora)
+        asked = (True, 0, bound, self.iw_sentences, run.folder.fingerprint(), [*self.protocols], self.adaptive, corpora)
         before = (
+            done.get("same_as_training") and "adaptive" not in done.get("nll_iw", ""),
+            done.get("seed"),
             metrics.get("iw_samples", 0),
             done.get("asked_sentences"),
             done.get("weights"),

@@ -4,6 +4,7 @@ import copy
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -152,13 +153,17 @@ class Trainer:
         encoder = list(model.encoder.parameters())
         shared = {id(weight) for weight in encoder}  # a shared table of embeddings belongs to the encoder
         self.weights = {"encoder": encoder, "decoder": [w for w in rest.parameters() if id(w) not in shared]}
+        if pretrain_epochs and len(self.weights["decoder"]) < len(list(rest.parameters())):
+            raise UserError(
+                "pretrain_epochs: the decoder is made anew after it, but it shares weights with the encoder"
+            )
         self.first_weights = copy.deepcopy(rest.state_dict()) if pretrain_epochs else {}
         self.rest = rest
         self.progress, self.plateau, self.phase = Progress(), plateau or Plateau(), phase or Phase()
         self.optimizer = self._new_optimizer()
         self.best: Mapping[str, Tensor] | None = None
         self.log: list[dict[str, Any]] = []
-        self.batches = 0
+        self.batches, self.failed = 0, False
         self._stop, self._interrupt = threading.Event(), threading.Event()
         self.world = World.current()
         self.norms = [part for part in model.modules() if isinstance(part, BatchNorm)]
@@ -172,12 +177,17 @@ class Trainer:
         """
         self.world.begin_random(self.device)
         with stop_requests(self._interrupt):
-            while self.progress.epoch < self.last_epoch and not self.progress.finished and not self._stops():
-                self._train_epoch()
-                if self._stops():
-                    break
-                self.notify("on_validate", self._end_epoch())
-        self.notify("on_end")
+            try:
+                while self.progress.epoch < self.last_epoch and not self.progress.finished and not self._stops():
+                    self._train_epoch()
+                    if self._stops():
+                        break
+                    self.notify("on_validate", self._end_epoch())
+            except BaseException as error:
+                self.failed = not isinstance(error, Interrupted)
+                raise
+            finally:
+                self.notify("on_end")
 
     def stop(self) -> None:
         """Stop after the present step or validation, from any thread; an unfinished epoch is not validated."""
@@ -211,7 +221,6 @@ class Trainer:
             self.notify("on_step", update)
             interrupted, stop = self.world.any(self._interrupt.is_set(), self._stop.is_set())
             if interrupted:
-                self.notify("on_end")
                 raise Interrupted
             if stop:
                 return
@@ -406,11 +415,20 @@ class Trainer:
         for callback in self.callbacks if self.world.rank == 0 else ():
             getattr(callback, name)(self, *arguments)
 
+    def _named_callbacks(self) -> dict[str, Callback]:
+        """Return the callbacks by class, the second of a class and those after it with a number."""
+        seen: Counter[str] = Counter()
+        named = {}
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            seen[kind] += 1
+            named[kind if seen[kind] == 1 else f"{kind}-{seen[kind]}"] = callback
+        return named
+
     def _refuse(self, batch: Batch, update: Update) -> None:
-        self.notify("on_end")  # the weights are still those before this step
         raise TrainingError(
             f"the loss or its gradient is not finite at {self._place(batch)} ("
-            f"distortion {update.means['distortion']:.4g}, rate {update.means['rate']:.4g}); the last good state is "
+            f"distortion {update.means['distortion']:.4g}, rate {update.means['rate']:.4g}); the last saved state is "
             f"kept; try a lower --optim.lr, a lower --optim.clip or --train.precision fp32"
         )
 
@@ -437,7 +455,7 @@ class Trainer:
             "plateau": asdict(self.plateau),
             "phase": asdict(self.phase),
             "objective": objective,
-            "callbacks": {type(callback).__name__: callback.state_dict() for callback in self.callbacks},
+            "callbacks": {name: callback.state_dict() for name, callback in self._named_callbacks().items()},
             "random": {name.partition(":")[0]: state for name, state in random.items()},
         }
 
@@ -456,9 +474,9 @@ class Trainer:
         if hasattr(self.objective, "load_state_dict"):
             self.objective.load_state_dict(state["objective"])
         own = dict(state.get("callbacks", {}))
-        for callback in self.callbacks:
-            if type(callback).__name__ in own:
-                callback.load_state_dict(own[type(callback).__name__])
+        for name, callback in self._named_callbacks().items():
+            if name in own:
+                callback.load_state_dict(own[name])
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)

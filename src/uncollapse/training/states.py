@@ -15,7 +15,9 @@ from uncollapse.errors import UserError
 from uncollapse.files import expect, write_atomically
 
 WEIGHTS, STATE, AUTOENCODER = "model.safetensors", "state/last.pt", "state/autoencoder.safetensors"
-"""The files of the best weights, of the last state and of the best weights in pretraining, in the folder of a training."""
+PRIOR = "prior.safetensors"
+"""The files of the best weights, of the last state, of the best weights in pretraining, and of the mixture fitted to the codes of
+the best weights, in the folder of a training."""
 
 
 BUILT: tuple[Any, ...] = (Mapping, list, tuple, Tensor, bool, str, int | float, object)
@@ -23,8 +25,8 @@ BUILT: tuple[Any, ...] = (Mapping, list, tuple, Tensor, bool, str, int | float, 
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write weights as safetensors."""
-    content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    """Write weights as safetensors; of tied ones, which share their memory, each has its copy."""
+    content = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     write_atomically(path, safetensors.torch.save(content))
 
 

@@ -12,7 +12,16 @@ from uncollapse.files import append_line, keep_lines
 from uncollapse.model import evaluation_mode
 from uncollapse.training.callbacks.base import Callback
 from uncollapse.training.progress import Update
-from uncollapse.training.states import AUTOENCODER, STATE, WEIGHTS, load_state, load_weights, save_state, save_weights
+from uncollapse.training.states import (
+    AUTOENCODER,
+    PRIOR,
+    STATE,
+    WEIGHTS,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+)
 
 if TYPE_CHECKING:
     from uncollapse.training.fit import Trainer
@@ -81,11 +90,12 @@ class Checkpoint(Callback):
         """Save the weights if they are the best so far, and the state."""
         if entry["advice"] == "improved" and trainer.best is not None:
             save_weights(self._best_file("pretraining" in entry), trainer.best)
+            (self.path / PRIOR).unlink(missing_ok=True)  # fitted to the codes of the weights before
         self.save(trainer)
 
     def on_end(self, trainer: "Trainer") -> None:
-        """Save the state if it has changed."""
-        if self.step != trainer.progress.step:
+        """Save the state if it has changed; that of a step that failed is no good."""
+        if self.step != trainer.progress.step and not trainer.failed:
             self.save(trainer)
 
     def save(self, trainer: "Trainer") -> None:

@@ -68,7 +68,7 @@ class Logger(Callback):
 
     def on_end(self, trainer: "Trainer") -> None:
         """Log the map of codes."""
-        if trainer.model.latent and self.corpus.vocabulary.of_text:
+        if trainer.model.latent and not trainer.failed and self.corpus.vocabulary.of_text:
             few = self.corpus.first(MAPPED)
             with evaluation_mode(trainer.model):
                 codes = posteriors(trainer.model, few).mean.flatten(1)
