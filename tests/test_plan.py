@@ -28,7 +28,7 @@ BASE = "train --recipe grammar --data.sentences 60 --encoder.hidden 8 --decoder.
         ("--objective.target 5 --objective.weight 0", "a floor or target needs a weight above 0"),
         ("--objective.floor 5 --objective.weight 0.0", "a floor or target needs a weight above 0"),
         ("--objective.floor 1e30", "objective.floor: expected a number from 0 to"),
-        ("--objective.divergence renyi --objective.alpha 0", "Renyi divergence of order 0"),
+        ("--objective.divergence renyi --objective.alpha 0", "Renyi divergence needs an order above 0"),
         ("--encoder.bn 0.6 --train.batch_size 1", "a batch of one sentence has no variance"),
         ("--objective.weight linear(1,-1,1steps)", "objective.weight: expected values of at least 0"),
         ("--encoder.state_pooling max --remedy twr-mean", "encoder.state_pooling max: there is one posterior"),
