@@ -72,6 +72,10 @@ def test_finished_runs_are_not_trained_again(tmp_path):
         uc.load(tmp_path / "vanilla-1").evaluate(iw_samples=3, iw_sentences=20, **other)
         again = bench(tmp_path, "grammar", ["vanilla", "lm", "annealed+skip"], **options)
         assert len(trained) == 12 and [r.values for r in again] == [r.values for r in first]
+    plain = Trial(tmp_path / "vanilla-1", "grammar", ("vanilla",), 1, TINY, iw_samples=3, iw_sentences=20)
+    own = plain.measured(uc.load(plain.path), lambda name: [])["nll_iw"]
+    uc.load(plain.path).evaluate(iw_samples=3, iw_sentences=20, data={"path": str(tmp_path / "other.txt")})
+    assert plain.measured(uc.load(plain.path), lambda name: [])["nll_iw"] == own
     more = bench(
         tmp_path,
         "grammar",

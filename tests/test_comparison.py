@@ -142,3 +142,14 @@ def test_runs_on_other_data_are_not_tested(pair, tmp_path, capsys):
         "no paired test over sentences: compare: bn and annealed have other test sentences" in err
         and "p (t-test)" not in out
     )
+
+
+def test_numbers_of_other_data_are_said_to_be(pair, tmp_path, capsys):
+    path = tmp_path / "copy"
+    shutil.copytree(pair["one"].path, path)
+    (tmp_path / "other.txt").write_text("the dog sings .\n" * 30)
+    uc.load(path).evaluate("test", 0, data={"path": str(tmp_path / "other.txt")})
+    assert main(["compare", str(path), str(pair["two"].path), "--no-test"]) == 0
+    assert f"{path}: these numbers are of other data than its own test split" in capsys.readouterr().err
+    assert main(["compare", str(pair["one"].path), str(pair["two"].path), "--no-test"]) == 0
+    assert "other data" not in capsys.readouterr().err

@@ -179,6 +179,19 @@ def test_a_lock_on_a_file_that_is_not_there_any_more_is_none(tmp_path):
         assert not locks(held.fileno(), file)
 
 
+def test_a_prior_that_was_fitted_to_other_weights_goes(tmp_path):
+    from tests.training.test_fit import StopAt
+
+    settings = merge(ONE_EPOCH, {"train": {"fit_prior": 1}, "optim": {"lr": 0.01}})
+    run = uc.train("grammar", out=tmp_path / "run", callbacks=[], **settings)
+    assert run.folder.prior_file.exists()
+    before, longer = run.folder.fingerprint(), merge(settings, {"train": {"epochs": 3}})
+    with pytest.raises(uc.Interrupted):
+        uc.train("grammar", out=run.path, resume=True, callbacks=[StopAt(6)], **longer)
+    assert run.folder.fingerprint() != before and not run.folder.prior_file.exists()
+    assert uc.train("grammar", out=run.path, resume=True, callbacks=[], **longer).sample(1, prior="fitted")
+
+
 def test_a_file_system_without_locks_refuses_nothing(tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
 

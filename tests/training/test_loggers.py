@@ -138,4 +138,6 @@ def test_what_is_kept_of_an_epoch_whose_rate_decays_is_what_was_measured(tmp_pat
     decays = [entry for entry in run.log if entry["advice"] == "decay"]
     assert decays
     kept = uc.load(run.path, epoch=decays[0]["epoch"])
-    assert kept.evaluate("valid", 0)["nll_elbo"] == pytest.approx(decays[0]["valid"]["nll_elbo"], rel=1e-6)
+    measured = kept.evaluate("valid", 0)
+    assert measured["nll_elbo"] == pytest.approx(decays[0]["valid"]["nll_elbo"], rel=1e-6)
+    assert measured["epochs"] == decays[0]["epoch"] < len(run.log)
