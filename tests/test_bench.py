@@ -221,6 +221,10 @@ def test_a_sweep_is_a_row_for_each_value(tmp_path, capsys):
         ("objective.target=3,15,100", ("objective.target", ["3", "15", "100"])),
         ("objective.target=linear(0, 3, 2 epochs),5", ("objective.target", ["linear(0, 3, 2 epochs)", "5"])),
         ("model.latent=2,8", ("model.latent", [2, 8])),
+        (
+            "optim.lr_factor=join(1 for 40%, linear(1, 0.1, 60%)),1",
+            ("optim.lr_factor", ["join(1 for 40%, linear(1, 0.1, 60%))", "1"]),
+        ),
         ("", ("", [])),
     ],
 )

@@ -193,7 +193,7 @@ def parse(text: str, clock: Clock) -> Schedule:
         return by_epoch(parse(inside, clock), clock.epoch)
     if name not in _MAKERS:
         raise UserError(f"schedule {text!r}: unknown shape {name!r}; {suggest(name, [*_MAKERS, 'join', 'by-epoch'])}")
-    return _parse_shape(text, name, _split(inside), clock)
+    return _parse_shape(text, name, split_outside_brackets(inside), clock)
 
 
 def _parse_shape(text: str, name: str, arguments: list[str], clock: Clock) -> Schedule:
@@ -239,7 +239,7 @@ def _parse_options(text: str, name: str, arguments: list[str], steps: int) -> di
 
 
 def _parse_join(inside: str, clock: Clock) -> Schedule:
-    *pieces, last = _split(inside)
+    *pieces, last = split_outside_brackets(inside)
     parts = []
     for piece in pieces:
         head, separator, length = piece.rpartition(" for ")
@@ -259,7 +259,7 @@ def _number(text: str) -> float | None:
     return value if abs(value) <= MOST else None
 
 
-def _split(text: str) -> list[str]:
+def split_outside_brackets(text: str) -> list[str]:
     """Split at the commas that stand outside parentheses."""
     parts, depth = [""], 0
     for character in text:

@@ -15,6 +15,7 @@ from uncollapse.data.settings import DataConfig
 from uncollapse.errors import UserError, suggest
 from uncollapse.nn.kinds import KINDS, DecoderConfig, EncoderConfig, RecurrentDecoderConfig, RecurrentEncoderConfig
 from uncollapse.runs.sections import ModelConfig, MonitorConfig, ObjectiveConfig, OptimConfig, TrainConfig
+from uncollapse.schedules import split_outside_brackets
 
 Settings = dict[str, dict[str, Any]]
 
@@ -222,12 +223,7 @@ def read_value(key: str, text: str) -> Any:
 
 def read_values(key: str, text: str) -> list[Any]:
     """Return the values of a setting, from text with commas between them; those in brackets, as of schedules, part nothing."""
-    return [read_value(key, part.strip()) for part in split_outside_brackets(text)]
-
-
-def split_outside_brackets(text: str) -> list[str]:
-    """Split text at commas that stand in no brackets."""
-    return re.split(r",(?![^(]*\))", text)
+    return [read_value(key, part) for part in split_outside_brackets(text)]
 
 
 def _check_list(key: str, value: Any) -> tuple[Any, ...]:

@@ -38,7 +38,7 @@ class Callback:
         """Run when an epoch is over: the weights are those that the next one begins with."""
 
     def on_end(self, trainer: "Trainer") -> None:
-        """Run when training ends, is asked to stop, or fails."""
+        """Run when training ends, is asked to stop, or fails (`trainer.failed`)."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs."""
