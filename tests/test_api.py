@@ -222,3 +222,8 @@ def test_writes_are_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(uc.UserError, match=r"file: cannot be written .*MiB are needed"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_generation_needs_a_length(trained):
+    with pytest.raises(uc.UserError, match="max_length: expected at least 1, got 0"):
+        uc.generate(trained.model, 2, vocabulary=trained.vocabulary, max_length=0)

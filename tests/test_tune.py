@@ -104,6 +104,14 @@ def test_an_interrupted_search_goes_on_with_the_trial_that_was_running(tmp_path)
 
 
 @needs_optuna
+def test_a_trial_that_was_killed_before_it_had_a_folder_goes_on(tmp_path):
+    open_study(tmp_path / "study.log").ask()
+    (again,) = [trial for trial in open_study(tmp_path / "study.log").trials if trial.state.name == "WAITING"]
+    assert "run" not in again.user_attrs
+    assert search(tmp_path, Formula(), trials=3).tried[0] == 3
+
+
+@needs_optuna
 def test_numbers_are_means_over_the_seeds_of_a_trial(tmp_path):
     class Noisy(Formula):
         def run(self, trials, callbacks):

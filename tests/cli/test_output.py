@@ -13,7 +13,7 @@ from rich.table import Table
 import uncollapse as uc
 from tests.conftest import TINY
 from uncollapse.cli import main, recipes
-from uncollapse.cli.output import say, show, shown
+from uncollapse.cli.output import one_line, say, show, shown
 from uncollapse.cli.progress import announce_lines, show_table
 
 COMMAND = [sys.executable, "-m", "uncollapse"]
@@ -181,3 +181,7 @@ def test_the_time_left_is_that_of_recent_steps(monkeypatch, capsys):
 def test_one_of_several_trainings_at_a_time_says_what_begins(name, said, capsys):
     announce_lines(name)
     assert capsys.readouterr().err == f"{said}\n"
+
+
+def test_a_picture_is_one_field_of_a_row():
+    assert one_line(".#\n#.\t.") == ".#/#. ."

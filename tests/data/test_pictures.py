@@ -46,6 +46,12 @@ def save(path, array):
         np.save(path, array)
 
 
+def test_pictures_need_held_out_ones(tmp_path):
+    save(tmp_path / "a.npy", figures(50))
+    with pytest.raises(UserError, match="data.held_out 0 is for text; pictures need a test part"):
+        read(tmp_path / "a.npy", held_out=0.0)
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt"])
 @pytest.mark.parametrize("shape", ["square", "flat", "channel", "bytes"])
 def test_arrays_of_every_shape_are_read_and_split(tmp_path, suffix, shape):

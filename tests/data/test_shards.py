@@ -88,6 +88,11 @@ def test_a_mistake_is_one_line(tmp_path, name, words):
         build_splits(DataConfig(path=str(tmp_path / name)), cache=tmp_path / "cache")
 
 
+def test_the_training_part_of_many_files_does_not_serve_for_others(shards, tmp_path):
+    with pytest.raises(UserError, match="data.held_out 0 is for one file; of many, name valid and test files"):
+        build_splits(DataConfig(path=shards, held_out=0.0), cache=tmp_path / "cache")
+
+
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(order_of, "PIECE", 4)

@@ -95,11 +95,11 @@ def test_without_samples_there_is_no_iw_bound(measured):
 
 def test_memory_does_not_grow_with_the_length_of_sentences(measured, monkeypatch):
     model, corpus, _ = measured
-    monkeypatch.setattr(scores, "TOKENS_AT_A_TIME", 64)
+    monkeypatch.setattr(scores, "TOKENS_AT_A_TIME", 16)
     sizes, of = [], model.posterior
     monkeypatch.setattr(type(model), "posterior", lambda model, batch: sizes.append(len(batch)) or of(batch))
     posteriors(model, corpus)
-    assert max(sizes) * int(corpus.lengths.max()) <= 64 and sum(sizes) == len(corpus)
+    assert max(sizes) * int(corpus.lengths.max()) <= 16 and sum(sizes) == len(corpus)
 
 
 @pytest.mark.parametrize(

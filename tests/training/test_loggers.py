@@ -62,6 +62,19 @@ def test_wandb_gets_the_same_offline(tmp_path, monkeypatch):
     assert any(len(table["columns"]) == 1 + run.model.latent and len(table["data"]) == 1000 for table in tables)
 
 
+def test_a_logger_is_closed_without_codes_where_training_fails(tmp_path):
+    pytest.importorskip("tensorboard")
+
+    class Fails(uc.callbacks.Callback):
+        def on_step(self, trainer, update):
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        uc.train("grammar", out=tmp_path / "run", callbacks=[Fails()],
+                 **{**SETTINGS, "monitor": {"log": ("tensorboard",)}})  # fmt: skip
+    assert not list((tmp_path / "run" / "tensorboard").rglob("metadata.tsv"))
+
+
 def test_a_logger_whose_package_is_absent_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("uncollapse.training.callbacks.loggers.find_spec", lambda name: None)
     for name in ("tensorboard", "wandb"):
