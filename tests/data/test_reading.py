@@ -55,11 +55,11 @@ def test_a_table_under_a_header(tmp_path):
     assert result.texts == ["A cheap place, near the river.", 'It said "no".']
     assert result.labels == {"id": ["1", "2"], "mr": ["name[X]", "name[Y]"], "stars": ["5", "1"]}
     assert "the text is 'ref' of id, mr, ref, stars" in messages[0]
-    asked, _ = read_texts(tmp_path / "e2e.csv", text_column="mr", label_column="stars")
+    asked, _ = read_texts(tmp_path / "e2e.csv", text_column="mr", label_columns=["stars"])
     assert asked.texts == ["name[X]", "name[Y]", "name[X]"] and asked.labels == {"stars": ["5", "1", "5"]}
     for fields, said in (
         ({"text_column": "reff"}, "no field 'reff'; did you mean ref"),
-        ({"label_column": "sta"}, "no field 'sta' on every line; there are id, mr, stars"),
+        ({"label_columns": ["sta"]}, "no field 'sta' on every line; there are id, mr, stars"),
     ):
         with pytest.raises(UserError, match=said):
             read_texts(tmp_path / "e2e.csv", **fields)
@@ -101,6 +101,14 @@ def test_the_training_part_chooses_the_columns_of_all(tmp_path):
     assert all(
         set(parts[part].labels) == {"stars"} for part in parts
     )  # users are too many, and one language is no label
+
+
+def test_a_field_whose_name_has_a_comma_labels_all_parts(tmp_path):
+    for part, count in (("train", 100), ("valid", 20), ("test", 20)):
+        rows = [f"some words about {i}\t{i % 2}" for i in range(count)]
+        write(tmp_path / f"{part}.tsv", "\n".join(["text\tgood, or bad", *rows]))
+    parts, _ = read_parts(data(tmp_path))
+    assert all(set(parts[part].labels) == {"good, or bad"} for part in parts)
 
 
 def test_a_table_beside_texts_is_no_split(tmp_path):

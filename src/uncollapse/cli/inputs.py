@@ -138,9 +138,9 @@ def _read_pictures(source: str, run: Run) -> Texts:
 def _read_file(path: Path, run: Run, label: str) -> Texts:
     data = run.config.data
     format = "auto" if data.format == "parallel" else data.format
-    labels = data.label_column if run.label_space.names and not label else ""
+    labels = data.label_columns if run.label_space.names and not label else ()
     try:
-        texts, messages = read_texts(path, format, text_column=data.text_column, label_column=labels)
+        texts, messages = read_texts(path, format, text_column=data.text_column, label_columns=labels)
     except UserError:
         if not label or format != "tsv":
             raise

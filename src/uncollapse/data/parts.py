@@ -77,9 +77,9 @@ def read_parts(
     files |= {part: Path(file) for part, file in (("valid", settings.valid), ("test", settings.test)) if file}
     parts: dict[str, Texts] = {}
     messages: list[str] = []
-    text, labels = settings.text_column, settings.label_column
+    text, labels = settings.text_column, settings.label_columns
     for part, file in files.items():  # the training part first, whose fields are those of all
-        read, said = read_texts(file, settings.format, settings.columns, text_column=text, label_column=labels)
+        read, said = read_texts(file, settings.format, settings.columns, text_column=text, label_columns=labels)
         if part == "train":
             if settings.sentences:
                 first = np.unique(read.units)[: settings.sentences]
@@ -90,7 +90,7 @@ def read_parts(
                 )
             if read.column and not labels:  # what is the same everywhere labels nothing
                 read.labels = {field: names for field, names in read.labels.items() if len(set(names)) > 1}
-            text, labels = read.column, ",".join(read.labels)
+            text, labels = read.column, list(read.labels)
         elif read.column:
             read.labels = {field: names for field, names in read.labels.items() if field in parts["train"].labels}
         parts[part] = read

@@ -92,7 +92,7 @@ class Columns:
 
 
 def read_texts(
-    path: Path, format: str = "auto", columns: str = "", *, text_column: str = "", label_column: str = ""
+    path: Path, format: str = "auto", columns: str = "", *, text_column: str = "", label_columns: Sequence[str] = ()
 ) -> tuple[Texts, list[str]]:
     """Read one file.
 
@@ -103,7 +103,7 @@ def read_texts(
         columns: of a parallel file, as `Columns.parse` reads them.
         text_column: of a table or of objects, and of nothing else, the field of the text; as a rule it is chosen
             (`tables.choose_columns`).
-        label_column: likewise the label fields, separated by commas.
+        label_columns: likewise the label fields.
 
     Returns:
         the sentences without blank lines, and messages for the user.
@@ -118,7 +118,7 @@ def read_texts(
     if kind in ("csv", "jsonl") or (
         (kind == "tsv" or format == "auto") and is_table(lines_of(path), 2 if kind == "tsv" else 3)
     ):
-        return _read_records(path, kind, text_column, label_column)
+        return _read_records(path, kind, text_column, label_columns)
     texts = _read_tsv(path) if kind == "tsv" else _read_txt(path)
     _validate_not_empty(texts, path)
     messages = []
@@ -230,7 +230,7 @@ def _read_tsv(path: Path) -> Texts:
     return read
 
 
-def _read_records(path: Path, kind: str, text: str, labels: str) -> tuple[Texts, list[str]]:
+def _read_records(path: Path, kind: str, text: str, labels: Sequence[str]) -> tuple[Texts, list[str]]:
     lines = _held_lines(path)
     records = read_jsonl(lines, str(path)) if kind == "jsonl" else read_table(lines, kind == "csv", str(path))
     column, texts, labelled, messages = choose_columns(records, text, labels, source=path)

@@ -53,3 +53,8 @@ class DataConfig:
         10**7,
     )
     seed: int = setting(0, "seed of an embedded corpus and of the split of missing parts", 0, 2**32 - 1)
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The names in `label_column`."""
+        return [name.strip() for name in self.label_column.split(",") if name.strip()]

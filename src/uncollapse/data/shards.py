@@ -39,7 +39,7 @@ def read_of_shards(files: Sequence[Path], text_column: str = "") -> tuple[Read, 
         return lines_of, ""
     if not text_column:
         few = read_jsonl(islice(lines_of(files[0]), LOOKED_AT), str(files[0]))
-        text_column, *_ = choose_columns(few, "", "", source=files[0])
+        text_column, *_ = choose_columns(few, "", (), source=files[0])
     return partial(_texts_of_objects, column=text_column), text_column
 
 

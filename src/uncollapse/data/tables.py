@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -107,14 +107,14 @@ def is_table(lines: Iterable[tuple[int, str]], columns: int) -> bool:
 
 
 def choose_columns(
-    records: Iterable[tuple[int, Record]], text: str, labels: str, *, source: Path
+    records: Iterable[tuple[int, Record]], text: str, labels: Sequence[str], *, source: Path
 ) -> tuple[str, list[str], dict[str, list[str]], list[str]]:
     """Part records into texts and labels.
 
     Args:
         records: with the number of their line.
         text: the field of the text; by default chosen (`TEXT_NAMES`, or the only one whose values look like text).
-        labels: the label fields, separated by commas; by default all fields of at most `MOST_CLASSES` different values.
+        labels: the label fields; by default all fields of at most `MOST_CLASSES` different values.
         source: the file, for messages.
 
     Returns:
@@ -129,15 +129,14 @@ def choose_columns(
     name = _text_column(columns, text, source)
     if name in missing:
         raise UserError(f"{source}, line {missing[name]}: expected the text {name!r}, got none")
-    asked = [field.strip() for field in labels.split(",") if field.strip()]
-    for field in asked:
+    for field in labels:
         if field not in columns or field == name or field in missing:
             there = [each for each in columns if each != name and each not in missing]
             raise UserError(
                 f"{source}: data.label_column: no field {field!r} on every line; there are {', '.join(there)}"
             )
     others = {*columns} - {name, *missing}
-    fields = asked or [field for field in columns if field in others and len(set(columns[field])) <= MOST_CLASSES]
+    fields = labels or [field for field in columns if field in others and len(set(columns[field])) <= MOST_CLASSES]
     kept = [i for i, value in enumerate(columns[name]) if value.strip()]
     labelled = {field: [columns[field][i] for i in kept] for field in sorted(fields)}
     messages = [
