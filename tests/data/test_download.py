@@ -31,6 +31,19 @@ def zipped(files):
     return content.getvalue()
 
 
+def damaged(compression):
+    """Return an archive whose second file cannot be decompressed."""
+    noise = bytes(i * i % 251 for i in range(9999))
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as archive:
+        archive.writestr("train.txt", b"a")
+        archive.writestr("test.txt", noise)
+    whole = bytearray(content.getvalue())
+    begin = whole.index(b"test.txt") + len("test.txt")
+    whole[begin : begin + 60] = b"\xff" * 60
+    return bytes(whole)
+
+
 def tarred(files, links=()):
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
@@ -217,13 +230,56 @@ def test_a_bomb_is_refused(fetch, monkeypatch):
         (zipped({"train.txt": b"a"}), "the archive lacks test.txt"),
         (b"no archive at all", "expected an archive, got something else"),
         (zipped({"train.txt": b"a" * 9999, "test.txt": b"b"})[:80], "expected an archive, got something else"),
+        (damaged(zipfile.ZIP_DEFLATED), "expected an archive, got something else"),
+        (damaged(zipfile.ZIP_LZMA), "expected an archive, got something else"),
     ],
-    ids=["a file is missing", "text", "cut"],  # a zip holds the time: the workers must collect the same names
+    ids=[
+        "a file is missing",
+        "text",
+        "cut",
+        "deflate",
+        "lzma",
+    ],  # a zip holds the time: the workers must collect the same names
 )
-def test_an_archive_that_is_not_what_it_should_be_is_one_line(fetch, content, words):
+def test_an_archive_that_is_not_what_it_should_be_is_one_line_and_nothing_stays(fetch, tmp_path, content, words):
     Server.files["corpus.zip"] = content
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=words) as refused:
         fetch("ok", "corpus.zip", members=MEMBERS)
+    assert str(refused.value).startswith("http://") and str(refused.value).endswith("--from FILE or FOLDER")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_of_an_archive_that_is_unpacked_serves_as_the_archive(fetch, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name, content in (("train.txt", b"a\n"), ("other.txt", b"o"), ("test.txt", b"b\n")):
+        (tmp_path / "mine" / name).write_bytes(content)
+    files, _ = fetch(name="corpus.zip", given=tmp_path / "mine", members=MEMBERS)
+    assert [path.read_bytes() for path in files] == [b"a\n", b"b\n"] and not Server.asked
+    (tmp_path / "mine" / "test.txt").unlink()
+    for path in files:
+        path.unlink()
+    with pytest.raises(UserError, match=r"expected corpus.zip or what it holds, got no such file"):
+        fetch(name="corpus.zip", given=tmp_path / "mine", members=MEMBERS)
+
+
+def test_a_file_in_its_place_is_checked_and_not_replaced(fetch):
+    files, _ = fetch(**SUMS)
+    files[0].write_bytes(b"junk")
+    with pytest.raises(UserError, match=r"out/text.txt: expected a file of .* delete it, and the same command gets it"):
+        fetch(**SUMS)
+    assert files[0].read_bytes() == b"junk"
+    fetch()  # nothing is known of it
+
+
+def test_one_file_of_several_and_another_corpus_of_an_embedded_name_are_refused(tmp_path, capsys):
+    (tmp_path / "ptb.train.txt").write_text("a")
+    out = ["--out", f"{tmp_path / 'out'}", "--from"]
+    assert main(["data", "get", "ptb", *out, f"{tmp_path / 'ptb.train.txt'}"]) == 2
+    assert "expected the folder of ptb.train.txt, ptb.valid.txt, ptb.test.txt, got one file" in capsys.readouterr().err
+    for part in ("train", "test"):
+        (tmp_path / f"synthetic_{part}.txt").write_text("1 2\n")
+    assert main(["data", "get", "synthetic", *out, f"{tmp_path}"]) == 2
+    assert "txt: expected sha256 " in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_file_of_an_archive_whose_checksum_is_known_is_compared_with_it(fetch):
@@ -307,7 +363,7 @@ def test_the_catalogue_knows_the_real_files(tmp_path):
         for name, known in source.member_sha256.items():
             real = next(Path("../shared/data").glob(f"*/{name}"))
             assert hashlib.sha256(real.read_bytes()).hexdigest() == known
-    for name, folder in (("ptb", "ptb"), ("omniglot-small", "omniglot")):
+    for name, folder in (("ptb", "ptb"), ("omniglot-small", "omniglot"), ("synthetic", "synthetic")):
         given = Path("../shared/data") / folder
         files = download.get(name, tmp_path / name, given=given, advance=lambda *_: None)
         assert all(path.stat().st_size == (given / path.name).stat().st_size for path in files)

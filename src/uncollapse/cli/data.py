@@ -45,7 +45,7 @@ def _get(arguments: list[str]) -> None:
         for entry in entries().values():
             show(f"{entry.name:<15} {entry.title} (licence: {entry.licence})")
         return
-    if asked.name in NAMES:
+    if asked.name in NAMES and asked.name not in entries():
         raise UserError(f"{asked.name} is embedded, nothing is downloaded: uncollapse data {asked.name} --out DIR")
     folder = Path(asked.out or Path(os.environ.get("UNCOLLAPSE_DATA", "data")) / asked.name)
     given = Path(vars(asked)["from"]) if vars(asked)["from"] else None

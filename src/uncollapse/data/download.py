@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
@@ -27,12 +29,16 @@ WAIT = 30.0
 """Seconds without an answer after which a connection is given up."""
 MOST_BYTES = 2**31
 """Bytes above which a file, or a member of an archive, is refused."""
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError,
+)  # fmt: skip
+"""What reading a damaged archive raises."""
 Advance = Callable[[str, int, int], None]
 """Shows progress: the name of a file, bytes so far, bytes in all (0: not known)."""
 
 
 def get(name: str, folder: Path, *, given: Path | None = None, advance: Advance, path: Path = CATALOGUE) -> list[Path]:
-    """Put the files of a corpus into a folder; files that are there already are left alone.
+    """Put the files of a corpus into a folder; those that are there already are checked and left alone.
 
     Args:
         name: of the catalogue.
@@ -51,22 +57,51 @@ def get(name: str, folder: Path, *, given: Path | None = None, advance: Advance,
     if name not in known:
         raise UserError(f"unknown corpus {name!r}: {suggest(name, known)}")
     entry = known[name]
-    for source in entry.files:
-        if not all((folder / result).exists() for result in source.results):
+    missing = [source for source in entry.files if not _there(source, folder)]
+    if given and missing and given.is_file() and len(entry.files) > 1:
+        names = ", ".join(_last_part(source) for source in entry.files)
+        raise UserError(f"--from {given}: expected the folder of {names}, got one file")
+    try:
+        found = [_given(source, given) for source in missing] if given else []  # all are checked before one is written
+        for source, mine in zip(missing, found, strict=False):
+            _prepare(source, mine, folder, f"{mine}")
+        for source in missing[len(found) :]:
+            part = _download(source, folder, advance)
             try:
-                part = _given(source, given) if given else _download(source, folder, advance)
-            except UserError as error:
-                with suppress(OSError):  # it is not empty
-                    folder.rmdir()
-                files = ", ".join(dict.fromkeys(_last_part(one) for one in entry.files))
-                raise UserError(f"{error}; with the files at hand ({files}): --from FILE or FOLDER") from None
-            _prepare(source, part, folder)
-            if not given:
+                _prepare(source, part, folder, source.address)
+            finally:
                 part.unlink()
+    except UserError as error:
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
+        names = ", ".join(dict.fromkeys(_last_part(source) for source in entry.files))
+        what = "FOLDER" if len(entry.files) > 1 else "FILE or FOLDER"
+        raise UserError(f"{error}; with the files at hand ({names}): --from {what}") from None
     about = f"# {entry.title}\n\nLicence: {entry.licence}.\n\nCite: {entry.cite}.\n\nFrom:\n\n"
     about += "".join(f"- {source.address}\n" for source in entry.files)
     write_atomically(folder / "ABOUT.md", about.encode())
     return [folder / result for source in entry.files for result in source.results]
+
+
+def _there(source: Source, folder: Path) -> bool:
+    """Return whether all files that come of a source are in the folder; their checksums are compared where they are known.
+
+    Raises:
+        UserError: one is another file.
+    """
+    paths = [folder / result for result in source.results]
+    if not all(path.exists() for path in paths):
+        return False
+    try:
+        for path in paths:
+            if source.members:
+                checksum = hashlib.sha256(path.read_bytes())
+                _compare("sha256", source.member_sha256.get(path.name, ""), checksum, f"{path}")
+            else:
+                _check(source, path, f"{path}")
+    except UserError as error:
+        raise UserError(f"{error}; delete it, and the same command gets it anew") from None
+    return True
 
 
 def _last_part(source: Source) -> str:
@@ -76,7 +111,7 @@ def _last_part(source: Source) -> str:
 
 
 def _given(source: Source, given: Path) -> Path:
-    """Return the user's own copy of a file, checked.
+    """Return the user's own copy of a file, checked, or the folder of an archive that is unpacked already.
 
     Raises:
         UserError: it is not there, or it is another.
@@ -86,7 +121,12 @@ def _given(source: Source, given: Path) -> Path:
         if path.is_file():
             _check(source, path, f"{path}")
             return path
-    raise UserError(f"{given}: expected {' or '.join(dict.fromkeys(path.name for path in names))}, got no such file")
+    if source.members and all((given / name).is_file() for name in source.members):
+        return given
+    unpacked = " or what it holds" if source.members else ""
+    raise UserError(
+        f"{given}: expected {' or '.join(dict.fromkeys(path.name for path in names))}{unpacked}, got no such file"
+    )
 
 
 def _download(source: Source, folder: Path, advance: Advance) -> Path:
@@ -206,8 +246,8 @@ def _compare(kind: str, wanted: str, checksum: "hashlib._Hash", where: str) -> N
         )
 
 
-def _prepare(source: Source, path: Path, folder: Path) -> None:
-    """Put the files that come of a download into the folder, each whole or not at all.
+def _prepare(source: Source, path: Path, folder: Path, where: str) -> None:
+    """Put the files that come of a download into the folder: all of them, each whole, or none.
 
     Raises:
         UserError: an archive that cannot be read, lacks a file, or has one that is too large.
@@ -215,28 +255,39 @@ def _prepare(source: Source, path: Path, folder: Path) -> None:
     if not source.members:
         write_atomically(folder / source.name, path.read_bytes())
         return
+    written: set[str] = set()
     try:
         with _archive(path) as members:
             for name, opened in members:
-                if name in source.members:
-                    content = opened.read(MOST_BYTES + 1)
-                    if len(content) > MOST_BYTES:
-                        raise UserError(f"{path}: {name} is larger than {MOST_BYTES:,} bytes")
-                    content, result = _distinct(content, source), source.members[name]
-                    _compare("sha256", source.member_sha256.get(result, ""), hashlib.sha256(content), f"{path}: {name}")
-                    write_atomically(folder / result, content)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError, ValueError) as error:
+                with opened:
+                    content = opened.read(MOST_BYTES + 1) if name in source.members else None
+                if content is None:
+                    continue
+                if len(content) > MOST_BYTES:
+                    raise UserError(f"{where}: {name} is larger than {MOST_BYTES:,} bytes")
+                content, result = _distinct(content, source), source.members[name]
+                _compare("sha256", source.member_sha256.get(result, ""), hashlib.sha256(content), f"{where}: {name}")
+                write_atomically(folder / result, content)
+                written.add(result)
+        if lacking := [name for name, result in source.members.items() if result not in written]:
+            raise UserError(f"{where}: the archive lacks {', '.join(lacking)}")
+    except (*DAMAGED, UserError) as error:
+        for result in written:
+            (folder / result).unlink()
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: expected an archive, got something else ({type(error).__name__})") from None
-    if missing := [result for result in source.results if not (folder / result).exists()]:
-        raise UserError(f"{path}: the archive lacks {', '.join(n for n, r in source.members.items() if r in missing)}")
+        raise UserError(f"{where}: expected an archive, got something else ({type(error).__name__})") from None
 
 
 @contextmanager
 def _archive(path: Path) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
-    """Open an archive: its plain files, by their names without folders. Nothing is written where a name says."""
-    if zipfile.is_zipfile(path):
+    """Open an archive, or the folder of one that is unpacked: its plain files, by their names without folders.
+
+    Nothing is written where a name says.
+    """
+    if path.is_dir():
+        yield ((file.name, file.open("rb")) for file in sorted(path.iterdir()) if file.is_file())
+    elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as opened:
             yield ((_base(info.filename), opened.open(info)) for info in opened.infolist() if not info.is_dir())
     else:
