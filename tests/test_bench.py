@@ -52,6 +52,15 @@ def test_means_and_spreads_are_over_seeds():
     assert two.mean("rate") == 2 and two.spread("rate") == pytest.approx(2**0.5)
 
 
+@pytest.mark.parametrize(
+    ("values", "words"), [("3,x", "schedule 'x'"), ("3,3", "different values of objective.target")]
+)
+def test_a_sweep_is_checked_before_any_run_is_trained(tmp_path, capsys, values, words):
+    arguments = ["--recipe", "grammar", "--remedies", "kl-target", "--sweep", f"objective.target={values}"]
+    assert main(["bench", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_finished_runs_are_not_trained_again(tmp_path):
     trained = []
 

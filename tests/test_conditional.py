@@ -52,7 +52,7 @@ def words(path, *lines):
 
 def test_every_epoch_is_logged_with_its_schedules_and_conversions(verbs):
     first, last = verbs.log
-    assert first["teacher_forcing"] == 0.5 and last["teacher_forcing"] == 0.25  # at the end of the epoch
+    assert first["teacher_forcing"] == 1.0 and last["teacher_forcing"] == 0.5  # what the epoch was trained by
     assert first["lr"] == pytest.approx(0.005) and last["lr"] == pytest.approx(0.0, abs=1e-4)
     for entry in verbs.log:
         assert entry["selection"] == -entry["valid"]["transfer_bleu4"]

@@ -21,6 +21,8 @@ LEXICON = yaml.safe_load((Path(module.__file__).parent / "lexicon.yaml").read_te
 PLURALS = {noun: LEXICON["plurals"].get(noun, noun + "s") for noun in LEXICON["nouns"].split()}
 NUMBER = {**dict.fromkeys(PLURALS, "one"), **dict.fromkeys(PLURALS.values(), "many")}
 BARE, TRANSITIVE = set(LEXICON["verbs"].split()), set(LEXICON["transitive"].split())
+FORMS = {form: word for word in (*BARE, *TRANSITIVE) for form in (word, word + "s")}
+FORMS |= {form: word for word, plural in PLURALS.items() for form in (word, plural)}
 PAST, ADJECTIVES, BEHIND = (set(LEXICON[name].split()) for name in ("past", "adjectives", "prepositions"))
 
 
@@ -104,14 +106,16 @@ def parse(sentence):
     assert parser.at == len(parser.words), sentence
 
 
-PAIRS = generate_pairs(lambda _: True, count=1100)
+PAIRS = generate_pairs(lambda _: True, count=2000)
 
 
 @pytest.mark.parametrize("kind", list(module.TEMPLATES))
 def test_the_right_sentence_parses_the_wrong_one_breaks_one_rule_in_one_place(kind):
     pairs = [pair for pair in PAIRS if pair.kind == kind]
-    assert len(pairs) >= 1000 and len({pair.right for pair in pairs}) == len(pairs)
+    assert len(pairs) == 2000 and len({pair.right for pair in pairs}) == len(pairs)
     for pair in pairs:
+        nouns_and_verbs = [FORMS[word] for word in pair.right.split() if word in FORMS]
+        assert len(set(nouns_and_verbs)) == len(nouns_and_verbs)
         parse(pair.right)
         with pytest.raises(Wrong):
             parse(pair.wrong)
@@ -136,7 +140,7 @@ def test_both_numbers_occur_with_both_numbers_of_the_other_noun(kind):
 
 
 def test_only_words_that_are_known_are_used():
-    known = {"the", "that", "man", "men", "woman", "women", "likes", "like", "works", "work", "wait"}
+    known = {"the", "that", "man", "men", "boy", "boys", "likes", "like", "works", "work", "wait"}
     pairs = generate_pairs(known.__contains__, count=50)
     assert {word for pair in pairs for side in (pair.right, pair.wrong) for word in side.split()} <= known - {"wait"}
     assert {pair.kind for pair in pairs} == {
@@ -175,7 +179,10 @@ def test_the_protocol_is_that_of_brute_force(words):
                 for group, z in zip(groups, means, strict=True)
             ]
             assert row[f"mean_{side}"] == pytest.approx(np.mean(by_group))
-    assert 0 < row["right"] < 1 and row["se"] == pytest.approx(np.sqrt(row["right"] * (1 - row["right"]) / len(pairs)))
+            by_number = [p * (1 - p) / len(group) for p, group in zip(by_group, groups, strict=True)]
+            assert row[f"mean_{side}_se"] == pytest.approx(np.sqrt(sum(by_number)) / 2)
+    share = row["right"]
+    assert 0 < share < 1 and row["right_se"] == pytest.approx(np.sqrt(share * (1 - share) / len(pairs)))
 
 
 def test_a_model_whose_code_decides_is_turned_by_the_code_of_the_wrong_sentence(words, monkeypatch):
@@ -200,8 +207,11 @@ def test_a_language_model_has_one_column_and_unknown_words_are_left_out(words, r
         MinimalPair("b", "the cat works", "the cat work"),
     ]
     rows = minimal_pairs_protocol(tiny_vae(len(words), latent=0), words, pairs)["minimal_pairs"]
-    assert [set(row) for row in rows] == [{"class", "pairs", "left_out", "right", "se"}]
-    assert (rows[0]["pairs"], rows[0]["left_out"]) == (1, 2)
+    assert [set(row) for row in rows] == [
+        {"class", "pairs", "left_out", "right", "right_se"},
+        {"class", "pairs", "left_out"},
+    ]
+    assert [(row["pairs"], row["left_out"]) for row in rows] == [(1, 2), (0, 1)]
     assert not recwarn.list or "zero-element" in str(recwarn.list[0].message)
     with pytest.raises(uc.UserError, match="no pair consists of words that the model knows"):
         minimal_pairs_protocol(tiny_vae(len(words)), words, pairs[3:])

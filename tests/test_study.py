@@ -23,6 +23,7 @@ from uncollapse.runs.protocols import PROTOCOLS
 from uncollapse.runs.reproduction import Outcome, data_settings, judge_row, reproduce
 from uncollapse.runs.samples import PERPLEXITIES, judge_samples
 from uncollapse.runs.study import Column, Row, load_study, studies
+from uncollapse.runs.version import code_version
 from uncollapse.training.plateau import Plateau
 
 COLUMNS = {"nll_iw": Column(2, 0.5, "lower"), "rate": Column(2, 0.2)}
@@ -138,7 +139,7 @@ def test_the_verdict_on_a_row(values, verdict):
 def test_a_known_reason_is_given_and_nothing_published_is_said():
     assert (
         judge_row(Row("x", published={"rate": 1.0}, why="less data"), COLUMNS, {"rate": [3.0]})
-        == "not reproduced: less data"
+        == "not reproduced: rate +2.00 (less data)"
     )
     assert judge_row(Row("x"), COLUMNS, {"rate": [3.0]}) == "nothing published"
 
@@ -147,7 +148,7 @@ def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monk
     arguments = ["reproduce", str(own), "--tier", "full", "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    assert "reproduced" in out and "not reproduced: no reason" in out and "± " in out and "[30.00]" in out
+    assert "reproduced" in out and "(no reason)" in out and "± " in out and "[30.00]" in out
     page = (tmp_path / "out" / "table.md").read_text()
     assert (
         "| plain | 2 | 1 |" in page
@@ -165,6 +166,13 @@ def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monk
     assert main(arguments) == 0
     assert page.splitlines()[6:9] == (tmp_path / "out" / "table.md").read_text().splitlines()[6:9]
     assert logs == {path: path.read_text() for path in logs}
+    # a table says what its runs were trained by, and what it was made by if that is something else
+    assert f"Made by uncollapse {code_version()};" in page
+    for path, text in logs.items():
+        path.write_text(text.replace(code_version(), "0.0.9 abc"))
+    assert main(arguments) == 0
+    made = f"Made by uncollapse 0.0.9 abc (table: {code_version()});"
+    assert made in (tmp_path / "out" / "table.md").read_text()
     # one row alone: its table says that the other is absent, and its verdict is still given
     assert main([*arguments, "--row", "plain"]) == 0
     page = (tmp_path / "out" / "table.md").read_text()

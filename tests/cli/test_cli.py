@@ -11,6 +11,7 @@ import pytest
 import uncollapse as uc
 from uncollapse.cli import COMMANDS, main
 from uncollapse.runs import plan
+from uncollapse.runs.version import code_version
 from uncollapse.training.timing import Pace
 
 QUICK = "--data.sentences 200 --encoder.hidden 12 --decoder.hidden 12 --encoder.emb 8 --decoder.emb 8 --model.latent 4 --train.epochs 1 --train.device cpu".split()
@@ -161,6 +162,18 @@ def test_losses_are_exported_as_text(tmp_path, capsys):
         values = [entry[name]["nll_elbo"] for entry in log]
         written = [float(line) for line in (tmp_path / "texts" / f"{name}_loss.txt").read_text().splitlines()]
         assert written == pytest.approx(values, abs=1e-5)
+
+
+def test_losses_say_which_epochs_were_followed_on_the_test_split_and_the_log_what_each_was_trained_by(tmp_path, capsys):
+    flags = "--train.epochs 3 --train.eval_test_every 2 --objective.teacher_forcing".split()
+    forcing = "by-epoch(linear(1, 0.4, 3 epochs))"
+    assert main(["train", "--recipe", "grammar", "--out", str(tmp_path / "run"), *QUICK, *flags, forcing]) == 0
+    capsys.readouterr()
+    assert main(["losses", str(tmp_path / "run")]) == 0
+    assert "test_loss.txt, after epochs 2, without dropout" in capsys.readouterr().err
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["teacher_forcing"] for entry in log] == pytest.approx([1.0, 0.8, 0.6])
+    assert {entry["code"] for entry in log} == {code_version()} and code_version().startswith(uc.__version__)
 
 
 def test_the_numbers_of_the_twr_paper_are_labelled_as_no_bound_and_of_the_timesteps_of_training(tmp_path, capsys):

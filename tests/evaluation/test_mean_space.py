@@ -20,6 +20,7 @@ from uncollapse.model import VAE
 from uncollapse.nn.interfaces import Decoder
 from uncollapse.reporting.mean_space import who_moved
 from uncollapse.runs.builders.data import build_splits
+from uncollapse.runs.checks import validate
 from uncollapse.runs.compose import compose
 from uncollapse.runs.config import merge
 from uncollapse.training.callbacks import Callback
@@ -246,3 +247,9 @@ def test_the_toy_lags_by_basic_training_and_follows_the_diagonal_by_aggressive(t
         assert np.ptp(records.inference[-1]) < 0.05 and far["vertical"] > 0.05
     else:  # nearer to the diagonal than to either axis
         assert far["diagonal"] < 0.5 * min(far["horizontal"], far["vertical"]) and far["horizontal"] > 0.2
+
+
+@pytest.mark.parametrize("train", [{"record_every": 0, "aggressive": "always"}, {"record_every": 1}])
+def test_half_steps_want_records_and_aggressive_steps(train):
+    with pytest.raises(uc.UserError, match=r"train.record_halves: .* add --train.record_every and --train.aggressive"):
+        validate(compose("toy", (), {"train": {"record_halves": True, **train}}))

@@ -4,15 +4,14 @@ import os
 from pathlib import Path
 from typing import get_args
 
-import uncollapse
 from uncollapse.cli.inputs import add_executor
 from uncollapse.cli.output import say, show
 from uncollapse.cli.parser import Parser
 from uncollapse.cli.progress import Bars, show_table
 from uncollapse.files import write_atomically
-from uncollapse.reporting.study import cells, draw_figures, latex, markdown, rich_table
+from uncollapse.reporting.study import cells, draw_figures, latex, markdown, rich_table, studies_table
 from uncollapse.runs.executors import executor_of
-from uncollapse.runs.reproduction import provenance, reproduce
+from uncollapse.runs.reproduction import data_settings, provenance, reproduce
 from uncollapse.runs.study import TierName, load_study, select_rows, studies
 
 
@@ -33,15 +32,17 @@ def run(arguments: list[str]) -> None:
     root = os.environ.get("UNCOLLAPSE_DATA", "data")
     parser.flag("--data", "DIR", "the folder that holds ptb, yahoo, tense …, or $UNCOLLAPSE_DATA", default=root)
     add_executor(parser)
-    parser.flag("--out", "DIR", "folder of the runs (default: runs/NAME-TIER)")
+    parser.flag(
+        "--out", "DIR", "folder of the runs (default: runs/NAME-TIER, -STAND-IN where an embedded corpus serves)"
+    )
     asked, _ = parser.parse(arguments)
     if not asked.name:
-        for name in studies():
-            study = load_study(name)
-            show(f"{name:<20} {study.title} ({study.source}; {', '.join(study.tiers)})")
+        show_table(studies_table([load_study(name) for name in studies()]))
         return
     study, absent = select_rows(load_study(asked.name), asked.row)
-    out = Path(asked.out or f"runs/{study.name}-{asked.tier}")
+    _, absent_data = data_settings(study, asked.tier, Path(asked.data))
+    kind = f"-{study.stand_in['name']}" if absent_data else ""  # so that runs on other data are not in the way of these
+    out = Path(asked.out or f"runs/{study.name}-{asked.tier}{kind}")
     say(f"{study.title}. Source: {study.source}", f"protocol: {study.protocol}")
     executor = executor_of(asked.executor, asked.jobs)
     with Bars() as bars:
@@ -59,7 +60,7 @@ def run(arguments: list[str]) -> None:
         show(f"reduced: {note}")
     head, rows = cells(study, outcomes)
     show_table(rich_table(study, head, rows))
-    made = provenance(outcomes, uncollapse.__version__)
+    made = provenance(outcomes)
     write_atomically(out / "table.md", markdown(study, outcomes, notes=reduced, made=made).encode())
     write_atomically(out / "table.tex", latex(study, head, rows).encode())
     figures = draw_figures(study, outcomes, out)

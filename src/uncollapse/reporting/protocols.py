@@ -33,7 +33,7 @@ def protocol_tables(metrics: Mapping[str, Any]) -> list[Table]:
             "bleu_signature"
         ]
     if directions := metrics.get("heldout_directions"):
-        table = _plain_table("held-out conversions, share exact, by direction")
+        table = _plain_table("conversions of the test split, share exact, by direction")
         table.add_row("  ".join(f"{direction} {share:.2f}" for direction, share in directions.items()))
         tables.append(table)
     if pairs := metrics.get("tense_pairs"):
@@ -77,19 +77,22 @@ def samples_tables(judged: Mapping[str, Any]) -> list[Table]:
 
 def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return rows, the keys of the fullest as columns; what a row lacks stays empty."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    keys = dict.fromkeys(name for row in rows for name in row)
+    names = [name for name in keys if name.removesuffix("_se") == name or name.removesuffix("_se") not in keys]
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
     for number, name in enumerate(names):
         table.add_column(name, justify="right" if number else "left")
     for row in rows:
-        table.add_row(*(_cell(row.get(name, "")) for name in names))
+        table.add_row(*(_cell(row.get(name, ""), row.get(f"{name}_se")) for name in names))
     return table
 
 
-def _cell(value: float | int | str) -> str:
+def _cell(value: float | int | str, error: float | None = None) -> str:
+    """Write a value, with its standard error where it has one."""
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"
+    digits = 3 if abs(value) < 2 else 1
+    return f"{value:.{digits}f}" + (f" +- {error:.{digits}f}" if error is not None else "")
 
 
 def _plain_table(title: str) -> Table:

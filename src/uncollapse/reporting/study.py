@@ -26,7 +26,7 @@ ARROWS = 100, 105
 
 
 def cells(study: Study, outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
-    """Return the head of the table and its rows: `ours ± spread [published]`."""
+    """Return the head of the table and its rows: `ours ± spread [published]` (or what else stands in brackets)."""
     shown = [name for name in study.columns if any(name in one.values or name in one.row.published for one in outcomes)]
     head = ["row", "seeds", "epochs", *shown, "latent space", "verdict"]
     return head, [
@@ -51,8 +51,18 @@ def _cell(outcome: Outcome, name: str, digits: int) -> str:
 
 def rich_table(study: Study, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Return the table for a terminal; the last two columns are words."""
-    title = f"{study.title}\nours ± standard deviation over seeds [published]"
+    title = f"{study.title}\nours ± standard deviation over seeds [{study.bracket}]"
     return terminal_table(title, head, rows, text_columns=(0, len(head) - 2, len(head) - 1))
+
+
+def studies_table(studies: Sequence[Study]) -> Table:
+    """Return the list of studies for a terminal."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for study in studies:
+        table.add_row(study.name, f"{study.title} ({study.source}; {', '.join(study.tiers)})")
+    return table
 
 
 def draw_figures(study: Study, outcomes: Sequence[Outcome], out: Path) -> list[Path]:
@@ -108,7 +118,7 @@ def columns_figure(study: Study, outcomes: Sequence[Outcome]) -> "Figure":
             axis.errorbar(at, ours, spread, fmt="o-", color=style(number)["color"], capsize=3, label=line or "ours")
         theirs = {places[i]: one.row.published[name] for i, one in enumerate(outcomes) if name in one.row.published}
         if theirs:
-            axis.plot(list(theirs), list(theirs.values()), "D", color="0.3", fillstyle="none", label="published")
+            axis.plot(list(theirs), list(theirs.values()), "D", color="0.3", fillstyle="none", label=study.bracket)
         if theirs or any(lines):
             legend(axis)
         label(axis, name, study.axis)
@@ -139,7 +149,7 @@ def markdown(study: Study, outcomes: Sequence[Outcome], *, notes: Sequence[str] 
     about += [part for note in notes for part in (f"**Reduced:** {note}", "")]
     made_by = "; ".join(f"{name} {value}" for name, value in made.items() if name != "data")
     data = "; ".join(f"{part} {checksum}" for part, checksum in made["data"].items())
-    closing = ["", "Ours ± standard deviation over seeds [published].", ""]
+    closing = ["", f"Ours ± standard deviation over seeds [{study.bracket}].", ""]
     closing += ["Every seed:", "", markdown_table(seed_head, seeds), ""] if seeds else []
     closing += [f"Made by {made_by}. Data: {data}.", ""]
     return "\n".join([*about, markdown_table(head, rows), *closing])

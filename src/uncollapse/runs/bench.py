@@ -77,13 +77,15 @@ def bench(
         sweep: a setting, such as `objective.target`, and the values it takes in turn with each remedy.
 
     Raises:
-        UserError: no remedies, or the same twice; and all that `train` raises.
+        UserError: no remedies, or the same twice, or a value; and all that `train` raises.
     """
     if not remedies or len(set(remedies)) < len(remedies) or seeds < 1:
         raise UserError(
             f"bench: expected different remedies and at least one seed, got {', '.join(remedies) or 'none'} and {seeds}"
         )
     key, values = sweep
+    if len({str(value) for value in values}) < len(values):
+        raise UserError(f"bench: expected different values of {key}, got {', '.join(map(str, values))}")
     rows = [
         (remedy if not key else f"{remedy}, {key.split('.')[-1]} {value}", remedy.split("+"), merge(settings, changes))
         for remedy in remedies

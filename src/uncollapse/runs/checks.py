@@ -8,11 +8,14 @@ from uncollapse.data.vocabulary import UNK
 from uncollapse.errors import UserError, suggest
 from uncollapse.nn.kinds import PixelCNNConfig
 from uncollapse.runs.config import Config
+from uncollapse.schedules import Clock, parse
 from uncollapse.tasks.forms.pairs import Pair
 from uncollapse.training.callbacks.files import read_condition
 from uncollapse.training.fit import LOGGED
 
 ZERO = ("0", "0.0")
+LONG = Clock(10**6, 10**9)
+"""A run in which every length of a schedule is at least a step: by it their notation is checked before the data are known."""
 ADDITIVE = ("kl", "renyi")
 """The divergences that are sums over dimensions."""
 LOGGERS = ("tensorboard", "wandb")
@@ -68,6 +71,9 @@ def validate(config: Config) -> None:
     pooling, state_pooling = getattr(encoder, "pooling", "last"), getattr(encoder, "state_pooling", "last")
     targets, bn = objective.target.strip() not in ZERO, getattr(encoder, "bn", 0)
     validate_pictures(config)
+    schedules = objective.weight, objective.target, objective.teacher_forcing, objective.form_consistency
+    for text in (*schedules, config.optim.lr_factor):
+        parse(text, LONG)
     if objective.divergence == "gamma" and objective.df <= 2:
         raise UserError(
             f"objective.df: expected more than 2, got {objective.df:g}: below, t has no second moment and the "
@@ -99,6 +105,11 @@ def validate(config: Config) -> None:
     if config.train.record_every and model.latent != 1:
         raise UserError(
             f"train.record_every: the posterior-mean space needs a scalar latent; expected model.latent 1, got {model.latent}"
+        )
+    if config.train.record_halves and (not config.train.record_every or config.train.aggressive == "off"):
+        raise UserError(
+            "train.record_halves: records the space between the encoder's own steps and the decoder's; add --train.record_every "
+            "and --train.aggressive, or leave it out"
         )
     if wrong := [name for name in config.train.freeze if name not in ("encoder", "decoder", "prior")]:
         raise UserError(f"train.freeze: expected encoder, decoder or prior, got {wrong[0]}")

@@ -24,6 +24,7 @@ from uncollapse.runs.folder import Origin, RunFolder
 from uncollapse.runs.job import Job
 from uncollapse.runs.plan import MOST_EPOCHS, plan
 from uncollapse.runs.shipped import refuse_shipped, run_path
+from uncollapse.runs.version import code_version
 from uncollapse.training.callbacks import Callback, Checkpoint, Keep, Log, MeanSpace, Monitor, TensorBoard, WandB
 from uncollapse.training.fit import Trainer
 from uncollapse.training.guards import cpu_threads
@@ -169,7 +170,7 @@ LOGGERS: dict[str, Callable[[RunFolder, Job, Config], Callback]] = {
 def _trainer(folder: RunFolder, job: Job, callbacks: Sequence[Callback], config: Config) -> tuple[Trainer, Checkpoint]:
     """Return a training that goes to a folder."""
     checkpoint, train = Checkpoint(folder.path, job.train.checkpoint_minutes), job.train
-    own: list[Callback] = [Log(folder.log_file)]
+    own: list[Callback] = [Log(folder.log_file, {"code": code_version()})]
     if job.monitor.enabled and job.model.latent:
         monitor = Monitor(
             job.splits.valid, every=job.monitor.every, path=folder.monitor_file, stop_when=job.monitor.stop_when

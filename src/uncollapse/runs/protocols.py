@@ -201,7 +201,16 @@ PROTOCOLS = {
         help="right and wrong sentences that differ in one rule of English",
         of_words=True,
         columns={
-            "minimal_pairs_accuracy": (3, "right sentences of minimal pairs that are more probable than the wrong ones")
+            "minimal_pairs_accuracy": (
+                3,
+                "right sentences of minimal pairs that are more probable than the wrong ones",
+            ),
+            "minimal_pairs_wrong": (3, "the same under the code of the wrong sentence"),
+            "minimal_pairs_mean_right": (
+                3,
+                "under the mean code of the right sentences of a class, by the numbers of the nouns",
+            ),
+            "minimal_pairs_mean_wrong": (3, "under that of the wrong ones"),
         },
         rows={
             "minimal_pairs": "share of pairs whose right sentence is more probable, by the code that both are read from"
@@ -225,12 +234,15 @@ PROTOCOLS = {
             **_invented("gaussian"),
             **_invented("fitted"),
             "training_exact": (3, "exact conversions of the first 200 training rows, all directions"),
-            "heldout_exact": (3, "exact conversions of verbs never seen, all directions"),
+            "heldout_exact": (
+                3,
+                "exact conversions of the test split, all directions: of verbs never seen, unless data.held_out is 0",
+            ),
             "heldout_exact_regular": (3, "of regular verbs"),
             "heldout_exact_irregular": (3, "of irregular verbs"),
             "heldout_bleu4": (4, "mean BLEU-4 of these conversions"),
             "heldout_copied": (3, "share whose source came back where another form was right"),
-            "heldout_reconstructed": (3, "exact reconstructions of verbs never seen"),
+            "heldout_reconstructed": (3, "exact reconstructions of the test split"),
             **LEAK,
         },
     ),

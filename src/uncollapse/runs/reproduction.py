@@ -5,10 +5,8 @@ Finished runs are not trained again.
 
 import math
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -24,6 +22,7 @@ from uncollapse.runs.executors import HERE, Executor, run_trials
 from uncollapse.runs.folder import RunFolder
 from uncollapse.runs.study import Column, Row, Study, TierName
 from uncollapse.runs.trials import Announce, Corpora, Trial
+from uncollapse.runs.version import code_version
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def reproduce(
     ]
     numbers, reduced = run_trials(trials, callbacks, executor), list(filter(None, (tier.reduced, absent)))
     outcomes = []
-    for i, row in enumerate(study.rows):
+    for i, row in enumerate(replace(row, published={}) if absent else row for row in study.rows):  # those of other data
         these = slice(i * len(every), (i + 1) * len(every))
         runs = tuple(trial.path for trial in trials[these])
         epochs, states = tuple(one["epochs"] for one in numbers[these]), tuple(one["state"] for one in numbers[these])
@@ -170,20 +169,18 @@ def judge_row(row: Row, columns: Mapping[str, Column], values: Mapping[str, Sequ
     if not row.published:
         return "nothing published"
     if worse:
-        return f"not reproduced: {row.why or ', '.join(worse)}"
+        return f"not reproduced: {', '.join(worse)}" + f" ({row.why})" * bool(row.why)
     return "better" if improved else "reproduced"
 
 
-def provenance(outcomes: Sequence[Outcome], version: str) -> dict[str, Any]:
-    """Return what a table was made by: versions, machine, checksums of the data."""
-    commit, checkout = "", Path(__file__).parents[3]
-    if (checkout / ".git").exists():  # not where the package is installed, perhaps inside of another repository
-        with suppress(OSError, subprocess.CalledProcessError):
-            asked = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
-            commit = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    first = RunFolder(outcomes[0].runs[0])
+def provenance(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return what a table was made by: versions (of the training of every run, and of the table), machine, checksums of data."""
+    folders = [RunFolder(run) for one in outcomes for run in one.runs]
+    trained = dict.fromkeys(str(entry["code"]) for folder in folders for entry in folder.log() if "code" in entry)
+    now = code_version()
+    first = folders[0]
     return {
-        "uncollapse": f"{version} {commit}".strip(),
+        "uncollapse": ", ".join(trained) + f" (table: {now})" * (now not in trained) if trained else now,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"

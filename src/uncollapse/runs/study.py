@@ -18,9 +18,17 @@ from uncollapse.runs.samples import FEWEST
 FOLDER = Path(__file__).parent / "studies"
 NUMBER, SETTINGS = (int, float), {str: {str: object}}
 TEXTS = ("title", "source", "protocol", "recipe")
-OPTIONAL: dict[str, Any] = {"data": "", "stand_in": {}, "protocols": [], "decodings": {}, "figure": [], "axis": ""}
+OPTIONAL: dict[str, Any] = {
+    "data": "",
+    "stand_in": {},
+    "protocols": [],
+    "decodings": {},
+    "figure": [],
+    "axis": "",
+    "bracket": "published",
+}
 FORM = {
-    **dict.fromkeys((*TEXTS, "data", "axis"), str),
+    **dict.fromkeys((*TEXTS, "data", "axis", "bracket"), str),
     "stand_in": {str: object},
     "protocols": [str],
     "decodings": {str: {"strategy": str}},
@@ -128,6 +136,7 @@ class Study:
         figure: panels of a figure over training, `posterior-mean-space`, `columns`: the numbers by row, or where rows have a
             `line`, a line each over `at`, or `interpolations`: a text by row and decoding; empty for none.
         axis: what `at` is.
+        bracket: what the numbers `published` are, where no table prints them, such as a target that ours should reach.
         decodings: by name; a row of the table for each, where a corpus of each is drawn.
     """
 
@@ -144,6 +153,7 @@ class Study:
     tiers: Mapping[TierName, Tier]
     figure: tuple[str, ...] = ()
     axis: str = ""
+    bracket: str = "published"
     decodings: Mapping[str, Decoding] = field(default_factory=dict)
 
 
@@ -205,7 +215,7 @@ def load_study(name: str) -> Study:
     try:
         return Study(
             path.stem,
-            **{key: content[key] for key in (*TEXTS, "data", "stand_in", "axis")},
+            **{key: content[key] for key in (*TEXTS, "data", "stand_in", "axis", "bracket")},
             protocols=tuple(content["protocols"]),
             columns={key: Column(**values) for key, values in content["columns"].items()},
             rows=tuple(Row(**{**row, "remedies": tuple(row.get("remedies", ()))}) for row in content["rows"]),

@@ -296,7 +296,7 @@ class Trainer:
             "epoch": epoch,
             "step": progress.step,
             "weight": progress.weight,
-            "teacher_forcing": getattr(objective, "teacher_forcing", constant(1.0))(self.schedule_step),
+            "teacher_forcing": getattr(objective, "teacher_forcing", constant(1.0))(max(0, self.schedule_step - 1)),
             "lr": self.lr,
             "seconds": progress.seconds,
             "train": progress.means(),

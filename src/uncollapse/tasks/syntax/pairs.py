@@ -87,10 +87,10 @@ class Lexicon:
             self.slots[slot] if (slot := _slot(part)) in self.slots else knows(slot) for part in TEMPLATES[kind].split()
         )
 
-    def draw(self, kind: str, random: np.random.Generator) -> MinimalPair:
-        """Draw a pair of a class."""
+    def draw(self, kind: str, random: np.random.Generator) -> MinimalPair | None:
+        """Draw a pair of a class, no word of the lexicon twice in it; None where a slot has no word left."""
         number = {noun: int(random.integers(2)) for noun in "NM"}
-        right, wrong, numbers = [], [], []
+        right, wrong, numbers, used = [], [], list[str](), set[str]()
         for part in TEMPLATES[kind].split():
             slot, contested = _slot(part), part.endswith("!")
             if slot not in self.slots:
@@ -98,7 +98,11 @@ class Lexicon:
             else:
                 noun = part.rstrip("!").partition(":")[2] or part[0]  # the noun whose number it has
                 number[noun] = 1 if "+" in part else number.get(noun, 0)
-                forms = self.slots[slot][int(random.integers(len(self.slots[slot])))]
+                fresh = [forms for forms in self.slots[slot] if not used & {*forms}]
+                if not fresh:
+                    return None
+                forms = fresh[int(random.integers(len(fresh)))]
+                used |= {*forms}
                 one, other = forms[number[noun]], forms[1 - number[noun]]
                 numbers += [("singular", "plural")[number[noun]]] if slot == "N" else []
             right.append(one)
@@ -126,8 +130,8 @@ def generate_pairs(knows: Callable[[str], bool], count: int = 1000, seed: int = 
             continue
         random, found = np.random.default_rng([seed, number]), dict[str, MinimalPair]()
         for _ in range(20 * count):
-            pair = lexicon.draw(kind, random)
-            found.setdefault(pair.right, pair)
+            if pair := lexicon.draw(kind, random):
+                found.setdefault(pair.right, pair)
             if len(found) == count:
                 break
         pairs += found.values()

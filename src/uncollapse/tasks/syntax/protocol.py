@@ -21,7 +21,15 @@ from uncollapse.errors import UserError
 from uncollapse.evaluation.posterior import posteriors
 from uncollapse.evaluation.scores import log_likelihoods
 from uncollapse.model import VAE
-from uncollapse.tasks.syntax.pairs import MinimalPair, generate_pairs
+from uncollapse.tasks.syntax.pairs import TEMPLATES, MinimalPair, generate_pairs
+
+TOTALS = {
+    "right": "minimal_pairs_accuracy",
+    "wrong": "minimal_pairs_wrong",
+    "mean_right": "minimal_pairs_mean_right",
+    "mean_wrong": "minimal_pairs_mean_wrong",
+}
+"""Share of a class -> its mean over the classes."""
 
 
 def minimal_pairs_protocol(
@@ -37,10 +45,11 @@ def minimal_pairs_protocol(
 
     Returns:
         minimal_pairs: a row for every class: `class, pairs, left_out` (pairs that are the same to the model, or that have an
-        unknown word), and the share in which the right sentence is more probable: `right` under the code of the right sentence,
-        `wrong` under that of the wrong one, `mean_right` and `mean_wrong` under the mean codes, averaged over the numbers of the
-        nouns; for a language model `right` alone. `se` is the standard error of the first. minimal_pairs_accuracy: the mean of
-        `right` over classes, and its error.
+        unknown word), and the share in which the right sentence is more probable, each with its standard error `_se`: `right`
+        under the code of the right sentence, `wrong` under that of the wrong one, `mean_right` and `mean_wrong` under the mean
+        codes, averaged over the numbers of the nouns; for a language model `right` alone. A class without pairs has no share.
+        minimal_pairs_accuracy, minimal_pairs_wrong, minimal_pairs_mean_right, minimal_pairs_mean_wrong: the means of the four
+        over the classes, and their errors.
 
     Raises:
         UserError: a conditional model, or no pair whose words are known.
@@ -52,28 +61,31 @@ def minimal_pairs_protocol(
         return vocabulary.level != "word" or UNK not in vocabulary.encode(word)
 
     every = list(pairs) or generate_pairs(knows, seed=seed)
-    kinds = dict.fromkeys(pair.kind for pair in every)
-    rows = [row for kind in kinds if (row := _row(model, vocabulary, kind, [p for p in every if p.kind == kind]))]
-    if not rows:
+    kinds = dict.fromkeys(pair.kind for pair in pairs) or TEMPLATES
+    rows = [_row(model, vocabulary, kind, [p for p in every if p.kind == kind]) for kind in kinds]
+    judged = [row for row in rows if row["pairs"]]
+    if not judged:
         raise UserError("protocol minimal-pairs: no pair consists of words that the model knows")
-    errors = np.array([row["se"] for row in rows])
-    return {
-        "minimal_pairs": rows,
-        "minimal_pairs_accuracy": float(np.mean([row["right"] for row in rows])),
-        "minimal_pairs_accuracy_se": float(np.sqrt((errors**2).sum()) / len(rows)),
-    }
+    result: dict[str, Any] = {"minimal_pairs": rows}
+    for name, total in TOTALS.items():
+        if name in judged[0]:
+            errors = np.array([row[f"{name}_se"] for row in judged])
+            result[total] = float(np.mean([row[name] for row in judged]))
+            result[f"{total}_se"] = float(np.sqrt((errors**2).sum()) / len(judged))
+    return result
 
 
 def _row(model: VAE, vocabulary: Vocabulary, kind: str, pairs: Sequence[MinimalPair]) -> dict[str, Any]:
-    """Return the row of a class; empty where no pair is left."""
+    """Return the row of a class; without a share where no pair is left."""
     sides = [Corpus.from_texts([getattr(pair, side) for pair in pairs], vocabulary) for side in ("right", "wrong")]
     apart = [
         not np.array_equal(sides[0].ids(i), sides[1].ids(i)) and not any(UNK in side.ids(i) for side in sides)
         for i in range(len(pairs))
     ]
     kept = np.flatnonzero(apart)
+    row: dict[str, Any] = {"class": kind, "pairs": len(kept), "left_out": len(pairs) - len(kept)}
     if not len(kept):
-        return {}
+        return row
     right, wrong = (side.subset(kept) for side in sides)
 
     def preferred(z: Tensor) -> Tensor:
@@ -82,17 +94,21 @@ def _row(model: VAE, vocabulary: Vocabulary, kind: str, pairs: Sequence[MinimalP
     numbers = [pairs[int(i)].numbers for i in kept]
     place = {each: i for i, each in enumerate(sorted(set(numbers)))}
     group = torch.tensor([place[each] for each in numbers])
-    row: dict[str, Any] = {"class": kind, "pairs": len(kept), "left_out": len(pairs) - len(kept)}
-    if model.latent:
-        codes = {"right": posteriors(model, right).mean, "wrong": posteriors(model, wrong).mean}
-        row |= {name: float(preferred(z).mean()) for name, z in codes.items()}
-        row |= {
-            f"mean_{name}": float(_means(preferred(_means(z, group)[group]), group).mean()) for name, z in codes.items()
-        }
-    else:
-        row["right"] = float(preferred(torch.zeros(len(kept), 0)).mean())
-    share = row["right"]
-    return row | {"se": float(np.sqrt(share * (1 - share) / len(kept)))}
+    if not model.latent:
+        return row | _share("right", preferred(torch.zeros(len(kept), 0)), torch.zeros_like(group))
+    codes = {"right": posteriors(model, right).mean, "wrong": posteriors(model, wrong).mean}
+    for name, z in codes.items():
+        row |= _share(name, preferred(z), torch.zeros_like(group))
+    for name, z in codes.items():
+        row |= _share(f"mean_{name}", preferred(_means(z, group)[group]), group)
+    return row
+
+
+def _share(name: str, preferred: Tensor, group: Tensor) -> dict[str, float]:
+    """Return a share averaged over groups, and its binomial standard error."""
+    shares = _means(preferred, group)
+    variances = shares * (1 - shares) / torch.bincount(group)
+    return {name: float(shares.mean()), f"{name}_se": float(variances.sum().sqrt() / len(shares))}
 
 
 def _means(values: Tensor, group: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from uncollapse.data.corpus import Corpus
@@ -35,10 +37,14 @@ class Log(Callback):
     """Appends the entry of every epoch to a file, one JSON object a line.
 
     Entries of epochs that this training has not reached are dropped: an interrupted training may have logged more than it saved.
+
+    Args:
+        path: the file.
+        about: is added to every entry.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, about: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.path, self.about = Path(path), about
 
     def on_epoch(self, trainer: "Trainer") -> None:
         """Drop later epochs."""
@@ -47,7 +53,7 @@ class Log(Callback):
 
     def on_validate(self, trainer: "Trainer", entry: dict[str, Any]) -> None:
         """Append the entry."""
-        append_line(self.path, entry)
+        append_line(self.path, {**entry, **self.about})
 
 
 class Checkpoint(Callback):
