@@ -17,6 +17,7 @@ from uncollapse.nn.padding import last_timesteps
 from uncollapse.runs.builders.model import build_model
 from uncollapse.runs.builders.objective import SHARES, build_objective
 from uncollapse.runs.compose import compose
+from uncollapse.runs.config import merge
 
 CORPUS = Corpus.from_texts(SENTENCES, build_vocabulary(SENTENCES))
 
@@ -58,30 +59,64 @@ def test_it_is_the_plain_computation(remedy, share):
     )
 
 
-def test_a_step_of_the_recipe_is_the_papers_mathematics(monkeypatch):
-    """Loss and gradients of `twr-ptb`: z = mu_T + sigma_T noise, h_0 = c_0 = W z, KL averaged over timesteps, their biases."""
-    sizes = {"emb": 5, "hidden": 6, "dropout_in": 0.0}
+def amari(mu, logvar, alpha=0.3):
+    """Return (1 - integral q^alpha p^(1 - alpha)) / (alpha (1 - alpha)) of Gaussians q and p = N(0, I), by their closed integral."""
+    var = logvar.exp()
+    wide = alpha + (1 - alpha) * var
+    inside = var.sqrt() ** (1 - alpha) / wide.sqrt() * (-alpha * (1 - alpha) * mu**2 / (2 * wide)).exp()
+    return (1 - inside.prod()) / (alpha * (1 - alpha))
+
+
+def gaussian_kl(mu, logvar):
+    return -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+
+
+ALPHA = {"objective": {"alpha": 0.3, "weight": "0.015625"}}
+
+
+@pytest.mark.parametrize(
+    ("remedy", "kind", "changes", "weight", "divergence_of"),
+    [
+        ("twr", "lstm", {}, 1, gaussian_kl),
+        ("twr", "gru", {"objective": {"timesteps": "50%"}}, 1, gaussian_kl),
+        ("twr-mean", "rnn", {}, 1, gaussian_kl),
+        ("twr-sum", "gru", {"objective": {"timesteps": "75%"}}, 1, gaussian_kl),
+        ("twr-alpha", "lstm", ALPHA, 1 / 64, amari),
+    ],
+)
+def test_a_step_of_the_recipe_is_the_papers_mathematics(monkeypatch, remedy, kind, changes, weight, divergence_of):
+    """Loss and gradients of `twr-ptb`: h_0 = c_0 = W z, the divergence averaged over timesteps, their biases.
+
+    z = mu_T + sigma_T noise, or the mean or sum over timesteps of such independent codes, drawn at once.
+    """
+    sizes = {"emb": 5, "hidden": 6, "dropout_in": 0.0, "kind": kind}
     settings = {"encoder": sizes, "decoder": sizes, "model": {"latent": 3}, "data": {"name": "grammar"}}
-    config = compose("twr-ptb", ["twr"], settings)
+    config = compose("twr-ptb", [remedy], merge(settings, changes))
     model = build_model(config, len(CORPUS.vocabulary), CORPUS.lengths + 1).train()
-    encoder, decoder, total = model.encoder, model.decoder, 0.0
+    encoder, decoder, total, step = model.encoder, model.decoder, 0.0, STEPS[kind]
     assert decoder.first_state.bias is None
     assert (config.optim.clip, config.optim.weight_decay) == (0, 1e-5 / 64)  # theirs: of a sum over 64 sentences
     batch = CORPUS.batch([0, 1])
     noise = torch.randn(2, 1, 3, generator=torch.Generator().manual_seed(2))
     monkeypatch.setattr(Gaussian, "noise", lambda self, n, k, generator=None: noise)
+    share = SHARES[config.objective.timesteps]
     for tokens, length, own in zip(batch.tokens, batch.lengths.tolist(), noise[:, 0], strict=True):
-        ids, h, c, divergence = tokens[: length + 1].tolist(), torch.zeros(6), torch.zeros(6), 0.0
+        ids, state, path = tokens[: length + 1].tolist(), (torch.zeros(6), torch.zeros(6)), []
         for i in ids:
-            h, c = step_of_lstm(encoder.embedding.weight[i], h, c, encoder.cell)
-            mu, logvar = (encoder.posterior.weight @ h + encoder.posterior.bias).chunk(2)
-            divergence = divergence - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum() / len(ids)
-        z = mu + own * (logvar / 2).exp()
-        h = c = decoder.first_state.weight @ z
-        total = total + divergence / 2
+            state = step(encoder.embedding.weight[i], *state, encoder.cell)
+            path.append((encoder.posterior.weight @ state[0] + encoder.posterior.bias).chunk(2))
+        penalised = path[-round(share * len(ids)) :]
+        mu, var = torch.stack([mu for mu, _ in path]), torch.stack([logvar.exp() for _, logvar in path])
+        z = {
+            "last": mu[-1] + own * var[-1].sqrt(),
+            "mean": mu.mean(0) + own * var.sum(0).sqrt() / len(ids),
+            "sum": mu.sum(0) + own * var.sum(0).sqrt(),
+        }[config.encoder.pooling]
+        total = total + weight * sum(divergence_of(*one) for one in penalised) / len(penalised) / 2
+        state = (decoder.first_state.weight @ z,) * 2
         for i, target in itertools.pairwise(ids):
-            h, c = step_of_lstm(torch.cat([decoder.embedding.weight[i], z]), h, c, decoder.cell)
-            log_p = (decoder.output.weight @ h + decoder.output.bias).log_softmax(0)
+            state = step(torch.cat([decoder.embedding.weight[i], z]), *state, decoder.cell)
+            log_p = (decoder.output.weight @ state[0] + decoder.output.bias).log_softmax(0)
             total = total - log_p[target] / 2
     loss = build_objective(config, batches=1)(model, batch, 0).loss
     torch.testing.assert_close(loss, total)
@@ -94,6 +129,20 @@ def step_of_lstm(x, h, c, lstm):
     i, f, g, o = (lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ h + lstm.bias_hh_l0).chunk(4)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
+
+
+def step_of_gru(x, h, c, gru):
+    r, u, n = (gru.weight_ih_l0 @ x + gru.bias_ih_l0).chunk(3)
+    own_r, own_u, own_n = (gru.weight_hh_l0 @ h + gru.bias_hh_l0).chunk(3)
+    u = (u + own_u).sigmoid()
+    return u * h + (1 - u) * (n + (r + own_r).sigmoid() * own_n).tanh(), c
+
+
+def step_of_rnn(x, h, c, rnn):
+    return (rnn.weight_ih_l0 @ x + rnn.bias_ih_l0 + rnn.weight_hh_l0 @ h + rnn.bias_hh_l0).tanh(), c
+
+
+STEPS = {"lstm": step_of_lstm, "gru": step_of_gru, "rnn": step_of_rnn}
 
 
 @pytest.mark.parametrize(

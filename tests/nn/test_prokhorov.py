@@ -5,10 +5,13 @@ import torch
 
 import uncollapse as uc
 from tests.conftest import TINY
+from tests.evaluation.test_twr import STEPS
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.vocabulary import build_vocabulary
+from uncollapse.distributions.posteriors import Gaussian
 from uncollapse.nn.decoders import BottleneckDecoder
 from uncollapse.runs.builders.model import build_model
+from uncollapse.runs.builders.objective import build_objective
 from uncollapse.runs.compose import compose
 from uncollapse.runs.config import merge
 
@@ -29,17 +32,24 @@ def halves(convolution):
     return list(zip(convolution.weight.chunk(2), convolution.bias.chunk(2), strict=True))
 
 
+def plain_bottleneck(decoder, x, context):
+    """Return the states of the two gated blocks at the inputs `[T, emb + latent]` of one sentence."""
+    for block in range(2):
+        x = x @ decoder.project[block].weight.T + decoder.project[block].bias
+        parts = [halves(kind[block]) for kind in (decoder.into, decoder.across, decoder.out_of)]
+        value, gate = (
+            [chain(x, t, *(part[half] for part in parts), context) for t in range(len(x))] for half in (0, 1)
+        )
+        x = torch.stack([x[t] + value[t] * torch.sigmoid(gate[t]) for t in range(len(x))])
+    return x
+
+
 def test_the_bottleneck_is_value_and_gate_each_of_three_convolutions():
     torch.manual_seed(0)
     decoder, context = BottleneckDecoder(11, 5, 8, 3, context=3).eval(), 3
     tokens, z = torch.randint(4, 11, (1, 7)), torch.randn(1, 3)
     with torch.no_grad():
-        x = torch.cat([decoder.embedding(tokens[0]), z.expand(7, -1)], -1)
-        for block in range(2):
-            x = x @ decoder.project[block].weight.T + decoder.project[block].bias
-            parts = [halves(kind[block]) for kind in (decoder.into, decoder.across, decoder.out_of)]
-            value, gate = ([chain(x, t, *(part[half] for part in parts), context) for t in range(7)] for half in (0, 1))
-            x = torch.stack([x[t] + value[t] * torch.sigmoid(gate[t]) for t in range(7)])
+        x = plain_bottleneck(decoder, torch.cat([decoder.embedding(tokens[0]), z.expand(7, -1)], -1), context)
         states, _ = decoder.run(decoder.embedding(tokens), z[:, None], decoder.memory(z))
     torch.testing.assert_close(states[0], x)
 
@@ -92,6 +102,51 @@ def test_the_recipe_has_their_biases_and_where_they_begin():
         posterior = model.posterior(batch)
     torch.testing.assert_close(posterior.mu[0], mu)
     torch.testing.assert_close(posterior.logvar[0], logvar)
+
+
+@pytest.mark.parametrize(("kind", "decoder"), [("lstm", "lstm"), ("gru", "gru"), ("lstm", "cnn-bottleneck")])
+def test_a_step_of_each_network_is_the_papers_mathematics(monkeypatch, kind, decoder):
+    """Loss and gradients: the distortion, and |mean of the batch's KL - C|, where C rises to 15 over two epochs."""
+    changes = {"encoder": {"kind": kind}, "decoder": {"kind": decoder}, "data": {"name": "grammar"}}
+    config = compose("prokhorov", ("kl-target",), merge(SMALL, changes))
+    corpus = Corpus.from_texts(["a b c", "c a"], build_vocabulary(["a b c"]))
+    model, batch = build_model(config, len(corpus.vocabulary)), corpus.batch([0, 1])
+    for weight in model.parameters():  # where biases begin at 0, a wrong one would not be seen
+        torch.nn.init.uniform_(weight, -0.6, 0.6)
+    model.eval()  # the convolution has dropout, and nothing else has
+    noise = torch.randn(2, 1, 4)
+    monkeypatch.setattr(Gaussian, "noise", lambda self, n, k, generator=None: noise)
+    distortion, rates, table = 0.0, [], model.encoder.embedding.weight
+    for tokens, length, own in zip(batch.tokens, batch.lengths.tolist(), noise[:, 0], strict=True):
+        ids, state = tokens[: length + 1].tolist(), (torch.zeros(8), torch.zeros(8))
+        for i in ids:
+            state = STEPS[kind](table[i], *state, model.encoder.cell)
+        mu, logvar = (model.encoder.posterior.weight @ state[0] + model.encoder.posterior.bias).chunk(2)
+        rates.append(0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum())
+        z = mu + own * (logvar / 2).exp()
+        x = torch.stack([torch.cat([table[i], z]) for i in ids[:-1]])
+        for state in plain_decoder(model.decoder, x, decoder).unbind():
+            log_p = (model.decoder.output.weight @ state + model.decoder.output.bias).log_softmax(0)
+            target, ids = ids[1], ids[1:]
+            distortion = distortion - log_p[target] / 2
+    total = distortion + (sum(rates) / 2 - 15 * 3 / 20).abs()
+    loss = build_objective(config, batches=10)(model, batch, 3).loss
+    torch.testing.assert_close(loss, total)
+    gradients = [torch.autograd.grad(one, list(model.parameters()), allow_unused=True) for one in (loss, total)]
+    for (name, weight), *both in zip(model.named_parameters(), *gradients, strict=True):
+        ours, theirs = (torch.zeros_like(weight) if one is None else one for one in both)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def plain_decoder(decoder, x, kind):
+    """Return the states at the inputs `[T, emb + latent]` of one sentence."""
+    if kind in STEPS:
+        state, states = (torch.zeros(8), torch.zeros(8)), []
+        for one in x:
+            state = STEPS[kind](one, *state, decoder.cell)
+            states.append(state[0])
+        return torch.stack(states)
+    return plain_bottleneck(decoder, x, decoder.across[0].weight.shape[-1])
 
 
 @pytest.mark.parametrize(("kind", "decoder"), [("lstm", "cnn-bottleneck"), ("gru", "gru")])

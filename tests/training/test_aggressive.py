@@ -211,6 +211,47 @@ def trainer(**changes):
     )
 
 
+@pytest.mark.parametrize(("rule", "every"), [("paper", 15), ("paper-best", 10)])
+def test_an_outer_step_is_the_papers_algorithm(rule, every):
+    """Their loop written plainly: the encoder alone on random batches until the loss per word rises, then the decoder once."""
+    (t, batch), (theirs, _) = (trainer(train={"aggressive": rule}, optim={"optimizer": "sgd", "lr": 0.5}) for _ in "ab")
+    batches, clip = t.train(0), 5.0
+    t.model.train()
+    torch.manual_seed(3)
+    t._aggressive_step(batch, batches)
+    model, objective = theirs.model.train(), theirs.objective
+    encoder = list(model.encoder.parameters())
+    decoder = [weight for name, weight in model.named_parameters() if not name.startswith("encoder.")]
+    assert len(encoder) + len(decoder) == len(list(model.parameters()))
+
+    def descend(moved, current):
+        model.zero_grad()
+        loss = objective(model, current, 0).loss
+        loss.backward()
+        norm = torch.stack([weight.grad.norm() for weight in model.parameters()]).norm()
+        with torch.no_grad():
+            for weight in moved:
+                weight -= 0.5 * weight.grad * min(1.0, float(clip / norm))
+        return float(loss)
+
+    torch.manual_seed(3)
+    current, before, total, words, steps = batch, math.inf, 0.0, 0, 0
+    while steps < 99:
+        total += descend(encoder, current) * len(current)
+        words += int((current.lengths).sum())
+        steps += 1
+        if steps % every == 0:
+            if total / words > before:
+                break
+            before, total, words = total / words, 0.0, 0
+        if steps < 99:
+            current = batches[int(torch.randint(len(batches), ()))]
+    descend(decoder, batch)
+    assert t.phase.inner == steps and 2 * every <= steps
+    for (name, ours), plain in zip(t.model.state_dict().items(), model.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-5, msg=name)
+
+
 def weights(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
 
