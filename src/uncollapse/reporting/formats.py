@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Collection, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 Rows = Sequence[Sequence[str]]
 LATEX = {
@@ -17,11 +18,16 @@ LATEX = {
 """How LaTeX writes the characters that it would obey."""
 
 
+def heading(title: str) -> Text:
+    """Return the title of a table, which is not wrapped where the table is narrower than it."""
+    return Text(title, style="table.title", no_wrap=True, overflow="ignore")
+
+
 def terminal_table(
     title: str, head: Sequence[str], rows: Rows, *, text_columns: Collection[int] = (0,), dim: Collection[int] = ()
 ) -> Table:
     """Return a table for a terminal; all but the columns of text are set to the right, and some rows are dim."""
-    table = Table(title=title, title_justify="left", box=None)
+    table = Table(title=heading(title), title_justify="left", box=None)
     for number, name in enumerate(head):
         table.add_column(name, justify="left" if number in text_columns else "right")
     for number, row in enumerate(rows):

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from uncollapse.reporting.formats import heading
 from uncollapse.runs.protocols import PROTOCOLS
 
 COLUMNS = {name: column for protocol in PROTOCOLS.values() for name, column in protocol.columns.items()}
@@ -27,11 +28,10 @@ def protocol_tables(metrics: Mapping[str, Any]) -> list[Table]:
     if rates := metrics.get("rate_by_dimension"):
         best = sorted(range(len(rates)), key=lambda d: -rates[d])[:7]
         table.add_row("most rate", "  ".join(f"{d}: {rates[d]:.2f}" for d in best), "dimension: nats")
-    tables += [_rows_table(title, metrics[name]) for name, title in ROW_TABLES.items() if name in metrics]
+    of_rows = {name: _rows_table(title, metrics[name]) for name, title in ROW_TABLES.items() if name in metrics}
     if "bleu_signature" in metrics:
-        next(table for table in tables if table.title == ROW_TABLES["reconstruction"]).caption = metrics[
-            "bleu_signature"
-        ]
+        of_rows["reconstruction"].caption = metrics["bleu_signature"]
+    tables += of_rows.values()
     if directions := metrics.get("heldout_directions"):
         table = _plain_table("conversions of the test split, share exact, by direction")
         table.add_row("  ".join(f"{direction} {share:.2f}" for direction, share in directions.items()))
@@ -65,7 +65,7 @@ def protocol_tables(metrics: Mapping[str, Any]) -> list[Table]:
 
 def samples_tables(judged: Mapping[str, Any]) -> list[Table]:
     """Return the tables of a judged corpus."""
-    table = Table(title="perplexity per predicted token", title_justify="left", box=None, padding=(0, 2))
+    table = Table(title=heading("perplexity per predicted token"), title_justify="left", box=None, padding=(0, 2))
     table.add_column("a language model trained on")
     for column in ("scores drawn", "scores real"):
         table.add_column(column, justify="right")
@@ -79,7 +79,7 @@ def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return rows, the keys of the fullest as columns; what a row lacks stays empty."""
     keys = dict.fromkeys(name for row in rows for name in row)
     names = [name for name in keys if name.removesuffix("_se") == name or name.removesuffix("_se") not in keys]
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    table = Table(title=heading(title), title_justify="left", box=None, padding=(0, 2))
     for number, name in enumerate(names):
         table.add_column(name, justify="right" if number else "left")
     for row in rows:
@@ -96,4 +96,4 @@ def _cell(value: float | int | str, error: float | None = None) -> str:
 
 
 def _plain_table(title: str) -> Table:
-    return Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    return Table(title=heading(title), title_justify="left", show_header=False, box=None, padding=(0, 2))

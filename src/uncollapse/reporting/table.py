@@ -6,12 +6,13 @@ from typing import Any
 
 from rich.table import Table
 
+from uncollapse.reporting.formats import heading
 from uncollapse.runs.bench import Result
 
 
 def evaluation_table(metrics: Mapping[str, Any], title: str) -> Table:
     """Return one evaluation, a row a number, with its protocol."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table = Table(title=heading(title), title_justify="left", show_header=False, box=None, padding=(0, 2))
     rows = [
         (
             "sentences, tokens",
@@ -46,7 +47,8 @@ def evaluation_table(metrics: Mapping[str, Any], title: str) -> Table:
 def bench_table(results: Sequence[Result], times: Mapping[str, float], seeds: int) -> Table:
     """Return the table of a bench: a row a remedy, means over seeds and their standard deviations."""
     over = f"; mean +- standard deviation over {seeds} seeds" if seeds > 1 else "; one seed"
-    table = Table(title=f"test split, nats per sentence (EOS counted, BOS not){over}", title_justify="left", box=None)
+    title = f"test split, nats per sentence (EOS counted, BOS not){over}"
+    table = Table(title=heading(title), title_justify="left", box=None)
     table.add_column("remedy")
     digits = {"nll_iw": 2, "nll_elbo": 2, "distortion": 2, "rate": 2, "mi": 2, "au": 1, "accuracy": 3}
     digits |= {"heldout_exact": 3, "gaussian_score": 3, "gaussian_distinct": 1}
