@@ -363,3 +363,17 @@ def test_verbs_written_as_rows_are_read_as_the_embedded_corpus(tmp_path, capsys)
     for part in ("train", "valid", "test"):
         assert read[part].texts() == made[part].texts() and (read[part].forms == made[part].forms).all()
         assert (read[part].labels["tense"] == made[part].labels["tense"]).all()
+
+
+def test_reconstructions_are_written_beside_their_sentences_and_not_among_the_numbers(run, capsys):
+    arguments = ["evaluate", run, "--iw-samples", "0", "--protocol", "reconstruction", "--json"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr()
+    assert "reconstructions.jsonl" in shown.err and "reconstructions" not in json.loads(shown.out)
+    folder = uc.load(run).folder.path
+    lines = [json.loads(line) for line in (folder / "reconstructions.jsonl").read_text().splitlines()]
+    test = uc.load(run).splits()[0].test
+    assert [line["text"] for line in lines] == test.texts() and set(lines[0]) == {"split", "text", "mu", "sample"}
+    assert uc.load(run).reconstruct([lines[0]["text"]]) == [lines[0]["mu"]]
+    assert "reconstructions" not in uc.load(run).metrics["test"]
+    assert "reconstructions" not in uc.load(run).metrics["test"]["by_protocol"]

@@ -91,6 +91,8 @@ def test_scores_are_those_of_what_was_written():
     wrong = sum(a != b for a, b in zip(originals, written, strict=True))
     assert wrong >= 2 and row["exact"] == pytest.approx(1 - wrong / 40)
     assert row["bleu4"] == pytest.approx(corpus_bleu(originals, written, 4)[0])
+    beside = reconstruction_protocol(model, splits, "test")["reconstructions"]
+    assert [(one["text"], one["mu"]) for one in beside] == list(zip(originals, written, strict=True))
     pairs = [(a.split(), b.split()) for a, b in zip(originals, written, strict=True)]
     assert row["rouge2"] == pytest.approx(100 * np.mean([rouge(a, b, 2) for a, b in pairs]))
 

@@ -74,6 +74,8 @@ def run(arguments: list[str]) -> None:
     how = {"iw_samples": asked.iw_samples, "iw_sentences": sentences, "adaptive": asked.adaptive}
     with Bars() as bars:
         result = measure(done.folder, subject, protocol_numbers, **how, precision=asked.precision, track=bars.track)
+    if "reconstructions" in protocol_numbers:
+        say(f"every sentence beside its reconstructions: {done.path / 'reconstructions.jsonl'}")
     if asked.per_sentence:
         write_atomically(Path(asked.per_sentence), _rows(result, subject.corpus.texts()).encode())
     if asked.json:

@@ -34,7 +34,8 @@ def reconstruction_protocol(
     Returns:
         reconstruction: a row for every source of z and bucket of lengths, with `sentences, token_accuracy, exact, bleu2, bleu4,
         bleu2_unsmoothed, bleu4_unsmoothed, rouge2, rouge4`; the last six of `mu` and all lengths, as `overlap_bleu2` …;
-        bleu_signature: sacreBLEU's, of BLEU-4.
+        bleu_signature: sacreBLEU's, of BLEU-4; reconstructions: of every sentence its `text`, and what was written from `mu` and
+        from the `sample`.
 
     Raises:
         UserError: a language model.
@@ -47,9 +48,10 @@ def reconstruction_protocol(
     draw = posterior.transform(posterior.noise(len(few), 1, seeded(seed)))[:, 0]
     originals = [few.ids(i).tolist() for i in range(len(few))]
     rows, signature = [], ""
+    sentences_of = {"text": originals}
     labels = few.classes(np.arange(len(few)))
     for source, z in {"mu": posterior.mean, "sample": draw}.items():
-        written = generate_ids(model, z, splits.longest_sentence, labels=labels)
+        written = sentences_of[source] = generate_ids(model, z, splits.longest_sentence, labels=labels)
         for bucket, (low, high) in {**BUCKETS, "all": (0, few.lengths.max())}.items():
             inside = [i for i, ids in enumerate(originals) if low <= len(ids) <= high]
             if inside:
@@ -58,7 +60,9 @@ def reconstruction_protocol(
                 rows.append({"z": source, "length": bucket, "sentences": len(inside), **scores})
     whole = next(row for row in rows if (row["z"], row["length"]) == ("mu", "all"))
     overlap = {f"overlap_{name}": whole[name] for name in whole if name.startswith(("bleu", "rouge"))}
-    return {"reconstruction": rows, **overlap, "bleu_signature": signature}
+    texts = [[few.vocabulary.decode(ids) for ids in part] for part in sentences_of.values()]
+    beside = [dict(zip(sentences_of, of_one, strict=True)) for of_one in zip(*texts, strict=True)]
+    return {"reconstruction": rows, **overlap, "bleu_signature": signature, "reconstructions": beside}
 
 
 def _scores(

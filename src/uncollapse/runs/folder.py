@@ -5,6 +5,7 @@
     model.safetensors   the best on validation       metrics.json   the evaluation of each split
     prior.safetensors   a mixture fitted to the codes, where asked for
     monitor.jsonl       looks at a sample during training
+    reconstructions.jsonl   sentences beside their reconstructions, where these were evaluated
     posterior-mean-space.jsonl   records of a scalar latent, where asked for
     kept/               weights of epochs that reached train.keep
     state/last.pt       the last state, for an exact resume
@@ -15,6 +16,7 @@ by whole lines; every reader checks what it reads. Nothing in a folder is execut
 """
 
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,8 +44,9 @@ from uncollapse.runs.shipped import refuse_shipped
 from uncollapse.training.callbacks.files import KEPT
 from uncollapse.training.states import PRIOR, STATE, WEIGHTS, load_weights, save_weights
 
-OWN = ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "monitor.jsonl", "model.safetensors",
-       "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl", "report.html")  # fmt: skip
+OWN = ("config.yaml", "vocab.json", "corpus.json", "metrics.json", "metrics.jsonl", "monitor.jsonl", "reconstructions.jsonl",
+       "model.safetensors", "prior.safetensors", "posterior-mean-space.npz", "posterior-mean-space.jsonl",
+       "report.html")  # fmt: skip
 """The files of a run; besides them it has the folders `state`, `cache`, `kept` and `tensorboard`. Anything else is the user's."""
 LONGEST = 1_000_000
 """Tokens of a sentence above which a corpus.json is not believed."""
@@ -291,6 +294,11 @@ class RunFolder:
         """Write the evaluation of one split, those of the others kept."""
         refuse_shipped(self.path)
         write_json(self.path / "metrics.json", {**self.metrics(), split: dict(metrics)})
+
+    def write_reconstructions(self, split: str, pairs: Sequence[Mapping[str, str]]) -> None:
+        """Write sentences beside their reconstructions, one JSON object a line, in place of those of an earlier evaluation."""
+        lines = (json.dumps({"split": split, **pair}, ensure_ascii=False) + "\n" for pair in pairs)
+        write_atomically(self.path / "reconstructions.jsonl", "".join(lines).encode())
 
     def log(self) -> list[dict[str, Any]]:
         """Read the log: one entry an epoch."""

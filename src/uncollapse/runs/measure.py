@@ -21,7 +21,7 @@ def measure(
     """Evaluate a run on a split already read; write `metrics.json`; return the numbers of every sentence too.
 
     The numbers of weights kept of an epoch stand under `SPLIT@EPOCH`. Numbers of protocols that were measured before, on the
-    same sentences with the same weights, stay in the file; they are not returned.
+    same sentences with the same weights, stay in the file; they are not returned. Reconstructions go to a file of their own.
 
     Args:
         folder: of the run.
@@ -45,12 +45,15 @@ def measure(
     metrics["state"] = judge(metrics).state
     entry = f"{subject.split}@{folder.epoch}" if folder.epoch else subject.split
     before, measured = folder.metrics().get(entry, {}), dict(by_protocol or {})
+    reconstructions = measured.pop("reconstructions", [])
     earlier = before.get("by_protocol", []) if still_holds(folder, before, subject) else []
     kept = {name: before[name] for name in earlier if name in before}
     names = {"by_protocol": sorted({*kept, *measured})} if kept or measured else {}
     metrics |= measured
     if not world.rank:
         folder.write_metrics(entry, kept | metrics | names)
+        if reconstructions:
+            folder.write_reconstructions(entry, reconstructions)
     return replace(done, metrics=metrics)
 
 
