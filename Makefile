@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check slow knocks test-oldest dist docs models format clean
+.PHONY: demo test check slow notebooks knocks test-oldest dist docs models format clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -53,6 +53,10 @@ slow: $(VENV)/.notebook
 	$(BIN)/python -m pytest -m slow
 	$(MAKE) knocks
 	UNCOLLAPSE_FUZZ=100000 $(BIN)/python -m pytest tests/fuzz --numprocesses 2
+
+# Execute the notebooks and keep what they show.
+notebooks: $(VENV)/.notebook
+	$(BIN)/python benchmarks/notebooks.py
 
 # Kill, stop and starve commands at random moments; write docs/reliability.md.
 knocks: $(VENV)/.dev

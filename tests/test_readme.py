@@ -1,6 +1,7 @@
 """What the README shows, runs."""
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -85,8 +86,16 @@ def test_the_notebooks_run(tmp_path, path):
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells)
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}, kernel_name="python3").execute()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_notebooks_keep_what_they_show_and_stay_small(path):
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    shown = [output for cell in cells for output in cell["outputs"]]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert any(output["output_type"] != "stream" for output in shown) and path.stat().st_size < 300_000
+    assert not any(output["output_type"] == "error" for output in shown)
 
 
 def test_every_name_of_the_notation_page_exists():
