@@ -183,6 +183,16 @@ def test_a_study_of_ones_own_is_run_once_and_written(own, tmp_path, capsys, monk
     assert "**Reduced:** everything" in page and "**Reduced:** without the rows" in page
 
 
+def test_published_numbers_do_not_stand_beside_those_of_a_corpus_that_stands_in(own, tmp_path, capsys, monkeypatch):
+    content = yaml.safe_load(own.read_text())
+    own.write_text(yaml.safe_dump({**content, "data": "ptb", "stand_in": {"name": "grammar", "sentences": 100}}))
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", str(own), "--row", "plain"]) == 0
+    page = (tmp_path / "runs" / "own-minutes-grammar" / "table.md").read_text()
+    assert "the embedded corpus grammar is in its place" in page and "[30.00]" not in page
+    assert "reduced: not compared" in page and "30.00" not in capsys.readouterr().out
+
+
 def test_a_corpus_of_every_decoding_is_judged_once_and_the_way_between_two_draws_is_written(
     own, tmp_path, capsys, monkeypatch
 ):

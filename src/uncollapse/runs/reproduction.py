@@ -57,8 +57,10 @@ def data_settings(study: Study, tier_name: TierName, root: Path) -> tuple[Settin
     """Return where the data are, and what is said of them.
 
     Raises:
-        UserError: they are not there, and nothing stands in for them.
+        UserError: a tier that the study has not; they are not there, and nothing stands in for them.
     """
+    if tier_name not in study.tiers:
+        raise UserError(f"study {study.name} has the tiers {', '.join(study.tiers)}, got {tier_name}")
     if not study.data:
         return {}, ""
     path = root / (study.tiers[tier_name].data or study.data)
@@ -97,10 +99,8 @@ def reproduce(
     Raises:
         UserError: a tier that the study has not, absent data, and all that `train` raises.
     """
-    if tier_name not in study.tiers:
-        raise UserError(f"study {study.name} has the tiers {', '.join(study.tiers)}, got {tier_name}")
-    tier = study.tiers[tier_name]
     data, absent = data_settings(study, tier_name, root)
+    tier = study.tiers[tier_name]
     settings = [merge(data, tier.settings, row.settings, tier.rows.get(row.name, {})) for row in study.rows]
     for row, changes in zip(study.rows, settings, strict=True):  # a wrong one is said before any is trained
         validate(compose(study.recipe, row.remedies, changes))
