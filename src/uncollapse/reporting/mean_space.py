@@ -80,6 +80,7 @@ def _frame(axis: Any, limit: float, title: str) -> None:
     axis.axhline(0, color="0.8", linewidth=0.8)
     axis.axvline(0, color="0.8", linewidth=0.8)
     axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    axis.locator_params(nbins=5)  # their labels do not touch
     label(axis, title, "model posterior mean", "inference mean")
     axis.grid(False)
 
