@@ -191,10 +191,11 @@ def _with_time(origin: Origin, config: Config, job: Job) -> Config:
     total = (step * steps + pace.validation) * epochs + inner * min(most, steps * epochs)
     part = f", each over {steps / job.steps_per_epoch:.0%} of the text" if steps < job.steps_per_epoch else ""
     remedies = ", ".join(origin.remedies) or "no remedy"
+    records = " and the time of its records" if settings.record_every else ""
     flags = f"--remedy NAME, --train.batch_size, {'--train.epochs' if settings.epochs else '--train.minutes'}"
     say(
         f"training: {remedies}, {config.optim.optimizer} {config.optim.lr:g}, {epochs} epochs of {steps:,} steps of "
-        f"{settings.batch_size} sentences{part}, about {spell_time(total)}{_aggressive_words(settings)}; {flags} "
+        f"{settings.batch_size} sentences{part}, about {spell_time(total)}{records}{_aggressive_words(settings)}; {flags} "
         f"(measured in {time.perf_counter() - began:.1f} s)"
     )
     if steps < job.steps_per_epoch:
