@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> None:
         "name", nargs="?", default="", metavar="NAME", help="a study, or its YAML file; without: list them"
     )
     tiers = get_args(TierName)
-    tier = "how far: minutes (15 on two cores), hours, or full: as published (default minutes)"
+    tier = "how far: minutes (15 on two cores, with --jobs 2), hours, or full: as published (default minutes)"
     parser.add_argument("--tier", choices=tiers, default="minutes", help=tier)
     row = "only this row, by its name in the table; repeatable"
     parser.add_argument("--row", action="append", default=[], metavar="NAME", help=row)
