@@ -14,7 +14,7 @@ import nbformat
 from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-LINES = 8
+LINES = 5
 """Lines of progress that are kept of a cell."""
 
 
@@ -26,10 +26,21 @@ def main(names):
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.metadata.pop("execution", None)  # when it ran
-                cell.outputs = [shortened(output) for output in cell.outputs]
+                cell.outputs = [shortened(output) for output in joined(cell.outputs)]
         notebook.metadata.pop("language_info", None)
         nbformat.write(notebook, path)
         print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
+def joined(outputs):
+    """Put what follows each other on one stream together."""
+    result = []
+    for output in outputs:
+        if result and output.output_type == "stream" == result[-1].output_type and output.name == result[-1].name:
+            result[-1].text += output.text
+        else:
+            result.append(output)
+    return result
 
 
 def shortened(output):

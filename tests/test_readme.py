@@ -98,6 +98,13 @@ def test_the_notebooks_keep_what_they_show_and_stay_small(path):
     assert not any(output["output_type"] == "error" for output in shown)
 
 
+def test_the_story_of_the_collapse_is_what_its_notebook_shows():
+    cells = json.loads((ROOT / "examples" / "collapse.ipynb").read_text())["cells"]
+    shown = "".join("".join(output.get("text", "")) for cell in cells for output in cell.get("outputs", ()))
+    states = dict(re.findall(r"^(plain|alive): .*: (.+)$", shown, re.MULTILINE))
+    assert states["plain"] == "collapsed" and states["alive"] in ("alive", "partly alive")
+
+
 def test_every_name_of_the_notation_page_exists():
     """`module.name.attribute` in the table from papers to code."""
     table = (ROOT / "docs" / "notation.md").read_text().split("## Paper to code")[1]
