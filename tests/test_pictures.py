@@ -105,6 +105,15 @@ def test_the_verbs_write_grids(drawn, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_pictures_of_a_pixelcnn_are_drawn_where_nothing_is_asked_for(drawn, tmp_path):
+    """Pixel by pixel the most probable picture is blank."""
+    files = {how: tmp_path / f"{how or 'default'}.png" for how in ("", "sample", "greedy")}
+    for how, file in files.items():
+        flags = ["--decode", how] if how else []
+        assert main(["reconstruct", str(drawn.path), "--png", str(file), *flags]) == 0
+    assert files[""].read_bytes() == files["sample"].read_bytes() != files["greedy"].read_bytes()
+
+
 def test_what_makes_no_sense_is_one_clear_line(drawn, trained, tmp_path, capsys):
     for arguments, said in (
         (

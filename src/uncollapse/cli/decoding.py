@@ -16,6 +16,7 @@ from uncollapse.data.labels import LabelSpec
 from uncollapse.data.pictures import arrays_of
 from uncollapse.errors import UserError
 from uncollapse.generation.decoding import STRATEGIES, Decoding
+from uncollapse.nn.kinds import PixelCNNConfig
 from uncollapse.reporting.grid import COLUMNS, below, draw_grid
 from uncollapse.runs.run import Run
 from uncollapse.runs.shipped import is_shipped
@@ -34,9 +35,10 @@ FLAGS: dict[str, tuple[str, tuple[str, ...]]] = {
 """The help of every flag that takes a number, and the strategies that it belongs to."""
 
 
-def add_decoding(parser: Parser, strategy: str) -> None:
-    """Add the flags of decoding, `--seed` and `--json`."""
-    parser.flag("--decode", "NAME", ", ".join(STRATEGIES), default=strategy)
+def add_decoding(parser: Parser, strategy: str = "") -> None:
+    """Add the flags of decoding, `--seed` and `--json`; without a strategy it is left to the run (`begin`)."""
+    left = "" if strategy else " (default: greedy; sample for a PixelCNN, whose most probable picture is blank)"
+    parser.flag("--decode", "NAME", f"{', '.join(STRATEGIES)}{left}", default=strategy)
     for name, (help, _) in FLAGS.items():
         default = getattr(Decoding, name)
         flag, metavar = f"--{name.replace('_', '-')}", "N" if type(default) is int else "X"
@@ -56,19 +58,22 @@ def decoding(asked: Namespace) -> Decoding:
         UserError: a value out of its range, or a flag that does not belong to the strategy.
     """
     given = {name: getattr(asked, name) for name in FLAGS if getattr(asked, name) is not None}
+    strategy: Any = asked.decode or "greedy"
     for name in given:
         flag, strategies = name.replace("_", "-"), FLAGS[name][1]
-        if asked.decode in STRATEGIES and asked.decode not in strategies:
-            raise UserError(f"--{flag}: goes with --decode {' or '.join(strategies)}, got --decode {asked.decode}")
-    return Decoding(asked.decode, no_unknown=not asked.unknown, **given)
+        if strategy in STRATEGIES and strategy not in strategies:
+            raise UserError(f"--{flag}: goes with --decode {' or '.join(strategies)}, got --decode {strategy}")
+    return Decoding(strategy, no_unknown=not asked.unknown, **given)
 
 
-def begin(parser: Parser, arguments: Sequence[str], strategy: str = "greedy") -> tuple[Run, Namespace]:
+def begin(parser: Parser, arguments: Sequence[str], strategy: str = "") -> tuple[Run, Namespace]:
     """Read the arguments of a command that writes, those of decoding among them; return the run, and what is asked of it."""
     add_decoding(parser, strategy)
     asked, _ = parser.parse(arguments)
     decoding(asked)  # what is wrong with it is said before the run is loaded
-    return uc.load(asked.run), asked
+    run = uc.load(asked.run)
+    asked.decode = asked.decode or ("sample" if isinstance(run.config.decoder, PixelCNNConfig) else "greedy")
+    return run, asked
 
 
 def print_written(
