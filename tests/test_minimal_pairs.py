@@ -195,8 +195,9 @@ def test_a_model_whose_code_decides_is_turned_by_the_code_of_the_wrong_sentence(
         "log_likelihoods",
         lambda model, corpus, z: -(protocol.posteriors(model, corpus).mean - z).square().sum(-1),
     )
-    row = minimal_pairs_protocol(model, words)["minimal_pairs"][0]
+    row, rest = minimal_pairs_protocol(model, words)["minimal_pairs"]
     assert (row["right"], row["wrong"]) == (1, 0)
+    assert rest == {"class": "14 more without known words", "pairs": 0, "left_out": 0}
 
 
 def test_a_language_model_has_one_column_and_unknown_words_are_left_out(words, recwarn):

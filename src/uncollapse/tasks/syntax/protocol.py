@@ -47,7 +47,8 @@ def minimal_pairs_protocol(
         minimal_pairs: a row for every class: `class, pairs, left_out` (pairs that are the same to the model, or that have an
         unknown word), and the share in which the right sentence is more probable, each with its standard error `_se`: `right`
         under the code of the right sentence, `wrong` under that of the wrong one, `mean_right` and `mean_wrong` under the mean
-        codes, averaged over the numbers of the nouns; for a language model `right` alone. A class without pairs has no share.
+        codes, averaged over the numbers of the nouns; for a language model `right` alone. A class without pairs
+        has no share; generated classes of which no word is known stand in one row.
         minimal_pairs_accuracy, minimal_pairs_wrong, minimal_pairs_mean_right, minimal_pairs_mean_wrong: the means of the four
         over the classes, and their errors.
 
@@ -61,11 +62,13 @@ def minimal_pairs_protocol(
         return vocabulary.level != "word" or UNK not in vocabulary.encode(word)
 
     every = list(pairs) or generate_pairs(knows, seed=seed)
-    kinds = dict.fromkeys(pair.kind for pair in pairs) or TEMPLATES
+    kinds = dict.fromkeys(pair.kind for pair in every)
     rows = [_row(model, vocabulary, kind, [p for p in every if p.kind == kind]) for kind in kinds]
     judged = [row for row in rows if row["pairs"]]
     if not judged:
         raise UserError("protocol minimal-pairs: no pair consists of words that the model knows")
+    if not pairs and (absent := len(TEMPLATES) - len(kinds)):
+        rows.append({"class": f"{absent} more without known words", "pairs": 0, "left_out": 0})
     result: dict[str, Any] = {"minimal_pairs": rows}
     for name, total in TOTALS.items():
         if name in judged[0]:
