@@ -62,15 +62,17 @@ def get(name: str, folder: Path, *, given: Path | None = None, advance: Advance,
         names = ", ".join(_last_part(source) for source in entry.files)
         raise UserError(f"--from {given}: expected the folder of {names}, got one file")
     try:
-        found = [_given(source, given) for source in missing] if given else []  # all are checked before one is written
-        for source, mine in zip(missing, found, strict=False):
-            _prepare(source, mine, folder, f"{mine}")
-        for source in missing[len(found) :]:
-            part = _download(source, folder, advance)
-            try:
-                _prepare(source, part, folder, source.address)
-            finally:
-                part.unlink()
+        if given:
+            found = [_given(source, given) for source in missing]  # all are checked before one is written
+            for source, mine in zip(missing, found, strict=True):
+                _prepare(source, mine, folder, f"{mine}")
+        else:
+            for source in missing:
+                part = _download(source, folder, advance)
+                try:
+                    _prepare(source, part, folder, source.address)
+                finally:
+                    part.unlink()
     except UserError as error:
         with suppress(OSError):  # it is not empty
             folder.rmdir()
