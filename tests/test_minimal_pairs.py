@@ -185,6 +185,15 @@ def test_the_protocol_is_that_of_brute_force(words):
     assert 0 < share < 1 and row["right_se"] == pytest.approx(np.sqrt(share * (1 - share) / len(pairs)))
 
 
+def test_the_error_of_a_share_over_groups_is_that_of_their_mean():
+    from uncollapse.tasks.syntax.protocol import _share
+
+    preferred, group = torch.tensor([1.0, 0, 1, 1, 0, 0, 0, 1]), torch.tensor([0, 0, 1, 1, 1, 1, 1, 1])
+    variances = [0.5 * 0.5 / 2, 0.5 * 0.5 / 6]  # shares of 1/2 and 3/6
+    expected = {"right": 0.5, "right_se": pytest.approx(np.sqrt(sum(variances)) / 2)}
+    assert _share("right", preferred, group) == expected
+
+
 def test_a_model_whose_code_decides_is_turned_by_the_code_of_the_wrong_sentence(words, monkeypatch):
     """With log p(x | z) = z . mu(x) each sentence is likeliest from its own code: 1 under the right one, 0 under the wrong one."""
     from uncollapse.tasks.syntax import protocol
